@@ -1,0 +1,224 @@
+# Latchpost: one Makefile, top down. `make help` lists what it does.
+
+# --- what a packager may set ------------------------------------------------------------------
+PREFIX   ?= /usr/local
+DESTDIR  ?=
+SYSCONFDIR ?= /etc
+CC       ?= cc
+CFLAGS   ?= -O2 -g
+SANITIZE ?=
+BUILD    ?= build$(if $(SANITIZE),/$(subst $(comma),-,$(SANITIZE)))
+V        ?= 0
+
+comma := ,
+quiet := $(if $(filter 1,$(V)),,@)
+say    = $(if $(filter 1,$(V)),@:,@printf '  %-7s %s\n')
+
+VERSION := 0.1.0
+
+# --- the packages, the only list of them ------------------------------------------------------
+PACKAGES := gcc make pkg-config libuv1-dev libssl-dev libsqlite3-dev libsodium-dev libjansson-dev \
+            libconfuse-dev libidn2-dev node-llhttp curl
+PACKAGES_TEST := libcmocka-dev python3 postfix swaks libnet-ssleay-perl msmtp openssl node-nodemailer \
+                 sqlite3
+PACKAGES_FUZZ := clang libclang-rt-14-dev
+PACKAGES_FORMAT := clang-format
+
+# --- flags ------------------------------------------------------------------------------------
+PKGS   := libuv openssl sqlite3 libsodium jansson libconfuse libidn2
+WARN   := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wvla -Werror=implicit
+HARDEN := -fstack-protector-strong -fPIE -ftrapv
+SAN    := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -I. $(WARN) $(HARDEN) $(SAN) $(CFLAGS) -MMD -MP \
+             $(PKG_CFLAGS) $(LLHTTP_CFLAGS) -DLATCHPOST_VERSION='"$(VERSION)"'
+ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now $(SAN) $(LDFLAGS)
+
+PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS))
+PKG_LIBS   = $(shell pkg-config --libs $(PKGS)) -pthread
+
+# HTTP is parsed by llhttp. Debian 13 has it as a library; Debian 12 ships the same generated C in
+# the package node-llhttp, from where it is compiled, strict.
+LLHTTP_PC := $(shell pkg-config --exists libllhttp 2>/dev/null && echo yes)
+ifeq ($(LLHTTP_PC),yes)
+LLHTTP_CFLAGS := $(shell pkg-config --cflags libllhttp)
+LLHTTP_LIBS   := $(shell pkg-config --libs libllhttp)
+else
+LLHTTP_DIR    := /usr/share/llhttp
+LLHTTP_CFLAGS := -isystem /usr/share/include/llhttp -DLLHTTP_STRICT_MODE=1
+LLHTTP_LIBS    = $(BUILD)/libllhttp.a
+endif
+
+# --- sources, by folder; one archive a folder ---------------------------------------------------
+SRC_base     := $(wildcard relay/base/*.c)
+SRC_net      := $(wildcard relay/net/*.c)
+SRC_message  := $(wildcard relay/message/*.c)
+SRC_auth     := $(wildcard auth/*.c)
+SRC_queue    := $(wildcard queue/*.c)
+SRC_smtp     := $(wildcard relay/smtp/*.c)
+SRC_upstream := $(wildcard relay/upstream/*.c)
+SRC_http     := $(wildcard relay/http/*.c)
+SRC_top      := $(filter-out relay/main.c,$(wildcard relay/*.c)) $(wildcard relay/cli/*.c)
+
+FLOORS := base net message auth queue smtp upstream http top
+
+# Which archives a floor may use, its own first. A forbidden call is an undefined symbol.
+USES_base     := base
+USES_net      := net base
+USES_message  := message base
+USES_auth     := auth base
+USES_queue    := queue base
+USES_smtp     := smtp net message auth queue base
+USES_upstream := upstream net message base
+USES_http     := http net message auth queue base
+USES_top      := top smtp upstream http net message auth queue base
+
+objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
+archives = $(foreach floor,$(USES_$(1)),$(BUILD)/$(floor).a)
+
+.PHONY: all
+all: latchpost ## build ./latchpost
+
+latchpost: $(BUILD)/latchpost
+	$(quiet)cp $< $@
+
+$(BUILD)/latchpost: $(BUILD)/relay/main.o $(call archives,top) $(LLHTTP_LIBS)
+	$(say) LINK $@
+	$(quiet)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
+
+$(BUILD)/%.o: %.c
+	$(say) CC $<
+	@mkdir -p $(@D)
+	$(quiet)$(CC) $(ALL_CFLAGS) -c -o $@ $<
+
+define archive_rule
+$(BUILD)/$(1).a: $(call objects,$(SRC_$(1)))
+	$$(say) AR $$@
+	@rm -f $$@
+	$$(quiet)ar rcs $$@ $$^
+endef
+$(foreach floor,$(FLOORS),$(eval $(call archive_rule,$(floor))))
+
+$(BUILD)/libllhttp.a: $(LLHTTP_DIR)/api.c $(LLHTTP_DIR)/http.c $(LLHTTP_DIR)/llhttp.c
+	$(say) CC llhttp
+	@mkdir -p $(BUILD)/llhttp
+	$(quiet)for c in $^; do $(CC) -O2 -fPIE -w $(SAN) $(LLHTTP_CFLAGS) -c \
+	    -o $(BUILD)/llhttp/$$(basename $$c .c).o $$c || exit 1; done
+	$(quiet)ar rcs $@ $(BUILD)/llhttp/*.o
+
+# --- what a person calls ------------------------------------------------------------------------
+
+# Installs what is missing of the packages given, and nothing else; asks nothing.
+SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
+define install_packages
+	@missing=; for p in $(1); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | \
+	    grep -q 'ok installed' || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then echo "installing:$$missing"; \
+	    $(SUDO) apt-get -qq update && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -qq -y \
+	    --no-install-recommends install $$missing </dev/null >/dev/null; fi
+endef
+
+.PHONY: deps
+deps: ## install the packages that the build needs (apt-get, with sudo where not root)
+	$(call install_packages,$(PACKAGES))
+
+.PHONY: deps-test
+deps-test: deps ## install what the tests need besides
+	$(call install_packages,$(PACKAGES_TEST))
+
+.PHONY: run
+run: deps ## build, make a first key, start the relay, print a line that sends a message
+	@$(MAKE) --no-print-directory latchpost
+	@conf/demo.sh
+
+.PHONY: test
+test: deps-test ## install what is missing, build, run every test (SANITIZE=address,undefined)
+	@$(MAKE) --no-print-directory check
+
+# --- tests --------------------------------------------------------------------------------------
+
+# tests/unit/test_<file>.c is linked with the archives that <file>.c may use, and no others.
+UNIT := $(wildcard tests/unit/test_*.c)
+# The lowest floor with a file of this name: auth/key.c before relay/cli/key.c.
+floor_of = $(firstword $(foreach floor,$(FLOORS),$(if $(filter %/$(1).c,$(SRC_$(floor))),$(floor))))
+subject  = $(patsubst test_%,%,$(notdir $(basename $(1))))
+define unit_rule
+$(BUILD)/$(basename $(1)): $(BUILD)/$(basename $(1)).o $(call objects,$(SUPPORT_$(call subject,$(1)))) \
+        $(call archives,$(call floor_of,$(call subject,$(1)))) $(LLHTTP_LIBS)
+	$$(say) LINK $$@
+	$$(quiet)$$(CC) $$(ALL_LDFLAGS) -o $$@ $$^ $$(PKG_LIBS) -lcmocka
+endef
+SUPPORT_client   := tests/support/fake_upstream.c
+SUPPORT_pool     := tests/support/fake_upstream.c
+SUPPORT_delivery := tests/support/fake_upstream.c
+$(foreach test,$(UNIT),$(eval $(call unit_rule,$(test))))
+UNIT_BIN := $(patsubst %.c,$(BUILD)/%,$(UNIT))
+
+# Programs that the system tests call.
+TOOLS := $(BUILD)/tests/support/queue_crash $(BUILD)/tests/support/from_judge
+$(BUILD)/tests/support/queue_crash: $(BUILD)/tests/support/queue_crash.o $(call archives,queue)
+$(BUILD)/tests/support/from_judge: $(BUILD)/tests/support/from_judge.o $(call archives,message)
+$(TOOLS):
+	$(say) LINK $@
+	$(quiet)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
+
+# Fuzz targets: tests/fuzz/fuzz_<parser>.c. `check` replays the corpus; `fuzz` goes on from there.
+FUZZ := $(wildcard tests/fuzz/fuzz_*.c)
+FUZZ_USES := smtp upstream http net message auth queue base
+REPLAY_BIN := $(patsubst %.c,$(BUILD)/%,$(FUZZ))
+$(REPLAY_BIN): %: %.o $(BUILD)/tests/fuzz/replay.o $(patsubst %,$(BUILD)/%.a,$(FUZZ_USES)) $(LLHTTP_LIBS)
+	$(say) LINK $@
+	$(quiet)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
+
+SYSTEM := $(wildcard tests/system/*.py tests/system/*.sh)
+
+.PHONY: check
+check: latchpost $(UNIT_BIN) $(TOOLS) $(REPLAY_BIN) ## build and run every test, installing nothing
+	$(quiet)BUILD=$(abspath $(BUILD)) LATCHPOST=$(abspath $(BUILD))/latchpost \
+	    python3 tests/run.py $(UNIT_BIN) $(SYSTEM)
+
+.PHONY: unit
+unit: $(UNIT_BIN) ## only the unit tests
+	$(quiet)python3 tests/run.py $(UNIT_BIN)
+
+.PHONY: fuzz
+TIME ?= 60
+fuzz: ## run each fuzz target for TIME seconds (60) under ASan and UBSan; needs clang
+	$(call install_packages,$(PACKAGES_FUZZ))
+	@$(MAKE) --no-print-directory CC=clang BUILD=build/fuzz SAN="-fsanitize=fuzzer-no-link,address,undefined" \
+	    fuzz-targets
+	$(quiet)for t in $(FUZZ); do name=$$(basename $$t .c); mkdir -p build/fuzz/corpus/$$name; \
+	    echo "== $$name"; build/fuzz/tests/fuzz/$$name-fuzz -max_total_time=$(TIME) -print_final_stats=1 \
+	    -artifact_prefix=build/fuzz/$$name- build/fuzz/corpus/$$name tests/fuzz/corpus/$$name \
+	    2>&1 | tail -n 12 || exit 1; done
+
+.PHONY: fuzz-targets
+fuzz-targets: $(patsubst %.c,$(BUILD)/%-fuzz,$(FUZZ))
+$(BUILD)/tests/fuzz/%-fuzz: $(BUILD)/tests/fuzz/%.o $(patsubst %,$(BUILD)/%.a,$(FUZZ_USES)) $(LLHTTP_LIBS)
+	$(say) LINK $@
+	$(quiet)$(CC) -fsanitize=fuzzer,address,undefined -o $@ $^ $(PKG_LIBS)
+
+include tests/bench/bench.mk
+
+# --- the rest -------------------------------------------------------------------------------------
+
+.PHONY: install
+install: latchpost ## install below PREFIX (/usr/local), DESTDIR in front
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(SYSCONFDIR)/latchpost
+	install -m 755 latchpost $(DESTDIR)$(PREFIX)/bin/latchpost
+	test -e $(DESTDIR)$(SYSCONFDIR)/latchpost/latchpost.conf || \
+	    install -m 640 conf/latchpost.conf $(DESTDIR)$(SYSCONFDIR)/latchpost/latchpost.conf
+
+.PHONY: format
+format: ## lay out all C files
+	$(call install_packages,$(PACKAGES_FORMAT))
+	clang-format -i --style=file:conf/clang-format $(shell git ls-files '*.c' '*.h')
+
+.PHONY: clean
+clean: ## remove what was built (var/ stays)
+	rm -rf build latchpost
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile tests/bench/bench.mk
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,0 +1,259 @@
+/* auth.c - is this a key, and may it be used now, from here, for that?
+ * Opening, checking and counting; what changes keys and accounts is in admin_key.c and
+ * admin_account.c. The head of auth.h says which call may come from which thread.
+ *
+ * A check does the same work whatever it is given: form and check digits, the hash, its tombstone,
+ * a look into the table, two comparisons. Only then it decides; so neither the time nor the answer
+ * tells an id that exists from one that does not, and the reason of a refusal is told only to
+ * whoever has shown the secret. */
+#include "auth/auth_priv.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "relay/base/alloc.h"
+#include "relay/base/clock.h"
+#include "relay/base/log.h"
+
+/* --- opening and closing ---------------------------------------------------------------------- */
+
+static bool check_options(const struct auth_options *options, struct why *why)
+{
+    const char *const prefixes[] = { options->prefix_live, options->prefix_test };
+
+    for (size_t i = 0; i < ARRAY_LEN(prefixes); i++)
+        if (!key_prefix_is_valid(slice_of(prefixes[i])))
+            return why_set(why,
+                           "\"%.20s\" is not a valid prefix for keys: it has 1 to 11 of a-z, 0-9 "
+                           "and \"_\", and ends in \"_\"",
+                           prefixes[i] == NULL ? "" : prefixes[i]);
+    if (strcmp(prefixes[0], prefixes[1]) == 0)
+        return why_set(why, "live and test keys need different prefixes, both are \"%s\"",
+                       prefixes[0]);
+    return true;
+}
+
+/* A pepper may be made only while there can be no key yet. What cannot be looked at is taken to be
+ * there; opening it will say what is wrong. */
+static bool open_pepper(struct auth *auth, const struct auth_options *options, struct why *why)
+{
+    struct stat info;
+    bool fresh = stat(options->path, &info) != 0 && errno == ENOENT;
+
+    auth->pepper = key_pepper_new(why);
+    return auth->pepper != NULL &&
+           pepper_load(auth->pepper, options->pepper_path, options->pepper_hex, fresh, why);
+}
+
+static bool check_canary(struct auth *auth, const struct auth_options *options, struct why *why)
+{
+    uint8_t ours[KEY_HASH_BYTES], stored[KEY_HASH_BYTES];
+    bool found;
+
+    key_canary(auth->pepper, ours);
+    if (!auth_store_read_canary(auth->store, stored, &found, why))
+        return false;
+    if (!found)
+        return auth_store_found(auth->store, ours, clock_wall_s(), why);
+    if (key_hash_equal(ours, stored))
+        return true;
+    return why_set(
+        why, "the keys in %s were hashed with another pepper than %s: restore the right one",
+        options->path,
+        options->pepper_hex != NULL ? "the one in the environment" : options->pepper_path);
+}
+
+static void apply_plans(struct auth *auth)
+{
+    struct account *account;
+    struct key *key;
+
+    for (size_t i = 0; (account = table_account(auth->table, i)) != NULL; i++)
+        if (plans_find(&auth->plans, account->plan) == NULL)
+            LOG(LOG_WARNING, "plan_unknown", LOG_STR("account", account->handle),
+                LOG_STR("plan", account->plan), LOG_STR("instead", "default"));
+    for (size_t i = 0; (key = table_key(auth->table, i)) != NULL; i++)
+        key_apply_plan(key, plans_get(&auth->plans, key->account->plan));
+}
+
+static void free_auth(struct auth *auth)
+{
+    auth_store_close(auth->store);
+    table_free(auth->table);
+    penalty_free(auth->penalty);
+    plans_free(&auth->plans);
+    key_pepper_free(auth->pepper);
+    free(auth->prefix_live);
+    free(auth->prefix_test);
+    free(auth);
+}
+
+bool auth_open(struct auth **out, const struct auth_options *options, struct why *why)
+{
+    const struct penalty_options penalty = {
+        .failures = options->penalty_failures,
+        .window_s = options->penalty_window_s,
+        .penalty_s = options->penalty_s,
+        .addresses_max = PENALTY_ADDRESSES_MAX,
+    };
+
+    if (!check_options(options, why) || !key_start(why))
+        return false;
+    struct auth *auth = xcalloc(1, sizeof(*auth));
+
+    auth->prefix_live = xstrdup(options->prefix_live);
+    auth->prefix_test = xstrdup(options->prefix_test);
+    auth->table = table_new();
+    auth->penalty = penalty_new(&penalty);
+    plans_set(&auth->plans, options->plans, options->plan_count);
+    if (!open_pepper(auth, options, why) || !auth_store_open(&auth->store, options->path, why) ||
+        !check_canary(auth, options, why) ||
+        !load_table(auth->table, auth->store, options->path, why)) {
+        free_auth(auth);
+        return false;
+    }
+    apply_plans(auth);
+    *out = auth;
+    return true;
+}
+
+void auth_close(struct auth *auth)
+{
+    if (auth == NULL)
+        return;
+    auth_flush(auth); /* what cannot be written now was logged and is lost: it was only counted */
+    free_auth(auth);
+}
+
+void auth_set_plans(struct auth *auth, const struct auth_plan *plans, size_t plan_count)
+{
+    plans_set(&auth->plans, plans, plan_count);
+    apply_plans(auth);
+}
+
+bool auth_flush(struct auth *auth)
+{
+    return usage_flush(&auth->pending, auth->store);
+}
+
+/* --- checking --------------------------------------------------------------------------------- */
+
+const char *auth_verdict_text(enum auth_verdict verdict)
+{
+    static const char *const texts[] = {
+        [AUTH_OK] = "this key may be used",
+        [AUTH_UNKNOWN] = "this is not a valid API key",
+        [AUTH_REVOKED] = "this key has been revoked",
+        [AUTH_EXPIRED] = "this key has expired",
+        [AUTH_HELD] = "this key is on hold",
+        [AUTH_SUSPENDED] = "the account of this key is suspended",
+        [AUTH_WRONG_ADDRESS] = "this key may not be used from this address",
+        [AUTH_WRONG_SCOPE] = "this key does not have the scope for this",
+    };
+
+    return (size_t)verdict < ARRAY_LEN(texts) ? texts[verdict] : texts[AUTH_UNKNOWN];
+}
+
+static enum auth_verdict judge(const struct auth_grant *grant, unsigned scopes,
+                               const struct auth_peer *peer, int64_t now_s)
+{
+    enum auth_verdict verdict = grant_verdict(grant, now_s);
+
+    if (verdict != AUTH_OK)
+        return verdict;
+    if (!grant_permits_address(grant, peer))
+        return AUTH_WRONG_ADDRESS;
+    return auth_grant_has(grant, scopes) ? AUTH_OK : AUTH_WRONG_SCOPE;
+}
+
+/* Whose secret is it? A reference to its grant, or NULL. */
+static struct auth_grant *recognise(struct auth *auth, struct slice secret)
+{
+    uint8_t hash[KEY_HASH_BYTES], tombstone[KEY_HASH_BYTES];
+    char id[KEY_ID_DIGITS];
+    struct table_hit hit;
+    bool shaped = key_parse(secret, id);
+
+    key_hash(auth->pepper, secret, hash);
+    key_tombstone(auth->pepper, hash, tombstone);
+    table_lookup(auth->table, slice_make(id, sizeof(id)), &hit);
+    bool live = key_hash_equal(hash, hit.hash);
+    bool dead = key_hash_equal(tombstone, hit.hash);
+    key_wipe(hash, sizeof(hash));
+    key_wipe(tombstone, sizeof(tombstone));
+    key_wipe(hit.hash, sizeof(hit.hash));
+    if (shaped && hit.grant != NULL && (hit.grant->state == KEY_REVOKED ? dead : live))
+        return hit.grant;
+    auth_grant_unref(hit.grant);
+    return NULL;
+}
+
+enum auth_verdict auth_check(struct auth *auth, struct slice secret, unsigned scopes,
+                             const struct auth_peer *peer, int64_t now_s, struct auth_grant **grant)
+{
+    struct auth_grant *found = recognise(auth, secret);
+    enum auth_verdict verdict = found == NULL ? AUTH_UNKNOWN : judge(found, scopes, peer, now_s);
+
+    if (verdict != AUTH_OK) {
+        auth_grant_unref(found);
+        if (peer->has_address)
+            penalty_failed(auth->penalty, peer->address, now_s);
+        return verdict;
+    }
+    if (peer->has_address)
+        penalty_succeeded(auth->penalty, peer->address);
+    usage_note(&auth->pending, found->key, peer, now_s);
+    *grant = found;
+    return AUTH_OK;
+}
+
+unsigned auth_penalty_s(struct auth *auth, const struct auth_peer *peer, int64_t now_s)
+{
+    return peer->has_address ? penalty_left_s(auth->penalty, peer->address, now_s) : 0;
+}
+
+enum auth_verdict auth_grant_renew(struct auth *auth, struct auth_grant **grant, int64_t now_s)
+{
+    struct auth_grant *fresh = table_grant_of(auth->table, (*grant)->key);
+    enum auth_verdict verdict = grant_verdict(fresh, now_s);
+
+    if (verdict != AUTH_OK) {
+        auth_grant_unref(fresh);
+        return verdict;
+    }
+    auth_grant_unref(*grant);
+    *grant = fresh;
+    return AUTH_OK;
+}
+
+/* --- counting --------------------------------------------------------------------------------- */
+
+bool auth_take_message(struct auth *auth, const struct auth_grant *grant, int64_t now_ms,
+                       unsigned *wait_s)
+{
+    struct key *key = grant->key;
+    unsigned rate = atomic_load(&key->rate_in_force);
+
+    (void)auth;
+    if (rate == 0)
+        return true;
+    pthread_mutex_lock(&key->usage.lock);
+    bool taken = limit_take_rate(&key->usage.rate, rate, now_ms, wait_s);
+    pthread_mutex_unlock(&key->usage.lock);
+    return taken;
+}
+
+bool auth_take_recipient(struct auth *auth, const struct auth_grant *grant, int64_t now_s,
+                         unsigned *wait_s)
+{
+    struct key *key = grant->key;
+    uint64_t per_day = atomic_load(&key->recipients_in_force);
+
+    pthread_mutex_lock(&key->usage.lock);
+    bool taken = limit_take_day(&key->usage.day, per_day, now_s, wait_s);
+    pthread_mutex_unlock(&key->usage.lock);
+    if (taken)
+        usage_changed(&auth->pending, key);
+    return taken;
+}

@@ -1,0 +1,95 @@
+/* key_record.c - what is held in memory of one key: its making, its limits and its end.
+ * The administration's thread, but for what auth_priv.h says of the single members. */
+#include "auth/auth_priv.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "relay/base/alloc.h"
+
+void texts_add(struct texts *texts, const char *text)
+{
+    texts->items = xrealloc(texts->items, (texts->count + 2) * sizeof(*texts->items));
+    texts->items[texts->count++] = xstrdup(text);
+    texts->items[texts->count] = NULL;
+}
+
+void texts_free(struct texts *texts)
+{
+    for (size_t i = 0; i < texts->count; i++)
+        free(texts->items[i]);
+    free(texts->items);
+    *texts = (struct texts){ 0 };
+}
+
+struct key *key_new(void)
+{
+    struct key *key = xcalloc(1, sizeof(*key));
+
+    usage_init(&key->usage);
+    return key;
+}
+
+void key_fill(struct key *key, const struct key_row *row)
+{
+    snprintf(key->id, sizeof(key->id), "%s", row->id);
+    snprintf(key->prefix, sizeof(key->prefix), "%s", row->prefix);
+    snprintf(key->tail, sizeof(key->tail), "%s", row->tail);
+    memcpy(key->hash, row->hash, sizeof(key->hash));
+    key->name = xstrdup(row->name);
+    key->scopes = row->scopes;
+    key->test = row->test;
+    key->state = row->state;
+    key->rate_per_minute = row->rate_per_minute;
+    key->recipients_per_day = row->recipients_per_day;
+    key->created_s = row->created_s;
+    key->expires_s = row->expires_s;
+    for (size_t kind = 0; kind < RULE_KINDS; kind++)
+        for (size_t i = 0; i < row->rules[kind].count; i++)
+            texts_add(&key->rules[kind], row->rules[kind].items[i]);
+}
+
+void key_free(struct key *key)
+{
+    if (key == NULL)
+        return;
+    assert(key->grant == NULL);
+    for (size_t i = 0; i < RULE_KINDS; i++)
+        texts_free(&key->rules[i]);
+    usage_destroy(&key->usage);
+    key_wipe(key->hash, sizeof(key->hash));
+    free(key->networks);
+    free(key->name);
+    free(key);
+}
+
+bool key_is_active(const struct key *key, int64_t now_s)
+{
+    return key->state != KEY_REVOKED && (key->expires_s == 0 || now_s < key->expires_s);
+}
+
+void key_apply_plan(struct key *key, const struct auth_plan *plan)
+{
+    unsigned rate = key->rate_per_minute;
+    uint64_t recipients = key->recipients_per_day;
+
+    atomic_store(&key->rate_in_force, rate != 0 ? rate : plan->rate_per_minute);
+    atomic_store(&key->recipients_in_force,
+                 recipients != 0 ? recipients : plan->recipients_per_day);
+}
+
+bool key_parse_networks(struct key *key, const char **bad)
+{
+    const struct texts *texts = &key->rules[RULE_NETWORK];
+
+    free(key->networks);
+    key->networks = texts->count == 0 ? NULL : xcalloc(texts->count, sizeof(*key->networks));
+    for (size_t i = 0; i < texts->count; i++) {
+        if (network_parse(slice_of(texts->items[i]), &key->networks[i]))
+            continue;
+        *bad = texts->items[i];
+        return false;
+    }
+    return true;
+}

@@ -1,0 +1,235 @@
+/* table.c - which key has this id, and what may it do now?
+ * Many readers (each login on each worker), one writer (the administration's thread), which changes
+ * it only after the change was committed to keys.db.
+ *
+ * The lock is split in slots. A reader takes the slot of the CPU it runs on, so readers share no
+ * cache line; the writer, who comes rarely, takes them all. What a reader takes away is a copy of
+ * the hash and a reference to a grant, both made under the lock; the hashing and comparing happens
+ * outside. New grants are built before the lock is taken, so that it is held only for the exchange
+ * of pointers.
+ *
+ * Keys and accounts are never removed before the end: a revoked key stays, to be recognised. */
+#include "auth/auth_priv.h"
+
+#include <assert.h>
+#include <sched.h>
+#include <stdlib.h>
+
+#include "relay/base/alloc.h"
+#include "relay/base/map.h"
+
+#define SLOTS 32
+
+struct slot {
+    pthread_rwlock_t lock;
+    char apart[128 - sizeof(pthread_rwlock_t)]; /* no two locks on one cache line */
+};
+
+struct table {
+    struct slot slots[SLOTS];
+    struct map *keys_by_id;     /* under the lock */
+    struct key **keys;          /* oldest first; administration's thread, like all that follows */
+    size_t key_count, key_room; /* allocated */
+    struct map *accounts_by_handle;
+    struct account **accounts;
+    size_t account_count;
+    atomic_size_t grants_living; /* any thread */
+};
+
+struct table *table_new(void)
+{
+    struct table *table = xcalloc(1, sizeof(*table));
+    pthread_rwlockattr_t attributes;
+
+    /* A stream of logins must not keep a revocation waiting. */
+    pthread_rwlockattr_init(&attributes);
+    pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    for (size_t i = 0; i < SLOTS; i++)
+        pthread_rwlock_init(&table->slots[i].lock, &attributes);
+    pthread_rwlockattr_destroy(&attributes);
+    table->keys_by_id = map_new();
+    table->accounts_by_handle = map_new();
+    return table;
+}
+
+void table_free(struct table *table)
+{
+    if (table == NULL)
+        return;
+    for (size_t i = 0; i < table->key_count; i++) {
+        auth_grant_unref(table->keys[i]->grant);
+        table->keys[i]->grant = NULL;
+    }
+    assert(atomic_load(&table->grants_living) == 0); /* a grant points to its key */
+    for (size_t i = 0; i < table->key_count; i++)
+        key_free(table->keys[i]);
+    for (size_t i = 0; i < table->account_count; i++)
+        account_free(table->accounts[i]);
+    for (size_t i = 0; i < SLOTS; i++)
+        pthread_rwlock_destroy(&table->slots[i].lock);
+    map_free(table->keys_by_id);
+    map_free(table->accounts_by_handle);
+    free(table->keys);
+    free(table->accounts);
+    free(table);
+}
+
+static pthread_rwlock_t *lock_to_read(struct table *table)
+{
+    int cpu = sched_getcpu(); /* negative when the kernel does not say */
+    pthread_rwlock_t *lock = &table->slots[cpu < 0 ? 0 : (size_t)cpu % SLOTS].lock;
+
+    pthread_rwlock_rdlock(lock);
+    return lock;
+}
+
+static void lock_to_write(struct table *table)
+{
+    for (size_t i = 0; i < SLOTS; i++)
+        pthread_rwlock_wrlock(&table->slots[i].lock);
+}
+
+static void unlock_written(struct table *table)
+{
+    for (size_t i = SLOTS; i > 0; i--)
+        pthread_rwlock_unlock(&table->slots[i - 1].lock);
+}
+
+/* --- readers ---------------------------------------------------------------------------------- */
+
+void table_lookup(struct table *table, struct slice id, struct table_hit *hit)
+{
+    *hit = (struct table_hit){ 0 };
+    pthread_rwlock_t *lock = lock_to_read(table);
+    const struct key *key = map_find(table->keys_by_id, id);
+    if (key != NULL) {
+        memcpy(hit->hash, key->hash, sizeof(hit->hash));
+        hit->grant = auth_grant_ref(key->grant);
+    }
+    pthread_rwlock_unlock(lock);
+}
+
+struct auth_grant *table_grant_of(struct table *table, struct key *key)
+{
+    pthread_rwlock_t *lock = lock_to_read(table);
+    struct auth_grant *grant = auth_grant_ref(key->grant);
+
+    pthread_rwlock_unlock(lock);
+    return grant;
+}
+
+/* --- the writer ------------------------------------------------------------------------------- */
+
+/* It alone changes the map, so it may look without the lock. */
+struct key *table_find_key(const struct table *table, const char *id)
+{
+    return map_find(table->keys_by_id, slice_of(id));
+}
+
+struct key *table_key(const struct table *table, size_t i)
+{
+    return i < table->key_count ? table->keys[i] : NULL;
+}
+
+struct account *table_find_account(const struct table *table, const char *handle)
+{
+    return map_find(table->accounts_by_handle, slice_of(handle));
+}
+
+struct account *table_account(const struct table *table, size_t i)
+{
+    return i < table->account_count ? table->accounts[i] : NULL;
+}
+
+void table_add_account(struct table *table, struct account *account)
+{
+    table->accounts =
+        xrealloc(table->accounts, (table->account_count + 1) * sizeof(*table->accounts));
+    table->accounts[table->account_count++] = account;
+    map_put(table->accounts_by_handle, slice_of(account->handle), account);
+}
+
+/* An array that grows by powers of two needs no room of its own to remember: it is full whenever
+ * its count is one. */
+static void account_add_key(struct account *account, struct key *key)
+{
+    size_t count = account->key_count;
+
+    if ((count & (count - 1)) == 0)
+        account->keys =
+            xrealloc(account->keys, (count == 0 ? 1 : count * 2) * sizeof(*account->keys));
+    account->keys[account->key_count++] = key;
+}
+
+void table_load_key(struct table *table, struct key *key, struct account *account)
+{
+    key->account = account;
+    account_add_key(account, key);
+    if (table->key_count == table->key_room) {
+        table->key_room = table->key_room == 0 ? 64 : table->key_room * 2;
+        table->keys = xrealloc(table->keys, table->key_room * sizeof(*table->keys));
+    }
+    table->keys[table->key_count++] = key;
+    map_put(table->keys_by_id, slice_of(key->id), key);
+}
+
+static struct pattern_set *verified_domains(const struct account *account)
+{
+    const char **patterns = xcalloc(account->domain_count + 1, sizeof(*patterns));
+    size_t count = 0;
+
+    for (size_t i = 0; i < account->domain_count; i++)
+        if (account->domains[i].verified)
+            patterns[count++] = account->domains[i].pattern;
+    struct pattern_set *set = pattern_set_new(patterns, count);
+    free(patterns);
+    return set;
+}
+
+void table_add_key(struct table *table, struct key *key, struct account *account)
+{
+    key->account = account;
+    key->grant = grant_new(key, account->verified, &table->grants_living);
+    lock_to_write(table);
+    table_load_key(table, key, account);
+    unlock_written(table);
+}
+
+/* Gives keys[i] the grant fresh[i] and ends the old ones. Consumes the references in `fresh`. */
+static void exchange_grants(struct table *table, struct key **keys, struct auth_grant **fresh,
+                            size_t count, const uint8_t *tombstone)
+{
+    lock_to_write(table);
+    for (size_t i = 0; i < count; i++) {
+        struct auth_grant *old = keys[i]->grant;
+        keys[i]->grant = fresh[i];
+        fresh[i] = old;
+        if (old != NULL)
+            grant_outdate(old);
+        if (tombstone != NULL)
+            memcpy(keys[i]->hash, tombstone, KEY_HASH_BYTES);
+    }
+    unlock_written(table);
+    for (size_t i = 0; i < count; i++)
+        auth_grant_unref(fresh[i]);
+}
+
+void table_revoke_key(struct table *table, struct key *key,
+                      const uint8_t tombstone[static KEY_HASH_BYTES])
+{
+    key->state = KEY_REVOKED;
+    struct auth_grant *fresh = grant_new(key, key->account->verified, &table->grants_living);
+    exchange_grants(table, &key, &fresh, 1, tombstone);
+}
+
+void table_refresh_account(struct table *table, struct account *account)
+{
+    struct auth_grant **fresh = xcalloc(account->key_count + 1, sizeof(struct auth_grant *));
+
+    pattern_set_unref(account->verified); /* the grants that are still out hold it too */
+    account->verified = verified_domains(account);
+    for (size_t i = 0; i < account->key_count; i++)
+        fresh[i] = grant_new(account->keys[i], account->verified, &table->grants_living);
+    exchange_grants(table, account->keys, fresh, account->key_count, NULL);
+    free(fresh);
+}

@@ -1,0 +1,215 @@
+/* lease.c - whose turn is it? Hands out what is due, each recipient to one worker at a time.
+ * Leases live in memory only, since one process owns the store: after a crash whatever was leased
+ * is simply due again. The walk over the due index passes over what is leased, so its length is
+ * bounded by the number of leases and what is wanted. A lease ends when its message is settled;
+ * there is no timeout, for a worker that is slow and one that is dead cannot be told apart without
+ * sending twice. */
+#include <assert.h>
+
+#include "queue/queue_priv.h"
+#include "relay/base/log.h"
+
+#define LEASES_MAX       64
+#define REFUSED_PAUSE_MS 1000 /* when to ask again while nothing can be recorded */
+
+/* --- what is leased -------------------------------------------------------------------------- */
+
+/* The value of an id is the counter that counts it: queue->leased of its state on disk. */
+static struct slice key_of(const int64_t *id)
+{
+    return slice_make(id, sizeof(*id));
+}
+
+bool lease_exists(const struct queue *queue, int64_t id)
+{
+    return map_find(queue->leases, key_of(&id)) != NULL;
+}
+
+void lease_add(struct queue *queue, int64_t id, enum queue_state state)
+{
+    void *before = map_put(queue->leases, key_of(&id), &queue->leased[state]);
+
+    assert(before == NULL); /* handed out twice */
+    (void)before;
+    queue->leased[state]++;
+}
+
+void lease_end(struct queue *queue, int64_t id)
+{
+    uint64_t *counter = map_remove(queue->leases, key_of(&id));
+
+    assert(counter != NULL); /* settled twice, or never leased */
+    (*counter)--;
+}
+
+/* --- leasing --------------------------------------------------------------------------------- */
+
+struct lease {
+    struct request request;
+    size_t max_messages, max_bytes;
+    int64_t now_ms;
+    queue_lease_cb *cb;
+    void *owner;
+    struct queue_message *messages[LEASES_MAX]; /* ours until answered */
+    size_t count, bytes;
+    int64_t next_due_ms;
+};
+
+static bool is_leased(void *owner, int64_t id)
+{
+    return lease_exists(owner, id);
+}
+
+/* A due message that cannot be read whole, or has no due recipient, is damage. It is set aside
+ * until the next start, for it would come up again and again and keep others from their turn. */
+static void set_aside(struct queue *queue, int64_t id)
+{
+    LOG(LOG_ERROR, "queue_message_damaged", LOG_INT("message", id));
+    lease_add(queue, id, QUEUE_QUEUED);
+}
+
+static enum store_result take(struct queue *queue, struct lease *lease, int64_t id)
+{
+    struct record *record = NULL;
+    enum store_result result = store_load(queue->store, id, lease->now_ms, &record);
+
+    if (result == STORE_NONE || (result == STORE_OK && record->message.recipient_count == 0)) {
+        set_aside(queue, id);
+        queue_message_free(record == NULL ? NULL : &record->message);
+        return STORE_OK;
+    }
+    if (result != STORE_OK)
+        return result;
+    lease_add(queue, id, record->state);
+    lease->bytes += buf_len(&record->message.content);
+    lease->messages[lease->count++] = &record->message;
+    return STORE_OK;
+}
+
+static enum store_result lease_run(struct queue *queue, struct request *request)
+{
+    struct lease *lease = (struct lease *)request;
+    const struct store_due_question question = {
+        .now_ms = lease->now_ms,
+        .skip = is_leased,
+        .owner = queue,
+        .max = lease->max_messages,
+    };
+    struct store_due due[LEASES_MAX];
+    size_t found = 0;
+
+    if (!writer_may_lease(queue)) {
+        lease->next_due_ms = queue->now_ms + REFUSED_PAUSE_MS;
+        return STORE_OK;
+    }
+    enum store_result result =
+        store_find_due(queue->store, &question, due, &found, &lease->next_due_ms);
+    for (size_t i = 0; i < found && result == STORE_OK; i++) {
+        if (lease->bytes >= lease->max_bytes) {
+            lease->next_due_ms = due[i].due_ms;
+            break;
+        }
+        result = take(queue, lease, due[i].id);
+    }
+    return result;
+}
+
+static void lease_done(struct queue *queue, struct request *request)
+{
+    struct lease *lease = (struct lease *)request;
+
+    watch_promise(queue, request->answers, lease->next_due_ms);
+}
+
+/* What was loaded before the failure is good and stays leased. */
+static void lease_fail(struct queue *queue, struct request *request)
+{
+    struct lease *lease = (struct lease *)request;
+
+    lease->next_due_ms = queue->now_ms + REFUSED_PAUSE_MS;
+    lease_done(queue, request);
+}
+
+static void lease_answer(struct request *request)
+{
+    struct lease *lease = (struct lease *)request;
+    size_t count = lease->count;
+
+    lease->count = 0;
+    lease->cb(lease->owner, lease->messages, count, lease->next_due_ms);
+}
+
+void queue_lease(struct queue *queue, size_t max_messages, size_t max_bytes, int64_t now_ms,
+                 queue_lease_cb *cb, void *owner, struct mailbox *answers)
+{
+    static const struct request_kind kind = {
+        .name = "lease",
+        .run = lease_run,
+        .done = lease_done,
+        .fail = lease_fail,
+        .answer = lease_answer,
+    };
+    struct lease *lease = request_new(sizeof(*lease), &kind, answers);
+
+    assert(max_messages >= 1 && max_messages <= LEASES_MAX);
+    lease->max_messages = max_messages;
+    lease->max_bytes = max_bytes;
+    lease->now_ms = now_ms;
+    lease->cb = cb;
+    lease->owner = owner;
+    request_post(queue, &lease->request);
+}
+
+/* --- reading what was leased ----------------------------------------------------------------- */
+
+struct reading {
+    struct request request;
+    int64_t id;
+    uint32_t seq;
+    queue_read_cb *cb;
+    void *owner;
+    struct buf chunk;
+};
+
+static enum store_result reading_run(struct queue *queue, struct request *request)
+{
+    struct reading *reading = (struct reading *)request;
+    enum store_result result =
+        store_read_chunk(queue->store, reading->id, reading->seq, &reading->chunk);
+
+    if (result != STORE_NONE)
+        return result;
+    request->result = QUEUE_NOT_FOUND;
+    return STORE_OK;
+}
+
+static void reading_answer(struct request *request)
+{
+    struct reading *reading = (struct reading *)request;
+
+    reading->cb(reading->owner, request->result, &reading->chunk);
+}
+
+static void reading_release(struct request *request)
+{
+    buf_free(&((struct reading *)request)->chunk);
+}
+
+void queue_read(struct queue *queue, int64_t id, uint32_t seq, queue_read_cb *cb, void *owner,
+                struct mailbox *answers)
+{
+    static const struct request_kind kind = {
+        .name = "read",
+        .run = reading_run,
+        .answer = reading_answer,
+        .release = reading_release,
+    };
+    struct reading *reading = request_new(sizeof(*reading), &kind, answers);
+
+    reading->id = id;
+    reading->seq = seq;
+    reading->cb = cb;
+    reading->owner = owner;
+    buf_init(&reading->chunk, QUEUE_CHUNK_BYTES);
+    request_post(queue, &reading->request);
+}

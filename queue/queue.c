@@ -1,0 +1,259 @@
+/* queue.c - how does the queue begin and end, and how does a question get to the writer and back?
+ * Opening costs the same at any depth: the log of a crash is brought in, orphaned chunks are named
+ * by their rows in `incoming`, and no message is looked at. */
+#include <assert.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+#include "queue/queue_priv.h"
+#include "relay/base/alloc.h"
+#include "relay/base/clock.h"
+#include "relay/base/ident.h"
+#include "relay/base/log.h"
+
+/* --- requests -------------------------------------------------------------------------------- */
+
+void request_list_add(struct request_list *list, struct request *request)
+{
+    request->next = NULL;
+    if (list->tail == NULL)
+        list->head = request;
+    else
+        list->tail->next = request;
+    list->tail = request;
+    list->count++;
+}
+
+struct request *request_list_take(struct request_list *list)
+{
+    struct request *request = list->head;
+
+    if (request == NULL)
+        return NULL;
+    list->head = request->next;
+    if (list->head == NULL)
+        list->tail = NULL;
+    list->count--;
+    return request;
+}
+
+void *request_new(size_t size, const struct request_kind *kind, struct mailbox *answers)
+{
+    struct request *request = xcalloc(1, size);
+
+    request->kind = kind;
+    request->answers = answers;
+    return request;
+}
+
+void request_post(struct queue *queue, struct request *request)
+{
+    mailbox_post(&queue->inbox, &request->letter);
+}
+
+static void request_free(struct request *request)
+{
+    if (request->kind->release != NULL)
+        request->kind->release(request);
+    free(request);
+}
+
+static void on_answer(struct letter *letter)
+{
+    struct request *request = container_of(letter, struct request, letter);
+
+    request->kind->answer(request);
+    request_free(request);
+}
+
+void request_answer(struct request *request)
+{
+    if (request->answers == NULL) {
+        request_free(request);
+        return;
+    }
+    request->letter.deliver = on_answer;
+    mailbox_post(request->answers, &request->letter);
+}
+
+/* --- open ------------------------------------------------------------------------------------ */
+
+static void wake_writer(void *owner)
+{
+    struct queue *queue = owner;
+
+    pthread_mutex_lock(&queue->lock);
+    queue->awake = true;
+    pthread_cond_signal(&queue->wakeup);
+    pthread_mutex_unlock(&queue->lock);
+}
+
+/* Waiting is by the monotonic clock: a step of the wall clock must not hold the chores up. */
+static void init_locks(struct queue *queue)
+{
+    pthread_condattr_t attributes;
+
+    pthread_mutex_init(&queue->lock, NULL);
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&queue->wakeup, &attributes);
+    pthread_condattr_destroy(&attributes);
+    mailbox_init(&queue->inbox, wake_writer, queue);
+}
+
+/* The jitter only keeps retries apart: any seed will do when the kernel gives none. */
+static uint64_t random_seed(void)
+{
+    uint64_t seed;
+
+    if (getrandom(&seed, sizeof(seed), GRND_NONBLOCK) != (ssize_t)sizeof(seed))
+        seed = (uint64_t)clock_mono_us();
+    return seed;
+}
+
+static char *folder_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    if (slash == NULL)
+        return xstrdup(".");
+    return slash == path ? xstrdup("/") : xstrndup(path, (size_t)(slash - path));
+}
+
+/* What a crash left half done is removed, and no id of before can be given out again. */
+static bool recover(struct store *store, const char *path, struct why *why)
+{
+    int64_t last_id = 0;
+    enum store_result result = store_last_id(store, &last_id);
+
+    if (result == STORE_OK)
+        result = store_begin(store);
+    if (result == STORE_OK) {
+        result = store_remove_orphans(store);
+        if (result == STORE_OK)
+            result = store_commit(store);
+        if (result != STORE_OK)
+            store_rollback(store);
+    }
+    /* A full disk is no reason not to start: only running can make room again. The orphans then
+     * stay until the next start. */
+    if (result == STORE_FAILED)
+        return why_set(why, "cannot recover %s: %s", path, store_error(store));
+    ident_raise_floor(last_id);
+    return true;
+}
+
+bool queue_open(struct queue **opened, const struct queue_options *options, struct why *why)
+{
+    bool ok = false;
+    struct queue *queue = xcalloc(1, sizeof(*queue));
+
+    assert(options->schedule.retry_count >= 1 &&
+           options->schedule.retry_count <= QUEUE_RETRIES_MAX);
+    init_locks(queue);
+    list_init(&queue->watches);
+    queue->leases = map_new();
+    queue->path = xstrdup(options->path);
+    queue->folder = folder_of(options->path);
+    queue->schedule = options->schedule;
+    queue->retention_ms = options->retention_ms;
+    queue->free_space_floor = options->free_space_floor;
+    queue->random = random_seed();
+    if (!store_open(&queue->store, queue->path, why) || !recover(queue->store, queue->path, why))
+        goto out;
+    writer_look_for_space(queue);
+    ok = true;
+out:
+    if (ok) {
+        *opened = queue;
+    } else {
+        store_close(queue->store);
+        queue->stopped = true; /* it never began */
+        queue_free(queue);
+    }
+    return ok;
+}
+
+bool queue_start(struct queue *queue, struct why *why)
+{
+    assert(!queue->threaded && !queue->stopped);
+    int error = pthread_create(&queue->thread, NULL, writer_main, queue);
+
+    if (error != 0)
+        return why_errno(why, error, "cannot start the queue's writer thread");
+    queue->threaded = true;
+    return true;
+}
+
+void queue_step(struct queue *queue)
+{
+    assert(!queue->threaded && !queue->stopped);
+    writer_work(queue, false);
+}
+
+void queue_stop(struct queue *queue)
+{
+    if (queue->stopped)
+        return;
+    queue->stopped = true;
+    if (queue->threaded) {
+        pthread_mutex_lock(&queue->lock);
+        queue->stop_asked = true;
+        pthread_cond_signal(&queue->wakeup);
+        pthread_mutex_unlock(&queue->lock);
+        pthread_join(queue->thread, NULL);
+    } else {
+        writer_work(queue, true);
+    }
+    writer_abandon(queue);
+    store_close(queue->store);
+    queue->store = NULL;
+}
+
+void queue_free(struct queue *queue)
+{
+    if (queue == NULL)
+        return;
+    queue_stop(queue);
+    watch_free_all(queue);
+    map_free(queue->leases);
+    mailbox_destroy(&queue->inbox);
+    pthread_cond_destroy(&queue->wakeup);
+    pthread_mutex_destroy(&queue->lock);
+    free(queue->path);
+    free(queue->folder);
+    free(queue);
+}
+
+bool queue_has_room(const struct queue *queue)
+{
+    return atomic_load_explicit(&queue->has_room, memory_order_relaxed);
+}
+
+/* --- a new schedule -------------------------------------------------------------------------- */
+
+struct reschedule {
+    struct request request;
+    struct queue_schedule schedule;
+    int64_t retention_ms;
+};
+
+static void reschedule_done(struct queue *queue, struct request *request)
+{
+    struct reschedule *reschedule = (struct reschedule *)request;
+
+    queue->schedule = reschedule->schedule;
+    queue->retention_ms = reschedule->retention_ms;
+}
+
+void queue_set_schedule(struct queue *queue, const struct queue_schedule *schedule,
+                        int64_t retention_ms)
+{
+    static const struct request_kind kind = { .name = "reschedule", .done = reschedule_done };
+    struct reschedule *reschedule = request_new(sizeof(*reschedule), &kind, NULL);
+
+    assert(schedule->retry_count >= 1 && schedule->retry_count <= QUEUE_RETRIES_MAX);
+    reschedule->schedule = *schedule;
+    reschedule->retention_ms = retention_ms;
+    request_post(queue, &reschedule->request);
+}

@@ -1,0 +1,149 @@
+/* queue_priv.h - what the files of queue/ share, and nobody else sees.
+ * A question is a struct request (embedded in a struct of its kind) that travels: from the asker's
+ * thread through the inbox to the writer, and back through the asker's mailbox. It belongs to
+ * whoever holds it; there is one holder at any time. */
+#ifndef LATCHPOST_QUEUE_PRIV_H
+#define LATCHPOST_QUEUE_PRIV_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "queue/queue.h"
+#include "queue/queue_store.h"
+#include "relay/base/list.h"
+#include "relay/base/map.h"
+
+/* --- messages -------------------------------------------------------------------------------- */
+
+/* A message as the queue holds it: the public face and what settling needs to know. Every
+ * queue_message is the first member of one of these. */
+struct record {
+    struct queue_message message;
+    size_t recipient_capacity;
+    /* as of the lease: */
+    enum queue_state state; /* on disk */
+    uint32_t recipients;    /* in all; message.recipient_count may be fewer */
+    int64_t aged_from_ms;   /* max_age counts from here: acceptance, or an operator's retry */
+    bool fresh;             /* handed over in memory: nothing was ever recorded of it */
+};
+
+static inline struct record *record_of(struct queue_message *message)
+{
+    return (struct record *)message;
+}
+
+/* The livelier of two states: the one that says what the message still needs. */
+enum queue_state state_livelier(enum queue_state a, enum queue_state b);
+bool state_is_stored(int64_t number); /* is this a number that may stand in the database? */
+
+/* --- requests -------------------------------------------------------------------------------- */
+
+struct request;
+
+/* For each request that reached the writer exactly one of done() and fail() is called, on the
+ * writer's thread (a kept one is never failed: it waits for done()); then answer() on the asker's;
+ * then release(). Each may be NULL. */
+struct request_kind {
+    const char *name;
+    bool writes; /* it runs in the batch's transaction; the others run after the commit */
+    bool kept;   /* never given up: it waits in memory while the store cannot write */
+    /* For a writing kind any result but STORE_OK fails the whole batch, and nothing may have been
+     * changed in memory; a refusal is STORE_OK with request->result set. It may run again (kept).
+     */
+    enum store_result (*run)(struct queue *queue, struct request *request);
+    void (*done)(struct queue *queue, struct request *request); /* it is on disk */
+    void (*fail)(struct queue *queue, struct request *request); /* request->result says why */
+    void (*answer)(struct request *request);
+    void (*release)(struct request *request); /* frees what it holds, not itself */
+};
+
+struct request {
+    struct letter letter;
+    const struct request_kind *kind;
+    struct request *next;    /* in a request_list */
+    struct mailbox *answers; /* NULL: nobody wants to know */
+    size_t bytes;            /* what it adds to the size of a batch */
+    enum queue_result result;
+    bool again; /* set by done(): there is more to do, not to be answered yet */
+};
+
+struct request_list {
+    struct request *head, *tail;
+    size_t count;
+};
+void request_list_add(struct request_list *list, struct request *request);
+struct request *request_list_take(struct request_list *list); /* the oldest, or NULL */
+
+/* A zeroed struct of `size` bytes whose first member is the request. */
+void *request_new(size_t size, const struct request_kind *kind, struct mailbox *answers);
+void request_post(struct queue *queue, struct request *request); /* to the writer; any thread */
+void request_answer(struct request *request);                    /* to the asker, or frees it */
+
+/* --- the queue ------------------------------------------------------------------------------- */
+
+struct queue {
+    /* Set by queue_open(), then constant. */
+    char *path, *folder;
+    uint64_t free_space_floor;
+
+    /* Any thread. */
+    struct mailbox inbox;
+    atomic_bool has_room;
+    pthread_mutex_t lock; /* for the next three */
+    pthread_cond_t wakeup;
+    bool awake;
+    bool stop_asked;
+
+    /* The caller of start and stop. */
+    pthread_t thread;
+    bool threaded, stopped;
+
+    /* The writer's: its thread's, or in direct mode that of the caller of queue_step(). */
+    struct store *store; /* NULL after it failed, until it could be opened again */
+    struct store_tally tally[QUEUE_STATE_COUNT]; /* as it was then */
+    struct queue_schedule schedule;
+    int64_t retention_ms;
+    int64_t now_ms;                     /* wall time of this turn */
+    struct request_list pending;        /* taken from the inbox, not yet run */
+    struct request_list kept;           /* failed, to be run again; meanwhile no lease is given */
+    bool refuses;                       /* the last write failed and none has worked since */
+    bool stopping;                      /* what takes long is cut short */
+    bool short_of_space;                /* less is free than the floor */
+    int64_t tick_at_ms, mend_at_ms;     /* monotonic */
+    int64_t prune_cursor, prune_at_ms;  /* see prune.c; the latter is monotonic */
+    uint64_t random;                    /* state of the jitter's generator */
+    struct map *leases;                 /* see lease.c */
+    uint64_t leased[QUEUE_STATE_COUNT]; /* by the state on disk */
+    struct list watches;                /* see watch.c */
+};
+
+/* writer.c */
+void *writer_main(void *queue); /* the thread */
+/* Everything asked so far is done and answered, and then the chores that are due. */
+void writer_work(struct queue *queue, bool stopping);
+/* Ends what could not be written with QUEUE_FAILED. */
+void writer_abandon(struct queue *queue);
+/* May a message be handed out? Only if what becomes of it can be recorded. */
+bool writer_may_lease(const struct queue *queue);
+void writer_look_for_space(struct queue *queue);
+
+/* lease.c */
+bool lease_exists(const struct queue *queue, int64_t id);
+void lease_add(struct queue *queue, int64_t id, enum queue_state state);
+void lease_end(struct queue *queue, int64_t id);
+
+/* watch.c */
+void watch_note_due(struct queue *queue, int64_t due_ms); /* after the commit that made it so */
+/* This is what the askers at this mailbox are told. */
+void watch_promise(struct queue *queue, const struct mailbox *answers, int64_t next_due_ms);
+void watch_free_all(struct queue *queue);
+
+/* submit.c */
+/* A discard for the writer itself: chunks of a message whose submission failed. */
+struct request *submit_new_discard(int64_t id);
+
+/* prune.c */
+/* The next step of pruning as a request of the writer's own. */
+struct request *prune_new(void);
+
+#endif

@@ -1,0 +1,186 @@
+/* queue_store.h - what is written in queue.db, and what does it say?
+ * The one place that knows the schema. Nothing here decides: writer, lease, settle and admin do. A
+ * struct store belongs to one thread at a time. All functions that change something run between
+ * store_begin() and store_commit(); the reading ones may run outside. After STORE_FULL or
+ * STORE_FAILED the transaction must be rolled back; after STORE_FAILED the store must be closed and
+ * opened again before anything is acknowledged (SQLite's view of a file whose sync failed cannot be
+ * trusted). */
+#ifndef LATCHPOST_QUEUE_STORE_H
+#define LATCHPOST_QUEUE_STORE_H
+
+#include "queue/queue.h"
+
+struct db;
+struct record; /* queue_priv.h */
+
+enum store_result {
+    STORE_OK,
+    STORE_NONE, /* no such row */
+    STORE_FULL, /* no room */
+    STORE_FAILED,
+};
+
+struct store_tally {
+    int64_t messages, bytes;
+};
+
+struct store {
+    struct db *db; /* private to queue_store*.c, all of it */
+    char *path;
+    struct store_tally total[QUEUE_STATE_COUNT]; /* as committed */
+    struct store_tally delta[QUEUE_STATE_COUNT]; /* of the transaction under way */
+    int64_t last_event_us;
+};
+
+bool store_open(struct store **store, const char *path, struct why *why);
+void store_close(struct store *store); /* accepts NULL; checkpoints */
+
+enum store_result store_begin(struct store *store);
+enum store_result store_commit(struct store *store); /* returns after the sync */
+void store_rollback(struct store *store);
+const char *store_error(const struct store *store);
+
+int store_log_pages(const struct store *store);
+enum store_result store_checkpoint(struct store *store);
+/* The smallest write there is, for the question whether writing works again. */
+enum store_result store_touch(struct store *store);
+void store_file_bytes(const struct store *store, uint64_t *database, uint64_t *log);
+
+/* The largest id that is or was taken, chunks of unfinished messages included; 0: none. */
+enum store_result store_last_id(struct store *store, int64_t *id);
+/* Removes the chunks of messages that were never submitted. Only at start: later they may still
+ * come. */
+enum store_result store_remove_orphans(struct store *store);
+
+/* As committed. Counters by state: never counted by a scan. */
+static inline const struct store_tally *store_tally(const struct store *store)
+{
+    return store->total;
+}
+
+/* --- messages come in (queue_store_write.c) -------------------------------------------------- */
+
+struct store_birth {
+    enum queue_state state;
+    int64_t due_ms; /* 0: never */
+    int64_t now_ms;
+    bool with_content;
+};
+enum store_result store_insert(struct store *store, const struct queue_message *message,
+                               const struct store_birth *birth);
+/* STORE_NONE when chunk 0 was never stored: nothing is stored then. */
+enum store_result store_append(struct store *store, int64_t id, uint32_t seq, struct slice data);
+/* Makes the chunks those of a message about to be inserted. STORE_NONE when they are not exactly
+ * numbers 0 to chunks - 1 with `size` bytes together. */
+enum store_result store_claim(struct store *store, int64_t id, uint32_t chunks, uint64_t size);
+/* Removes chunks that were not claimed. */
+enum store_result store_discard(struct store *store, int64_t id);
+
+/* --- what became of them --------------------------------------------------------------------- */
+
+struct store_outcome { /* one recipient after an attempt */
+    uint32_t position;
+    enum queue_state state;
+    unsigned attempts;
+    int64_t due_ms; /* 0: never */
+    int64_t now_ms;
+    int code;
+    const char *enhanced, *text, *upstream; /* text, upstream: or NULL */
+};
+enum store_result store_set_outcome(struct store *store, int64_t id,
+                                    const struct store_outcome *outcome);
+enum store_result store_postpone(struct store *store, int64_t id, uint32_t position,
+                                 int64_t due_ms);
+
+struct store_event {
+    const char *what;
+    int64_t position; /* of the recipient; -1: the message as a whole */
+    int code;
+    const char *enhanced, *text, *upstream; /* text, upstream: or NULL */
+};
+enum store_result store_add_event(struct store *store, int64_t id, const struct store_event *event);
+
+struct store_change { /* of a message row */
+    int64_t id;
+    enum queue_state from, to;
+    uint64_t size;
+    int64_t due_ms;       /* 0: never */
+    int64_t ended_ms;     /* 0: it has not ended */
+    int64_t aged_from_ms; /* 0: as it was */
+    bool drop_content;
+    bool has_chunks; /* looked at only when the content is dropped */
+};
+enum store_result store_change(struct store *store, const struct store_change *change);
+
+struct store_removal {
+    int64_t id;
+    enum queue_state from;
+    uint64_t size;
+    bool has_chunks, has_events; /* false saves looking for them */
+};
+enum store_result store_remove(struct store *store, const struct store_removal *removal);
+
+/* The recipients of `id` that wait (deferred, uncertain) are due now; with_failed: those that
+ * failed for good too, and they are deferred again. */
+enum store_result store_revive(struct store *store, int64_t id, int64_t due_ms, bool with_failed,
+                               bool *revived_failed);
+
+/* Looks at `look` rows from *cursor (exclusive) to below_id, removes what ended before ended_ms,
+ * and moves the cursor to the last row looked at; 0: the end was reached. */
+enum store_result store_prune(struct store *store, int64_t *cursor, int64_t below_id,
+                              int64_t ended_ms, size_t look);
+
+/* --- looking (queue_store_read.c) ------------------------------------------------------------ */
+
+struct store_due {
+    int64_t id, due_ms;
+};
+typedef bool store_skip_fn(void *owner, int64_t id);
+struct store_due_question {
+    int64_t now_ms;
+    store_skip_fn *skip; /* true: leave this one out */
+    void *owner;
+    size_t max;
+};
+/* The first `max` that are due, in order of their time. *next_ms: when the first of all others is
+ * due; INT64_MAX: there is none. */
+enum store_result store_find_due(struct store *store, const struct store_due_question *question,
+                                 struct store_due *due, size_t *count, int64_t *next_ms);
+
+/* A message with its inline content and those recipients that are due. On STORE_OK it is yours. */
+enum store_result store_load(struct store *store, int64_t id, int64_t now_ms,
+                             struct record **record);
+/* *chunk is initialised here; empty unless STORE_OK. */
+enum store_result store_read_chunk(struct store *store, int64_t id, uint32_t seq,
+                                   struct buf *chunk);
+
+/* Of all recipients: the state of the liveliest, and the earliest due time (0: none). */
+enum store_result store_summarize(struct store *store, int64_t id, enum queue_state *state,
+                                  int64_t *due_ms);
+
+struct store_brief { /* the few columns that decisions need */
+    int64_t id, due_ms;
+    enum queue_state state;
+    uint64_t size;
+};
+enum store_result store_find(struct store *store, int64_t id, struct store_brief *brief);
+/* At most `max` that are due after (due_ms, id), in this order. */
+enum store_result store_find_waiting(struct store *store, struct store_due after, size_t max,
+                                     struct store_brief *briefs, size_t *count);
+
+typedef bool store_wants_fn(void *owner, int64_t id, enum queue_state state, const char *account);
+struct store_scan {
+    int64_t before_id;
+    size_t limit; /* rows wanted */
+    size_t look;  /* rows of messages and recipients looked at, about */
+    store_wants_fn *wants;
+    void *owner;
+};
+/* Appends to *page, which has room for `limit` rows; the states are those on disk. Strings are
+ * owned by the page. */
+enum store_result store_list(struct store *store, const struct store_scan *scan,
+                             struct queue_page *page);
+/* Fills *story (zeroed by the caller); what is in it is owned by the caller, on failure too. */
+enum store_result store_show(struct store *store, int64_t id, struct queue_story *story);
+
+#endif

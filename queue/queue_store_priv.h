@@ -1,0 +1,22 @@
+/* queue_store_priv.h - what the files of the store share; the only ones that know SQLite. */
+#ifndef LATCHPOST_QUEUE_STORE_PRIV_H
+#define LATCHPOST_QUEUE_STORE_PRIV_H
+
+#include "queue/queue_store.h"
+#include "relay/base/db.h"
+
+/* message.flags */
+#define STORE_EIGHT_BIT 1
+#define STORE_SANDBOX   2
+
+enum store_result store_result_of(enum db_result result);
+
+/* Runs a statement that returns no row. */
+enum store_result store_run(struct store *store, sqlite3_stmt *statement);
+/* The same for one whose only parameter is a message. */
+enum store_result store_run_for(struct store *store, const char *sql, int64_t id);
+
+/* Counts `messages` more (or fewer) of this size in this state, from the commit on. */
+void store_count(struct store *store, enum queue_state state, int messages, uint64_t size);
+
+#endif

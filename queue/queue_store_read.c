@@ -1,0 +1,397 @@
+/* queue_store_read.c - every statement that reads messages from queue.db.
+ * Each question looks at a bounded number of rows, for it runs on the writer's thread and whoever
+ * waits for a commit waits for it too. A row that makes no sense (a number that is no state) is
+ * read as failed, never as something to be delivered. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "queue/queue_priv.h"
+#include "queue/queue_store_priv.h"
+#include "relay/base/alloc.h"
+
+#define EVENTS_SHOWN 1000
+
+static char *column_dup(sqlite3_stmt *statement, int column) /* NULL for NULL */
+{
+    const char *text = (const char *)sqlite3_column_text(statement, column);
+
+    return text == NULL ? NULL : xstrdup(text);
+}
+
+static char *column_word(sqlite3_stmt *statement, int column) /* "" for NULL */
+{
+    const char *text = (const char *)sqlite3_column_text(statement, column);
+
+    return xstrdup(text == NULL ? "" : text);
+}
+
+static void column_copy(sqlite3_stmt *statement, int column, char *to, size_t size)
+{
+    const char *text = (const char *)sqlite3_column_text(statement, column);
+
+    snprintf(to, size, "%s", text == NULL ? "" : text);
+}
+
+static enum queue_state column_state(sqlite3_stmt *statement, int column)
+{
+    int64_t number = sqlite3_column_int64(statement, column);
+
+    return state_is_stored(number) ? (enum queue_state)number : QUEUE_FAILED_FOR_GOOD;
+}
+
+/* --- what is due ----------------------------------------------------------------------------- */
+
+enum store_result store_find_due(struct store *store, const struct store_due_question *question,
+                                 struct store_due *due, size_t *count, int64_t *next_ms)
+{
+    /* Read from the index alone. The walk ends at the first row that is neither skipped nor taken,
+     * so it is bounded by what is leased and what is wanted. */
+    sqlite3_stmt *statement =
+        db_prepare(store->db, "SELECT due_ms, id FROM message INDEXED BY message_due"
+                              " WHERE due_ms IS NOT NULL ORDER BY due_ms, id");
+    enum db_result result;
+
+    *count = 0;
+    *next_ms = INT64_MAX;
+    while ((result = db_step(store->db, statement)) == DB_ROW) {
+        int64_t due_ms = sqlite3_column_int64(statement, 0);
+        int64_t id = sqlite3_column_int64(statement, 1);
+        if (question->skip(question->owner, id))
+            continue;
+        if (due_ms > question->now_ms || *count == question->max) {
+            *next_ms = due_ms;
+            break;
+        }
+        due[(*count)++] = (struct store_due){ .id = id, .due_ms = due_ms };
+    }
+    sqlite3_reset(statement);
+    return store_result_of(result);
+}
+
+static enum store_result load_recipients(struct store *store, struct record *record, int64_t now_ms)
+{
+    sqlite3_stmt *statement =
+        db_prepare(store->db, "SELECT position, address, state, attempts FROM recipient"
+                              " WHERE message = ? AND due_ms <= ? ORDER BY position");
+    enum db_result result;
+
+    sqlite3_bind_int64(statement, 1, record->message.id);
+    sqlite3_bind_int64(statement, 2, now_ms);
+    while ((result = db_step(store->db, statement)) == DB_ROW) {
+        enum queue_state state = column_state(statement, 2);
+        if (queue_state_is_final(state))
+            continue;
+        struct queue_recipient *recipient = queue_message_add(
+            &record->message, slice_of((const char *)sqlite3_column_text(statement, 1)));
+        recipient->position = (uint32_t)sqlite3_column_int64(statement, 0);
+        recipient->state = state;
+        recipient->attempts = (unsigned)sqlite3_column_int64(statement, 3);
+    }
+    sqlite3_reset(statement);
+    return store_result_of(result);
+}
+
+/* False when the content is larger than any that we store: the row is not ours. */
+static bool fill_message(struct record *record, sqlite3_stmt *statement)
+{
+    struct queue_message *message = &record->message;
+    int64_t flags = sqlite3_column_int64(statement, 7);
+
+    record->state = column_state(statement, 0);
+    message->received_ms = sqlite3_column_int64(statement, 1);
+    record->aged_from_ms = sqlite3_column_int64(statement, 2);
+    message->account = column_word(statement, 3);
+    column_copy(statement, 4, message->key_id, sizeof(message->key_id));
+    message->sender = column_word(statement, 5);
+    message->size = (uint64_t)sqlite3_column_int64(statement, 6);
+    message->eight_bit = (flags & STORE_EIGHT_BIT) != 0;
+    message->sandbox = (flags & STORE_SANDBOX) != 0;
+    message->chunks = (uint32_t)sqlite3_column_int64(statement, 8);
+    record->recipients = (uint32_t)sqlite3_column_int64(statement, 9);
+
+    const void *content = sqlite3_column_blob(statement, 10);
+    size_t len = (size_t)sqlite3_column_bytes(statement, 10);
+    return len == 0 || buf_add(&message->content, slice_make(content, len));
+}
+
+enum store_result store_load(struct store *store, int64_t id, int64_t now_ms,
+                             struct record **loaded)
+{
+    sqlite3_stmt *statement = db_prepare(
+        store->db, "SELECT state, received_ms, aged_from_ms, account, key_id, sender, size, flags,"
+                   " chunks, recipients, content FROM message WHERE id = ?");
+    struct record *record = record_of(queue_message_new(id));
+    enum store_result result = STORE_NONE;
+
+    sqlite3_bind_int64(statement, 1, id);
+    enum db_result step = db_step(store->db, statement);
+    if (step != DB_ROW)
+        result = step == DB_OK ? STORE_NONE : store_result_of(step);
+    else if (fill_message(record, statement))
+        result = STORE_OK;
+    sqlite3_reset(statement);
+    if (result == STORE_OK)
+        result = load_recipients(store, record, now_ms);
+    if (result == STORE_OK)
+        *loaded = record;
+    else
+        queue_message_free(&record->message);
+    return result;
+}
+
+enum store_result store_read_chunk(struct store *store, int64_t id, uint32_t seq, struct buf *chunk)
+{
+    sqlite3_stmt *statement =
+        db_prepare(store->db, "SELECT data FROM body WHERE message = ? AND seq = ?");
+    enum store_result result = STORE_NONE;
+
+    buf_init(chunk, QUEUE_CHUNK_BYTES);
+    sqlite3_bind_int64(statement, 1, id);
+    sqlite3_bind_int64(statement, 2, seq);
+    enum db_result step = db_step(store->db, statement);
+    if (step == DB_ROW) {
+        const void *data = sqlite3_column_blob(statement, 0);
+        size_t len = (size_t)sqlite3_column_bytes(statement, 0);
+        if (len > 0 && buf_add(chunk, slice_make(data, len)))
+            result = STORE_OK;
+    } else if (step != DB_OK) {
+        result = store_result_of(step);
+    }
+    sqlite3_reset(statement);
+    return result;
+}
+
+enum store_result store_summarize(struct store *store, int64_t id, enum queue_state *state,
+                                  int64_t *due_ms)
+{
+    sqlite3_stmt *statement =
+        db_prepare(store->db, "SELECT state, due_ms FROM recipient WHERE message = ?");
+    enum db_result result;
+
+    *state = QUEUE_SANDBOXED; /* the least lively */
+    *due_ms = 0;
+    sqlite3_bind_int64(statement, 1, id);
+    while ((result = db_step(store->db, statement)) == DB_ROW) {
+        int64_t due = sqlite3_column_int64(statement, 1);
+        *state = state_livelier(*state, column_state(statement, 0));
+        if (due != 0 && (*due_ms == 0 || due < *due_ms))
+            *due_ms = due;
+    }
+    sqlite3_reset(statement);
+    return store_result_of(result);
+}
+
+/* --- for operators --------------------------------------------------------------------------- */
+
+static void fill_brief(struct store_brief *brief, sqlite3_stmt *statement)
+{
+    brief->id = sqlite3_column_int64(statement, 0);
+    brief->due_ms = sqlite3_column_int64(statement, 1);
+    brief->state = column_state(statement, 2);
+    brief->size = (uint64_t)sqlite3_column_int64(statement, 3);
+}
+
+enum store_result store_find(struct store *store, int64_t id, struct store_brief *brief)
+{
+    sqlite3_stmt *statement =
+        db_prepare(store->db, "SELECT id, due_ms, state, size FROM message WHERE id = ?");
+
+    sqlite3_bind_int64(statement, 1, id);
+    enum db_result result = db_step(store->db, statement);
+    if (result == DB_ROW)
+        fill_brief(brief, statement);
+    sqlite3_reset(statement);
+    return result == DB_OK ? STORE_NONE : store_result_of(result);
+}
+
+enum store_result store_find_waiting(struct store *store, struct store_due after, size_t max,
+                                     struct store_brief *briefs, size_t *count)
+{
+    sqlite3_stmt *statement =
+        db_prepare(store->db, "SELECT id, due_ms, state, size FROM message INDEXED BY message_due"
+                              " WHERE due_ms IS NOT NULL AND (due_ms, id) > (?, ?)"
+                              " ORDER BY due_ms, id LIMIT ?");
+    enum db_result result;
+
+    *count = 0;
+    sqlite3_bind_int64(statement, 1, after.due_ms);
+    sqlite3_bind_int64(statement, 2, after.id);
+    sqlite3_bind_int64(statement, 3, (int64_t)max);
+    while ((result = db_step(store->db, statement)) == DB_ROW && *count < max)
+        fill_brief(&briefs[(*count)++], statement);
+    sqlite3_reset(statement);
+    return store_result_of(result);
+}
+
+#define ROW_COLUMNS "id, received_ms, due_ms, state, size, account, key_id, sender, recipients"
+
+/* The columns above. */
+static void fill_row(struct queue_row *row, sqlite3_stmt *statement)
+{
+    row->id = sqlite3_column_int64(statement, 0);
+    row->received_ms = sqlite3_column_int64(statement, 1);
+    row->due_ms = sqlite3_column_int64(statement, 2);
+    row->state = column_state(statement, 3);
+    row->size = (uint64_t)sqlite3_column_int64(statement, 4);
+    row->account = column_word(statement, 5);
+    row->key_id = column_word(statement, 6);
+    row->sender = column_word(statement, 7);
+    row->recipient_count = (size_t)sqlite3_column_int64(statement, 8);
+}
+
+/* What a list shows of the recipients; counts those looked at. */
+static enum store_result add_recipients(struct store *store, struct queue_row *row, size_t *looked)
+{
+    sqlite3_stmt *statement =
+        db_prepare(store->db, "SELECT address, attempts, updated_ms, state, text FROM recipient"
+                              " WHERE message = ? ORDER BY position");
+    int64_t latest_ms = -1;
+    enum db_result result;
+
+    sqlite3_bind_int64(statement, 1, row->id);
+    while ((result = db_step(store->db, statement)) == DB_ROW) {
+        unsigned attempts = (unsigned)sqlite3_column_int64(statement, 1);
+        int64_t updated_ms = sqlite3_column_int64(statement, 2);
+        (*looked)++;
+        if (row->recipient == NULL)
+            row->recipient = column_word(statement, 0);
+        if (attempts > row->attempts)
+            row->attempts = attempts;
+        if (column_state(statement, 3) == QUEUE_DELIVERED || updated_ms <= latest_ms ||
+            sqlite3_column_type(statement, 4) == SQLITE_NULL)
+            continue;
+        latest_ms = updated_ms;
+        free(row->last_text);
+        row->last_text = column_dup(statement, 4);
+    }
+    sqlite3_reset(statement);
+    if (row->recipient == NULL)
+        row->recipient = xstrdup("");
+    return store_result_of(result);
+}
+
+enum store_result store_list(struct store *store, const struct store_scan *scan,
+                             struct queue_page *page)
+{
+    sqlite3_stmt *statement =
+        db_prepare(store->db, "SELECT " ROW_COLUMNS " FROM message WHERE id < ? ORDER BY id DESC");
+    enum store_result result = STORE_OK;
+    enum db_result step = DB_OK;
+    size_t looked = 0;
+
+    sqlite3_bind_int64(statement, 1, scan->before_id);
+    page->next_id = 0;
+    while (result == STORE_OK && (step = db_step(store->db, statement)) == DB_ROW) {
+        if (page->count == scan->limit || looked >= scan->look)
+            break; /* there is more: next_id says where */
+        looked++;
+        page->next_id = sqlite3_column_int64(statement, 0);
+        const char *account = (const char *)sqlite3_column_text(statement, 5);
+        if (!scan->wants(scan->owner, page->next_id, column_state(statement, 3),
+                         account == NULL ? "" : account))
+            continue;
+        struct queue_row *row = &page->rows[page->count++];
+        fill_row(row, statement);
+        result = add_recipients(store, row, &looked);
+    }
+    sqlite3_reset(statement);
+    if (step == DB_OK)
+        page->next_id = 0;
+    return result == STORE_OK ? store_result_of(step) : result;
+}
+
+/* Room for one more in an array of `count` elements, whose size is doubled as it grows. */
+static void *grown(void *array, size_t count, size_t size)
+{
+    if (count != 0 && (count & (count - 1)) != 0)
+        return array;
+    return xrealloc(array, (count == 0 ? 1 : count * 2) * size);
+}
+
+static enum store_result show_recipients(struct store *store, struct queue_story *story)
+{
+    sqlite3_stmt *statement = db_prepare(
+        store->db, "SELECT address, state, attempts, due_ms, updated_ms, code, enhanced, text,"
+                   " upstream FROM recipient WHERE message = ? ORDER BY position");
+    enum db_result result;
+
+    sqlite3_bind_int64(statement, 1, story->row.id);
+    while ((result = db_step(store->db, statement)) == DB_ROW) {
+        story->recipients =
+            grown(story->recipients, story->recipient_count, sizeof(*story->recipients));
+        struct queue_recipient_row *row = &story->recipients[story->recipient_count++];
+        *row = (struct queue_recipient_row){
+            .address = column_word(statement, 0),
+            .state = column_state(statement, 1),
+            .attempts = (unsigned)sqlite3_column_int64(statement, 2),
+            .due_ms = sqlite3_column_int64(statement, 3),
+            .updated_ms = sqlite3_column_int64(statement, 4),
+            .code = sqlite3_column_int(statement, 5),
+            .text = column_dup(statement, 7),
+            .upstream = column_dup(statement, 8),
+        };
+        column_copy(statement, 6, row->enhanced, sizeof(row->enhanced));
+    }
+    sqlite3_reset(statement);
+    return store_result_of(result);
+}
+
+static void reverse_events(struct queue_story *story)
+{
+    for (size_t i = 0, j = story->event_count; i + 1 < j; i++) {
+        struct queue_event_row row = story->events[i];
+        story->events[i] = story->events[--j];
+        story->events[j] = row;
+    }
+}
+
+static enum store_result show_events(struct store *store, struct queue_story *story)
+{
+    /* The last ones are wanted, oldest first: read backwards, for a sort would read them all. */
+    sqlite3_stmt *statement =
+        db_prepare(store->db, "SELECT at_us, what, (SELECT address FROM recipient AS r"
+                              "  WHERE r.message = e.message AND r.position = e.position),"
+                              " code, enhanced, text, upstream FROM event AS e"
+                              " WHERE message = ? ORDER BY at_us DESC LIMIT ?");
+    enum db_result result;
+
+    sqlite3_bind_int64(statement, 1, story->row.id);
+    sqlite3_bind_int64(statement, 2, EVENTS_SHOWN);
+    while ((result = db_step(store->db, statement)) == DB_ROW) {
+        story->events = grown(story->events, story->event_count, sizeof(*story->events));
+        struct queue_event_row *row = &story->events[story->event_count++];
+        *row = (struct queue_event_row){
+            .at_ms = sqlite3_column_int64(statement, 0) / 1000,
+            .what = column_word(statement, 1),
+            .recipient = column_dup(statement, 2),
+            .code = sqlite3_column_int(statement, 3),
+            .text = column_dup(statement, 5),
+            .upstream = column_dup(statement, 6),
+        };
+        column_copy(statement, 4, row->enhanced, sizeof(row->enhanced));
+    }
+    sqlite3_reset(statement);
+    reverse_events(story);
+    return store_result_of(result);
+}
+
+enum store_result store_show(struct store *store, int64_t id, struct queue_story *story)
+{
+    sqlite3_stmt *statement =
+        db_prepare(store->db, "SELECT " ROW_COLUMNS " FROM message WHERE id = ?");
+    size_t looked = 0;
+
+    sqlite3_bind_int64(statement, 1, id);
+    enum db_result step = db_step(store->db, statement);
+    if (step == DB_ROW)
+        fill_row(&story->row, statement);
+    sqlite3_reset(statement);
+    if (step != DB_ROW)
+        return step == DB_OK ? STORE_NONE : store_result_of(step);
+    enum store_result result = add_recipients(store, &story->row, &looked);
+    if (result == STORE_OK)
+        result = show_recipients(store, story);
+    if (result == STORE_OK)
+        result = show_events(store, story);
+    return result;
+}

@@ -1,0 +1,336 @@
+/* queue_store_write.c - every statement that puts a message into queue.db, records what became of
+ * it, or takes it out. Each runs inside the writer's transaction. */
+#include <stdlib.h>
+
+#include "queue/queue_priv.h"
+#include "queue/queue_store_priv.h"
+#include "relay/base/alloc.h"
+#include "relay/base/clock.h"
+
+#define PRUNE_BYTES_MAX (UINT64_C(16) * 1024 * 1024) /* about, in one step */
+
+static void bind_text(sqlite3_stmt *statement, int index, const char *text)
+{
+    if (text != NULL)
+        sqlite3_bind_text(statement, index, text, -1, SQLITE_STATIC);
+}
+
+static void bind_time(sqlite3_stmt *statement, int index, int64_t ms)
+{
+    if (ms != 0)
+        sqlite3_bind_int64(statement, index, ms);
+}
+
+static bool changed_a_row(struct store *store)
+{
+    return sqlite3_changes(db_handle(store->db)) > 0;
+}
+
+/* --- messages come in ------------------------------------------------------------------------ */
+
+static enum store_result insert_recipient(struct store *store, int64_t id,
+                                          const struct queue_recipient *recipient,
+                                          const struct store_birth *birth)
+{
+    sqlite3_stmt *statement = db_prepare(
+        store->db, "INSERT INTO recipient (message, position, address, state, attempts, due_ms,"
+                   " updated_ms, code, enhanced) VALUES (?, ?, ?, ?, 0, ?, ?, 0, '')");
+
+    sqlite3_bind_int64(statement, 1, id);
+    sqlite3_bind_int64(statement, 2, recipient->position);
+    bind_text(statement, 3, recipient->address);
+    sqlite3_bind_int64(statement, 4, birth->state);
+    bind_time(statement, 5, birth->due_ms);
+    sqlite3_bind_int64(statement, 6, birth->now_ms);
+    return store_run(store, statement);
+}
+
+static enum store_result insert_message(struct store *store, const struct queue_message *message,
+                                        const struct store_birth *birth)
+{
+    sqlite3_stmt *statement = db_prepare(
+        store->db,
+        "INSERT INTO message (id, due_ms, state, received_ms, aged_from_ms, ended_ms, account,"
+        " key_id, sender, size, chunks, flags, recipients, content)"
+        " VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)");
+    struct slice content = buf_slice(&message->content);
+
+    sqlite3_bind_int64(statement, 1, message->id);
+    bind_time(statement, 2, birth->due_ms);
+    sqlite3_bind_int64(statement, 3, birth->state);
+    sqlite3_bind_int64(statement, 4, message->received_ms);
+    bind_time(statement, 5, queue_state_is_final(birth->state) ? birth->now_ms : 0);
+    bind_text(statement, 6, message->account == NULL ? "" : message->account);
+    bind_text(statement, 7, message->key_id);
+    bind_text(statement, 8, message->sender == NULL ? "" : message->sender);
+    sqlite3_bind_int64(statement, 9, (int64_t)message->size);
+    sqlite3_bind_int64(statement, 10, message->chunks);
+    sqlite3_bind_int64(statement, 11,
+                       (message->eight_bit ? STORE_EIGHT_BIT : 0) |
+                           (message->sandbox ? STORE_SANDBOX : 0));
+    sqlite3_bind_int64(statement, 12, (int64_t)message->recipient_count);
+    if (birth->with_content && message->chunks == 0)
+        sqlite3_bind_blob64(statement, 13, content.len == 0 ? "" : content.data, content.len,
+                            SQLITE_STATIC);
+    return store_run(store, statement);
+}
+
+enum store_result store_insert(struct store *store, const struct queue_message *message,
+                               const struct store_birth *birth)
+{
+    enum store_result result = insert_message(store, message, birth);
+
+    for (size_t i = 0; i < message->recipient_count && result == STORE_OK; i++)
+        result = insert_recipient(store, message->id, &message->recipients[i], birth);
+    store_count(store, birth->state, 1, message->size);
+    return result;
+}
+
+enum store_result store_append(struct store *store, int64_t id, uint32_t seq, struct slice data)
+{
+    enum store_result result = STORE_OK;
+
+    if (seq == 0)
+        result = store_run_for(store, "INSERT INTO incoming (message) VALUES (?)", id);
+    if (result != STORE_OK)
+        return result;
+    sqlite3_stmt *statement =
+        db_prepare(store->db, "INSERT INTO body (message, seq, data) SELECT ?1, ?2, ?3"
+                              " WHERE EXISTS (SELECT 1 FROM incoming WHERE message = ?1)");
+    sqlite3_bind_int64(statement, 1, id);
+    sqlite3_bind_int64(statement, 2, seq);
+    sqlite3_bind_blob64(statement, 3, data.data, data.len, SQLITE_STATIC);
+    result = store_run(store, statement);
+    if (result == STORE_OK && !changed_a_row(store))
+        return STORE_NONE;
+    return result;
+}
+
+/* Are the chunks of `id` those of one whole message? length() of a blob does not read it. */
+static enum store_result chunks_are_whole(struct store *store, int64_t id, uint32_t chunks,
+                                          uint64_t size)
+{
+    sqlite3_stmt *statement = db_prepare(
+        store->db, "SELECT count(*), coalesce(max(seq), -1), coalesce(sum(length(data)), 0)"
+                   " FROM body WHERE message = ?1"
+                   " AND EXISTS (SELECT 1 FROM incoming WHERE message = ?1)");
+    sqlite3_bind_int64(statement, 1, id);
+    enum db_result result = db_step(store->db, statement);
+    bool whole = result == DB_ROW && sqlite3_column_int64(statement, 0) == chunks &&
+                 sqlite3_column_int64(statement, 1) == (int64_t)chunks - 1 &&
+                 sqlite3_column_int64(statement, 2) == (int64_t)size;
+
+    sqlite3_reset(statement);
+    if (result == DB_ROW && !whole)
+        return STORE_NONE;
+    return store_result_of(result);
+}
+
+enum store_result store_claim(struct store *store, int64_t id, uint32_t chunks, uint64_t size)
+{
+    enum store_result result = chunks_are_whole(store, id, chunks, size);
+
+    if (result == STORE_OK)
+        result = store_run_for(store, "DELETE FROM incoming WHERE message = ?", id);
+    return result;
+}
+
+enum store_result store_discard(struct store *store, int64_t id)
+{
+    /* A message that was submitted after all is not in `incoming`: its chunks are safe from this.
+     */
+    enum store_result result =
+        store_run_for(store,
+                      "DELETE FROM body WHERE message = ?1"
+                      " AND EXISTS (SELECT 1 FROM incoming WHERE message = ?1)",
+                      id);
+
+    if (result == STORE_OK)
+        result = store_run_for(store, "DELETE FROM incoming WHERE message = ?", id);
+    return result;
+}
+
+/* --- what became of them --------------------------------------------------------------------- */
+
+enum store_result store_set_outcome(struct store *store, int64_t id,
+                                    const struct store_outcome *outcome)
+{
+    sqlite3_stmt *statement = db_prepare(
+        store->db, "UPDATE recipient SET state = ?3, attempts = ?4, due_ms = ?5, updated_ms = ?6,"
+                   " code = ?7, enhanced = ?8, text = ?9, upstream = ?10"
+                   " WHERE message = ?1 AND position = ?2");
+
+    sqlite3_bind_int64(statement, 1, id);
+    sqlite3_bind_int64(statement, 2, outcome->position);
+    sqlite3_bind_int64(statement, 3, outcome->state);
+    sqlite3_bind_int64(statement, 4, outcome->attempts);
+    bind_time(statement, 5, outcome->due_ms);
+    sqlite3_bind_int64(statement, 6, outcome->now_ms);
+    sqlite3_bind_int64(statement, 7, outcome->code);
+    bind_text(statement, 8, outcome->enhanced);
+    bind_text(statement, 9, outcome->text);
+    bind_text(statement, 10, outcome->upstream);
+    return store_run(store, statement);
+}
+
+enum store_result store_postpone(struct store *store, int64_t id, uint32_t position, int64_t due_ms)
+{
+    sqlite3_stmt *statement = db_prepare(
+        store->db, "UPDATE recipient SET due_ms = ?3 WHERE message = ?1 AND position = ?2");
+
+    sqlite3_bind_int64(statement, 1, id);
+    sqlite3_bind_int64(statement, 2, position);
+    sqlite3_bind_int64(statement, 3, due_ms);
+    return store_run(store, statement);
+}
+
+static int64_t next_event_us(struct store *store)
+{
+    int64_t now_us = clock_wall_ms() * 1000;
+
+    store->last_event_us = now_us > store->last_event_us ? now_us : store->last_event_us + 1;
+    return store->last_event_us;
+}
+
+enum store_result store_add_event(struct store *store, int64_t id, const struct store_event *event)
+{
+    /* OR REPLACE: a clock that went back over a restart may meet an old time again. Then a line of
+     * history is lost, which is better than a settlement that can never be written. */
+    sqlite3_stmt *statement =
+        db_prepare(store->db, "INSERT OR REPLACE INTO event (message, at_us, what, position, code,"
+                              " enhanced, text, upstream) VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
+
+    sqlite3_bind_int64(statement, 1, id);
+    sqlite3_bind_int64(statement, 2, next_event_us(store));
+    bind_text(statement, 3, event->what);
+    sqlite3_bind_int64(statement, 4, event->position);
+    sqlite3_bind_int64(statement, 5, event->code);
+    bind_text(statement, 6, event->enhanced);
+    bind_text(statement, 7, event->text);
+    bind_text(statement, 8, event->upstream);
+    return store_run(store, statement);
+}
+
+/* A change or removal may be asked for twice: when a sync failed, what it was to write may be there
+ * all the same once the log was read again. Then no row is changed, and nothing is counted twice.
+ */
+enum store_result store_change(struct store *store, const struct store_change *change)
+{
+    static const char keep[] =
+        "UPDATE message SET state = ?2, due_ms = ?3, ended_ms = ?4,"
+        " aged_from_ms = coalesce(?5, aged_from_ms) WHERE id = ?1 AND state = ?6";
+    static const char drop[] =
+        "UPDATE message SET state = ?2, due_ms = ?3, ended_ms = ?4,"
+        " aged_from_ms = coalesce(?5, aged_from_ms), content = NULL WHERE id = ?1 AND state = ?6";
+    sqlite3_stmt *statement = db_prepare(store->db, change->drop_content ? drop : keep);
+
+    sqlite3_bind_int64(statement, 1, change->id);
+    sqlite3_bind_int64(statement, 2, change->to);
+    bind_time(statement, 3, change->due_ms);
+    bind_time(statement, 4, change->ended_ms);
+    bind_time(statement, 5, change->aged_from_ms);
+    sqlite3_bind_int64(statement, 6, change->from);
+    enum store_result result = store_run(store, statement);
+    if (result != STORE_OK || !changed_a_row(store))
+        return result;
+    if (change->drop_content && change->has_chunks)
+        result = store_run_for(store, "DELETE FROM body WHERE message = ?", change->id);
+    store_count(store, change->from, -1, change->size);
+    store_count(store, change->to, 1, change->size);
+    return result;
+}
+
+enum store_result store_remove(struct store *store, const struct store_removal *removal)
+{
+    enum store_result result =
+        store_run_for(store, "DELETE FROM recipient WHERE message = ?", removal->id);
+
+    if (result == STORE_OK && removal->has_chunks)
+        result = store_run_for(store, "DELETE FROM body WHERE message = ?", removal->id);
+    if (result == STORE_OK && removal->has_events)
+        result = store_run_for(store, "DELETE FROM event WHERE message = ?", removal->id);
+    if (result == STORE_OK)
+        result = store_run_for(store, "DELETE FROM message WHERE id = ?", removal->id);
+    if (result == STORE_OK && changed_a_row(store))
+        store_count(store, removal->from, -1, removal->size);
+    return result;
+}
+
+enum store_result store_revive(struct store *store, int64_t id, int64_t due_ms, bool with_failed,
+                               bool *revived_failed)
+{
+    sqlite3_stmt *statement = db_prepare(
+        store->db, "UPDATE recipient SET due_ms = ?2 WHERE message = ?1 AND state IN (?3, ?4)");
+
+    *revived_failed = false;
+    sqlite3_bind_int64(statement, 1, id);
+    sqlite3_bind_int64(statement, 2, due_ms);
+    sqlite3_bind_int64(statement, 3, QUEUE_DEFERRED);
+    sqlite3_bind_int64(statement, 4, QUEUE_UNCERTAIN);
+    enum store_result result = store_run(store, statement);
+    if (result != STORE_OK || !with_failed)
+        return result;
+    statement = db_prepare(store->db, "UPDATE recipient SET due_ms = ?2, state = ?3"
+                                      " WHERE message = ?1 AND state = ?4");
+    sqlite3_bind_int64(statement, 1, id);
+    sqlite3_bind_int64(statement, 2, due_ms);
+    sqlite3_bind_int64(statement, 3, QUEUE_DEFERRED);
+    sqlite3_bind_int64(statement, 4, QUEUE_FAILED_FOR_GOOD);
+    result = store_run(store, statement);
+    *revived_failed = result == STORE_OK && changed_a_row(store);
+    return result;
+}
+
+/* The next `look` messages after the cursor; those to be removed are put into `removals`. It stops
+ * early when they are large, for removing a content reads its pages. */
+static enum store_result find_ended(struct store *store, int64_t *cursor, int64_t below_id,
+                                    int64_t ended_ms, size_t look, struct store_removal *removals,
+                                    size_t *count)
+{
+    sqlite3_stmt *statement =
+        db_prepare(store->db, "SELECT id, state, ended_ms, size, chunks FROM message"
+                              " WHERE id > ? AND id < ? ORDER BY id LIMIT ?");
+    size_t looked = 0;
+    uint64_t bytes = 0;
+    enum db_result result;
+
+    *count = 0;
+    sqlite3_bind_int64(statement, 1, *cursor);
+    sqlite3_bind_int64(statement, 2, below_id);
+    sqlite3_bind_int64(statement, 3, (int64_t)look);
+    while ((result = db_step(store->db, statement)) == DB_ROW && looked < look &&
+           bytes < PRUNE_BYTES_MAX) {
+        int64_t state = sqlite3_column_int64(statement, 1);
+        looked++;
+        *cursor = sqlite3_column_int64(statement, 0);
+        if (!state_is_stored(state) || !queue_state_is_final((enum queue_state)state) ||
+            sqlite3_column_int64(statement, 2) >= ended_ms)
+            continue;
+        removals[(*count)++] = (struct store_removal){
+            .id = *cursor,
+            .from = (enum queue_state)state,
+            .size = (uint64_t)sqlite3_column_int64(statement, 3),
+            .has_chunks = sqlite3_column_int64(statement, 4) > 0,
+            .has_events = true,
+        };
+        bytes += removals[*count - 1].size;
+    }
+    sqlite3_reset(statement);
+    if (result == DB_OK && looked < look)
+        *cursor = 0;
+    return store_result_of(result);
+}
+
+enum store_result store_prune(struct store *store, int64_t *cursor, int64_t below_id,
+                              int64_t ended_ms, size_t look)
+{
+    struct store_removal *removals = xcalloc(look, sizeof(*removals));
+    size_t count;
+    enum store_result result =
+        find_ended(store, cursor, below_id, ended_ms, look, removals, &count);
+
+    for (size_t i = 0; i < count && result == STORE_OK; i++)
+        result = store_remove(store, &removals[i]);
+    free(removals);
+    return result;
+}

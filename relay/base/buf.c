@@ -1,0 +1,148 @@
+/* buf.c - bytes that grow, up to a maximum given at birth.
+ * The block is one byte larger than `capacity`, so that functions which end their output with a NUL
+ * can write up to the maximum. A buf cannot know whether it holds a secret; therefore a block that
+ * was outgrown is wiped before it is freed, and buf_wipe() has only one block to care for. */
+#include "relay/base/buf.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <sodium.h>
+
+#include "relay/base/alloc.h"
+
+#define SMALLEST_BLOCK 256
+
+void buf_init(struct buf *buf, size_t max_bytes)
+{
+    *buf = (struct buf){ .max = max_bytes };
+}
+
+void buf_free(struct buf *buf)
+{
+    free(buf->data);
+    buf_init(buf, buf->max);
+}
+
+void buf_wipe(struct buf *buf)
+{
+    if (buf->data != NULL)
+        sodium_memzero(buf->data, buf->capacity + 1);
+    buf_free(buf);
+}
+
+/* Doubles, so that adding costs the same however it is sliced; never past the maximum. */
+static size_t next_capacity(const struct buf *buf, size_t need)
+{
+    size_t capacity = buf->capacity > buf->max / 2 ? buf->max : buf->capacity * 2;
+
+    if (capacity < SMALLEST_BLOCK)
+        capacity = SMALLEST_BLOCK;
+    if (capacity < need)
+        capacity = need;
+    return capacity > buf->max ? buf->max : capacity;
+}
+
+static void move_to_block(struct buf *buf, size_t capacity)
+{
+    char *data = xmalloc(capacity + 1);
+    size_t len = buf_len(buf);
+
+    if (len > 0)
+        memcpy(data, buf->data + buf->start, len);
+    if (buf->data != NULL)
+        sodium_memzero(buf->data, buf->capacity + 1);
+    free(buf->data);
+    buf->data = data;
+    buf->start = 0;
+    buf->end = len;
+    buf->capacity = capacity;
+}
+
+char *buf_reserve(struct buf *buf, size_t len)
+{
+    size_t held = buf_len(buf);
+
+    if (len > buf->max || held > buf->max - len)
+        return NULL;
+    if (buf->data == NULL || held + len > buf->capacity) {
+        move_to_block(buf, next_capacity(buf, held + len));
+    } else if (buf->end + len > buf->capacity) {
+        memmove(buf->data, buf->data + buf->start, held);
+        buf->start = 0;
+        buf->end = held;
+    }
+    return buf->data + buf->end;
+}
+
+void buf_commit(struct buf *buf, size_t len)
+{
+    assert(len <= buf->capacity - buf->end);
+    buf->end += len;
+}
+
+bool buf_add(struct buf *buf, struct slice bytes)
+{
+    if (bytes.len == 0)
+        return true;
+    char *room = buf_reserve(buf, bytes.len);
+
+    if (room == NULL)
+        return false;
+    memcpy(room, bytes.data, bytes.len);
+    buf_commit(buf, bytes.len);
+    return true;
+}
+
+bool buf_add_byte(struct buf *buf, char byte)
+{
+    return buf_add(buf, slice_make(&byte, 1));
+}
+
+bool buf_printf(struct buf *buf, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    bool ok = buf_vprintf(buf, format, args);
+    va_end(args);
+    return ok;
+}
+
+bool buf_vprintf(struct buf *buf, const char *format, va_list args)
+{
+    va_list again;
+
+    va_copy(again, args);
+    int len = vsnprintf(NULL, 0, format, args);
+    char *room = len < 0 ? NULL : buf_reserve(buf, (size_t)len);
+    if (room != NULL) {
+        vsnprintf(room, (size_t)len + 1, format, again); /* the NUL lands in the spare byte */
+        buf_commit(buf, (size_t)len);
+    }
+    va_end(again);
+    return room != NULL;
+}
+
+void buf_consume(struct buf *buf, size_t len)
+{
+    assert(len <= buf_len(buf));
+    buf->start += len;
+    if (buf->start == buf->end)
+        buf_clear(buf);
+}
+
+void buf_clear(struct buf *buf)
+{
+    buf->start = 0;
+    buf->end = 0;
+}
+
+void buf_move(struct buf *to, struct buf *from)
+{
+    assert(to != from);
+    buf_free(to);
+    *to = *from;
+    buf_init(from, to->max);
+}

@@ -1,0 +1,117 @@
+/* slice.c - which bytes are meant? (pure)
+ * An empty slice may have no data, and neither memcmp() nor pointer arithmetic likes NULL: each
+ * function below asks for the length before it touches the pointer. */
+#include "relay/base/slice.h"
+
+#include "relay/base/alloc.h"
+
+struct slice slice_from(struct slice s, size_t start)
+{
+    if (start == 0)
+        return s;
+    if (start > s.len)
+        start = s.len;
+    return start == 0 ? s : slice_make(s.data + start, s.len - start);
+}
+
+struct slice slice_first(struct slice s, size_t len)
+{
+    return slice_make(s.data, len < s.len ? len : s.len);
+}
+
+bool slice_equal(struct slice a, struct slice b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
+}
+
+bool slice_equal_nocase(struct slice a, struct slice b)
+{
+    if (a.len != b.len)
+        return false;
+    for (size_t i = 0; i < a.len; i++)
+        if (ascii_lower(a.data[i]) != ascii_lower(b.data[i]))
+            return false;
+    return true;
+}
+
+bool slice_starts_nocase(struct slice s, struct slice prefix)
+{
+    return prefix.len <= s.len && slice_equal_nocase(slice_first(s, prefix.len), prefix);
+}
+
+bool slice_ends_nocase(struct slice s, struct slice suffix)
+{
+    return suffix.len <= s.len && slice_equal_nocase(slice_from(s, s.len - suffix.len), suffix);
+}
+
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+struct slice slice_trim(struct slice s)
+{
+    while (s.len > 0 && is_blank(s.data[s.len - 1]))
+        s.len--;
+    while (s.len > 0 && is_blank(s.data[0]))
+        s = slice_from(s, 1);
+    return s;
+}
+
+size_t slice_find(struct slice s, char byte)
+{
+    const char *found = s.len == 0 ? NULL : memchr(s.data, byte, s.len);
+
+    return found == NULL ? SLICE_NONE : (size_t)(found - s.data);
+}
+
+struct slice slice_cut(struct slice *rest, char separator)
+{
+    struct slice all = *rest;
+    size_t at = slice_find(all, separator);
+
+    if (at == SLICE_NONE) {
+        *rest = slice_make(NULL, 0);
+        return all;
+    }
+    *rest = slice_from(all, at + 1);
+    return slice_first(all, at);
+}
+
+bool slice_to_u64(struct slice s, uint64_t *value)
+{
+    uint64_t sum = 0;
+
+    if (s.len == 0)
+        return false;
+    for (size_t i = 0; i < s.len; i++) {
+        if (!ascii_is_digit(s.data[i]))
+            return false;
+        uint64_t digit = (uint64_t)(s.data[i] - '0');
+        sum = sum > (UINT64_MAX - digit) / 10 ? UINT64_MAX : sum * 10 + digit;
+    }
+    *value = sum;
+    return true;
+}
+
+char ascii_lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+}
+
+bool ascii_is_alnum(char c)
+{
+    char lower = ascii_lower(c);
+
+    return ascii_is_digit(c) || (lower >= 'a' && lower <= 'z');
+}
+
+bool ascii_is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+char *slice_dup(struct slice s)
+{
+    return xstrndup(s.data, s.len);
+}

@@ -1,0 +1,301 @@
+/* key.c - `latchpost key`: make, list, show and revoke API keys.
+ * A new key goes to standard output alone, so that it can be piped into a file or a secret store, and
+ * to nothing else; what is to be said about it goes to standard error. No option takes a secret. */
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "relay/base/alloc.h"
+#include "relay/base/macros.h"
+#include "relay/base/slice.h"
+#include "relay/cli/client.h"
+
+#define KEY_ID_CHARACTERS 8
+
+enum create_option {
+    CREATE_NAME,
+    CREATE_ACCOUNT,
+    CREATE_SCOPE,
+    CREATE_DOMAIN,
+    CREATE_SENDER,
+    CREATE_RECIPIENT,
+    CREATE_EXPIRES,
+    CREATE_RATE,
+    CREATE_ALLOW_FROM,
+    CREATE_TEST,
+};
+static const struct cli_option create_options[] = {
+    [CREATE_NAME] = { "name", "NAME", false, "1 to 100 characters; needed" },
+    [CREATE_ACCOUNT] = { "account", "ACCOUNT", false, "whose key; else \"default\"" },
+    [CREATE_SCOPE] = { "scope", "SCOPES", true, "send,keys,messages,domains,accounts,metrics; "
+                                                "else send" },
+    [CREATE_DOMAIN] = { "domain", "DOMAIN", true, "may send as this domain only; also *.DOMAIN" },
+    [CREATE_SENDER] = { "sender", "ADDRESS", true, "may send as this address only" },
+    [CREATE_RECIPIENT] = { "recipient", "WHO", true, "may send to this address or domain only" },
+    [CREATE_EXPIRES] = { "expires", "90d", false, "1d to 365d; else never" },
+    [CREATE_RATE] = { "rate", "100/min", false, "messages a minute; else the plan's" },
+    [CREATE_ALLOW_FROM] = { "allow-from", "CIDR", true, "may log in from there only" },
+    [CREATE_TEST] = { "test", NULL, false, "a test key: what it sends is recorded, never relayed" },
+};
+
+static const struct cli_column list_columns[] = {
+    { "ID", "keyId", CLI_PLAIN },         { "NAME", "name", CLI_PLAIN },
+    { "ACCOUNT", "account", CLI_PLAIN },  { "SCOPES", "scopes", CLI_PLAIN },
+    { "DOMAINS", "domains", CLI_PLAIN },  { "STATUS", "status", CLI_PLAIN },
+    { "CREATED", "createdAt", CLI_PLAIN }, { "EXPIRES", "expirationTs", CLI_PLAIN },
+    { "LAST USED", "lastUsed", CLI_PLAIN },
+};
+
+static const struct cli_column show_columns[] = {
+    { "ID", "keyId", CLI_PLAIN },
+    { "Key", "masked", CLI_PLAIN },
+    { "Name", "name", CLI_PLAIN },
+    { "Account", "account", CLI_PLAIN },
+    { "Plan", "plan", CLI_PLAIN },
+    { "Status", "status", CLI_PLAIN },
+    { "Test key", "test", CLI_PLAIN },
+    { "Scopes", "scopes", CLI_PLAIN },
+    { "Domains", "domains", CLI_PLAIN },
+    { "Senders", "senders", CLI_PLAIN },
+    { "Recipients", "recipients", CLI_PLAIN },
+    { "Allowed from", "allowFrom", CLI_PLAIN },
+    { "Messages a minute", "rateLimit", CLI_PLAIN },
+    { "Created", "createdAt", CLI_PLAIN },
+    { "Expires", "expirationTs", CLI_PLAIN },
+    { "Last used", "lastUsed", CLI_PLAIN },
+};
+
+/* --- create ---------------------------------------------------------------------------------------- */
+
+/* A number with an ending, or without if `bare`. */
+static bool read_count(const char *text, const char *ending, bool bare, uint64_t *count)
+{
+    struct slice rest = slice_of(text);
+    struct slice tail = slice_of(ending);
+
+    if (slice_ends_nocase(rest, tail))
+        rest = slice_first(rest, rest.len - tail.len);
+    else if (!bare)
+        return false;
+    return slice_to_u64(rest, count) && *count > 0 && *count <= INT32_MAX;
+}
+
+static int add_numbers(const struct cli_arguments *arguments, json_t *body)
+{
+    const char *expires = cli_value(arguments, CREATE_EXPIRES);
+    const char *rate = cli_value(arguments, CREATE_RATE);
+    uint64_t count;
+
+    if (expires != NULL && !read_count(expires, "d", false, &count))
+        return cli_fail(EX_USAGE, "--expires takes days, like 90d, not \"%s\"", expires);
+    if (expires != NULL)
+        json_object_set_new(body, "expirationDays", json_integer((json_int_t)count));
+    if (rate != NULL && !read_count(rate, "/min", true, &count))
+        return cli_fail(EX_USAGE, "--rate takes messages a minute, like 100/min, not \"%s\"",
+                        rate);
+    if (rate != NULL)
+        json_object_set_new(body, "rateLimit", json_integer((json_int_t)count));
+    return EX_OK;
+}
+
+/* Values of an option as an array; NULL when it was not given, or holds what is not UTF-8. */
+static json_t *list_of(const struct cli_arguments *arguments, size_t option, bool cut)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < arguments->counts[option]; i++) {
+        struct slice rest = slice_of(arguments->values[option][i]);
+        do {
+            struct slice item = cut ? slice_trim(slice_cut(&rest, ',')) : rest;
+            json_array_append_new(list, json_stringn(item.data, item.len));
+        } while (cut && rest.data != NULL);
+    }
+    return list;
+}
+
+static const struct {
+    enum create_option option;
+    const char *member;
+    bool cut; /* at commas */
+} lists[] = {
+    { CREATE_SCOPE, "scopes", true },
+    { CREATE_DOMAIN, "domains", false },
+    { CREATE_SENDER, "senders", false },
+    { CREATE_RECIPIENT, "recipients", false },
+    { CREATE_ALLOW_FROM, "allowFrom", false },
+};
+
+/* EX_OK and the request in *body. A restriction that was given must never get lost on the way, so
+ * what cannot be said in JSON ends the command. */
+static int make_body(const struct cli_arguments *arguments, json_t **body)
+{
+    const char *account = cli_value(arguments, CREATE_ACCOUNT);
+
+    *body = json_object();
+    if (json_object_set_new(*body, "name", json_string(cli_value(arguments, CREATE_NAME))) != 0)
+        return cli_fail(EX_USAGE, "--name is not UTF-8");
+    if (account != NULL && json_object_set_new(*body, "account", json_string(account)) != 0)
+        return cli_fail(EX_USAGE, "--account is not UTF-8");
+    for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
+        size_t given = arguments->counts[lists[i].option];
+        json_t *list = list_of(arguments, lists[i].option, lists[i].cut);
+        bool whole = json_array_size(list) >= given;
+        if (given > 0)
+            json_object_set(*body, lists[i].member, list);
+        json_decref(list);
+        if (!whole)
+            return cli_fail(EX_USAGE, "--%s is not UTF-8", create_options[lists[i].option].name);
+    }
+    if (arguments->counts[CREATE_TEST] > 0)
+        json_object_set_new(*body, "test", json_true());
+    return add_numbers(arguments, *body);
+}
+
+static void print_remarks(const json_t *answer)
+{
+    const json_t *meta = json_object_get(answer, "meta");
+    const char *warning = json_string_value(json_object_get(meta, "warning"));
+    size_t i;
+    json_t *note;
+
+    cli_print_sheet(stderr, json_object_get(answer, "data"), show_columns,
+                    ARRAY_LEN(show_columns));
+    json_array_foreach(json_object_get(meta, "notes"), i, note) {
+        char *text = cli_escape(json_string_value(note));
+        fprintf(stderr, "Note: %s\n", text);
+        free(text);
+    }
+    if (warning != NULL)
+        fprintf(stderr, "%s\n", warning);
+}
+
+static int print_created(const struct cli_arguments *arguments, const json_t *answer)
+{
+    const json_t *data = json_object_get(answer, "data");
+    const char *key = json_string_value(json_object_get(data, "apiKey"));
+    const char *id = json_string_value(json_object_get(data, "keyId"));
+
+    if (key == NULL || id == NULL)
+        return cli_fail(EX_PROTOCOL, "The answer of the API holds no key.");
+    if (arguments->json)
+        cli_print_json(stdout, answer);
+    else
+        printf("%s\n", key);
+    if (fflush(stdout) != 0 || ferror(stdout))
+        return cli_fail(EX_IOERR,
+                        "The key was made but could not be written to standard output. It is lost: "
+                        "revoke it with latchpost key revoke %s",
+                        id);
+    if (!arguments->json)
+        print_remarks(answer);
+    return EX_OK;
+}
+
+static int create(const struct cli_arguments *arguments)
+{
+    json_t *body, *answer = NULL;
+
+    if (cli_value(arguments, CREATE_NAME) == NULL)
+        return cli_fail(EX_USAGE, "--name is needed: see latchpost key --help");
+    int code = make_body(arguments, &body);
+    if (code != EX_OK) {
+        json_decref(body);
+        return code;
+    }
+    code = cli_ask_once(arguments, "POST", "/v1/api-keys", body, &answer);
+    if (code == EX_OK)
+        code = print_created(arguments, answer);
+    json_decref(answer);
+    return code;
+}
+
+/* --- list, show, revoke ---------------------------------------------------------------------------- */
+
+static const struct cli_option list_options[] = {
+    { "account", "ACCOUNT", false, "only the keys of this account" },
+};
+
+static int list(const struct cli_arguments *arguments)
+{
+    json_t *answer;
+    const char *account = cli_value(arguments, 0);
+    char *encoded = cli_encode(account == NULL ? "" : account);
+    char *target = xasprintf("/v1/api-keys%s%s", account == NULL ? "" : "?account=", encoded);
+    int code = cli_ask_once(arguments, "GET", target, NULL, &answer);
+
+    if (code == EX_OK && arguments->json)
+        cli_print_json(stdout, answer);
+    else if (code == EX_OK)
+        cli_print_rows(stdout, json_object_get(answer, "data"), list_columns,
+                       ARRAY_LEN(list_columns), true);
+    json_decref(answer);
+    free(target);
+    free(encoded);
+    return code;
+}
+
+/* "/v1/api-keys/<id>", or NULL when that is no id. Whoever gives the whole key has already shown it
+ * to every user of this machine, so it is not sent anywhere. */
+static char *key_target(const char *id)
+{
+    if (strlen(id) == KEY_ID_CHARACTERS) {
+        char *encoded = cli_encode(id);
+        char *target = xasprintf("/v1/api-keys/%s", encoded);
+        free(encoded);
+        return target;
+    }
+    cli_fail(EX_USAGE, "That is not the id of a key: it has 8 characters, and latchpost key list "
+                       "shows it. Never give a key itself as an argument.");
+    return NULL;
+}
+
+static int ask_about(const struct cli_arguments *arguments, const char *method, json_t **answer)
+{
+    char *target = key_target(arguments->operands[0]);
+
+    *answer = NULL;
+    if (target == NULL)
+        return EX_USAGE;
+    int code = cli_ask_once(arguments, method, target, NULL, answer);
+    free(target);
+    if (code == EX_OK && arguments->json)
+        cli_print_json(stdout, *answer);
+    return code;
+}
+
+static int show(const struct cli_arguments *arguments)
+{
+    json_t *answer;
+    int code = ask_about(arguments, "GET", &answer);
+
+    if (code == EX_OK && !arguments->json)
+        cli_print_sheet(stdout, json_object_get(answer, "data"), show_columns,
+                        ARRAY_LEN(show_columns));
+    json_decref(answer);
+    return code;
+}
+
+static int revoke(const struct cli_arguments *arguments)
+{
+    json_t *answer;
+    int code = ask_about(arguments, "DELETE", &answer);
+
+    if (code == EX_OK && !arguments->json)
+        fprintf(stderr, "The key %s is revoked.\n", arguments->operands[0]);
+    json_decref(answer);
+    return code;
+}
+
+static const struct cli_verb verbs[] = {
+    { "create", NULL, 0, 0, create_options, ARRAY_LEN(create_options), create,
+      "Make a key and print it, this once, on standard output." },
+    { "list", NULL, 0, 0, list_options, ARRAY_LEN(list_options), list, "List the keys." },
+    { "show", "ID", 1, 1, NULL, 0, show, "Show what a key may do and when it was used." },
+    { "revoke", "ID", 1, 1, NULL, 0, revoke, "Revoke a key, at once and for good." },
+};
+static const struct cli_noun noun = { "key", "API keys", verbs, ARRAY_LEN(verbs) };
+
+int cli_key(int argc, char **argv)
+{
+    return cli_run(&noun, argc, argv);
+}

@@ -1,0 +1,275 @@
+/* queue.c - `latchpost queue`: what waits, what became of it, and try it again.
+ * A list may be as long as the queue: pages are asked for and printed one by one, never kept. */
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "relay/base/alloc.h"
+#include "relay/base/macros.h"
+#include "relay/base/slice.h"
+#include "relay/cli/client.h"
+
+#define PAGE_ROWS 500
+#define RETRY_PATIENCE_S 600 /* all of a long queue */
+
+static const struct cli_column list_columns[] = {
+    { "ID", "id", CLI_PLAIN },           { "STATE", "state", CLI_PLAIN },
+    { "RECEIVED", "receivedAt", CLI_PLAIN }, { "DUE", "dueAt", CLI_PLAIN },
+    { "SIZE", "size", CLI_BYTES },       { "TRIES", "attempts", CLI_PLAIN },
+    { "ACCOUNT", "account", CLI_PLAIN }, { "FROM", "from", CLI_PLAIN },
+    { "RCPTS", "recipientCount", CLI_PLAIN }, { "TO", "to", CLI_PLAIN },
+    { "LAST ERROR", "lastError", CLI_PLAIN },
+};
+static const struct cli_column show_columns[] = {
+    { "ID", "id", CLI_PLAIN },           { "State", "state", CLI_PLAIN },
+    { "Account", "account", CLI_PLAIN }, { "Key", "keyId", CLI_PLAIN },
+    { "From", "from", CLI_PLAIN },       { "Size", "size", CLI_BYTES },
+    { "Received", "receivedAt", CLI_PLAIN }, { "Due", "dueAt", CLI_PLAIN },
+    { "Attempts", "attempts", CLI_PLAIN },
+};
+static const struct cli_column recipient_columns[] = {
+    { "RECIPIENT", "address", CLI_PLAIN }, { "STATE", "state", CLI_PLAIN },
+    { "TRIES", "attempts", CLI_PLAIN },    { "DUE", "dueAt", CLI_PLAIN },
+    { "UPDATED", "updatedAt", CLI_PLAIN }, { "UPSTREAM", "upstream", CLI_PLAIN },
+    { "CODE", "code", CLI_PLAIN },         { "ENHANCED", "enhanced", CLI_PLAIN },
+    { "TEXT", "text", CLI_PLAIN },
+};
+static const struct cli_column event_columns[] = {
+    { "AT", "at", CLI_PLAIN },             { "WHAT", "what", CLI_PLAIN },
+    { "RECIPIENT", "recipient", CLI_PLAIN }, { "UPSTREAM", "upstream", CLI_PLAIN },
+    { "CODE", "code", CLI_PLAIN },         { "ENHANCED", "enhanced", CLI_PLAIN },
+    { "TEXT", "text", CLI_PLAIN },
+};
+static const struct cli_column stats_columns[] = {
+    { "Bytes not final", "activeBytes", CLI_BYTES },
+    { "Database", "databaseBytes", CLI_BYTES },
+    { "Write-ahead log", "logBytes", CLI_BYTES },
+    { "Outcomes not yet on disk", "unsettled", CLI_PLAIN },
+    { "Room for mail", "hasRoom", CLI_PLAIN },
+};
+
+/* --- list ------------------------------------------------------------------------------------------ */
+
+enum list_option { LIST_STATE, LIST_ACCOUNT, LIST_LIMIT };
+static const struct cli_option list_options[] = {
+    [LIST_STATE] = { "state", "STATE", false, "queued, delivering, deferred, uncertain, held, "
+                                              "delivered, bounced, failed, ..." },
+    [LIST_ACCOUNT] = { "account", "ACCOUNT", false, "only the messages of this account" },
+    [LIST_LIMIT] = { "limit", "N", false, "at most so many, the newest; else all" },
+};
+
+struct listing {
+    const struct cli_arguments *arguments;
+    struct cli_client *client;
+    char *filter;   /* "&state=..&account=.." */
+    uint64_t left;  /* rows wanted */
+    uint64_t count; /* rows printed */
+    char next[32];  /* id to go on before; empty: from the newest, or the end */
+    bool titled;
+};
+
+static char *make_filter(const struct cli_arguments *arguments)
+{
+    const char *state = cli_value(arguments, LIST_STATE);
+    const char *account = cli_value(arguments, LIST_ACCOUNT);
+    char *state_text = cli_encode(state == NULL ? "" : state);
+    char *account_text = cli_encode(account == NULL ? "" : account);
+    char *filter = xasprintf("%s%s%s%s", state == NULL ? "" : "&state=", state_text,
+                             account == NULL ? "" : "&account=", account_text);
+
+    free(state_text);
+    free(account_text);
+    return filter;
+}
+
+/* In JSON the parts of one document are printed as they come; one that breaks off in the middle is no
+ * JSON, so nobody takes it for the whole. */
+static void print_page(struct listing *listing, const json_t *rows)
+{
+    size_t i;
+    json_t *row;
+
+    if (!listing->arguments->json) {
+        cli_print_rows(stdout, rows, list_columns, ARRAY_LEN(list_columns), !listing->titled);
+        listing->titled = true;
+        return;
+    }
+    if (!listing->titled)
+        printf("{\"success\":true,\"data\":[");
+    listing->titled = true;
+    json_array_foreach(rows, i, row) {
+        if (listing->count + i > 0)
+            printf(",");
+        cli_print_json(stdout, row);
+    }
+}
+
+static int list_page(struct listing *listing)
+{
+    json_t *answer;
+    uint64_t rows = listing->left < PAGE_ROWS ? listing->left : PAGE_ROWS;
+    char *target = xasprintf("/v1/messages?limit=%llu%s%s%s", (unsigned long long)rows,
+                             listing->filter, listing->next[0] == '\0' ? "" : "&before=",
+                             listing->next);
+    int code = cli_ask(listing->client, "GET", target, NULL, &answer);
+
+    free(target);
+    if (code != EX_OK)
+        return code;
+    const json_t *data = json_object_get(answer, "data");
+    const char *next =
+        json_string_value(json_object_get(json_object_get(answer, "meta"), "next"));
+    print_page(listing, data);
+    listing->count += json_array_size(data);
+    listing->left -= json_array_size(data) < listing->left ? json_array_size(data) : listing->left;
+    snprintf(listing->next, sizeof(listing->next), "%s", next == NULL ? "" : next);
+    json_decref(answer);
+    return EX_OK;
+}
+
+static int list_all(struct listing *listing)
+{
+    int code;
+
+    do
+        code = list_page(listing);
+    while (code == EX_OK && listing->left > 0 && listing->next[0] != '\0');
+    if (code == EX_OK && listing->arguments->json)
+        printf("],\"meta\":{\"count\":%llu,\"next\":%s%s%s}}\n",
+               (unsigned long long)listing->count, listing->next[0] == '\0' ? "null" : "\"",
+               listing->next, listing->next[0] == '\0' ? "" : "\"");
+    return code;
+}
+
+static int list(const struct cli_arguments *arguments)
+{
+    struct listing listing = { .arguments = arguments, .left = UINT64_MAX };
+    const char *limit = cli_value(arguments, LIST_LIMIT);
+
+    if (limit != NULL && (!slice_to_u64(slice_of(limit), &listing.left) || listing.left == 0))
+        return cli_fail(EX_USAGE, "--limit takes a number from 1, not \"%s\"", limit);
+    int code = cli_open(&listing.client, arguments);
+    if (code != EX_OK)
+        return code;
+    listing.filter = make_filter(arguments);
+    code = list_all(&listing);
+    free(listing.filter);
+    cli_close(listing.client);
+    return code;
+}
+
+/* --- show, retry, stats ---------------------------------------------------------------------------- */
+
+static char *message_target(const char *id, const char *rest)
+{
+    char *encoded = cli_encode(id);
+    char *target = xasprintf("/v1/messages/%s%s", encoded, rest);
+
+    free(encoded);
+    return target;
+}
+
+static int show(const struct cli_arguments *arguments)
+{
+    json_t *answer;
+    char *target = message_target(arguments->operands[0], "");
+    int code = cli_ask_once(arguments, "GET", target, NULL, &answer);
+
+    free(target);
+    if (code == EX_OK && arguments->json) {
+        cli_print_json(stdout, answer);
+    } else if (code == EX_OK) {
+        const json_t *data = json_object_get(answer, "data");
+        cli_print_sheet(stdout, data, show_columns, ARRAY_LEN(show_columns));
+        printf("\n");
+        cli_print_rows(stdout, json_object_get(data, "recipients"), recipient_columns,
+                       ARRAY_LEN(recipient_columns), true);
+        printf("\n");
+        cli_print_rows(stdout, json_object_get(data, "events"), event_columns,
+                       ARRAY_LEN(event_columns), true);
+    }
+    json_decref(answer);
+    return code;
+}
+
+static const struct cli_option retry_options[] = {
+    { "all", NULL, false, "every message that is deferred or uncertain" },
+};
+
+static int ask_for_retry(const struct cli_arguments *arguments, const char *target,
+                         json_t **answer)
+{
+    struct cli_client *client;
+    int code = cli_open(&client, arguments);
+
+    *answer = NULL;
+    if (code != EX_OK)
+        return code;
+    cli_set_patience(client, RETRY_PATIENCE_S);
+    code = cli_ask(client, "POST", target, NULL, answer);
+    cli_close(client);
+    return code;
+}
+
+static int retry(const struct cli_arguments *arguments)
+{
+    bool all = arguments->counts[0] > 0;
+    json_t *answer;
+
+    if (all == (arguments->operand_count > 0))
+        return cli_fail(EX_USAGE, "Give the id of a message, or --all.");
+    char *target = all ? xstrdup("/v1/queue/retry")
+                       : message_target(arguments->operands[0], "/retry");
+    int code = ask_for_retry(arguments, target, &answer);
+    free(target);
+    if (code == EX_OK && arguments->json)
+        cli_print_json(stdout, answer);
+    else if (code == EX_OK && all)
+        fprintf(stderr, "%lld messages are due now.\n",
+                (long long)json_integer_value(
+                    json_object_get(json_object_get(answer, "data"), "retried")));
+    else if (code == EX_OK)
+        fprintf(stderr, "The message is due now.\n");
+    json_decref(answer);
+    return code;
+}
+
+static void print_stats(const json_t *data)
+{
+    const char *state;
+    json_t *count;
+
+    printf("%-12s %s\n", "STATE", "MESSAGES");
+    json_object_foreach(json_object_get(data, "messages"), state, count)
+        printf("%-12s %lld\n", state, (long long)json_integer_value(count));
+    printf("\n");
+    cli_print_sheet(stdout, data, stats_columns, ARRAY_LEN(stats_columns));
+}
+
+static int stats(const struct cli_arguments *arguments)
+{
+    json_t *answer;
+    int code = cli_ask_once(arguments, "GET", "/v1/queue/stats", NULL, &answer);
+
+    if (code == EX_OK && arguments->json)
+        cli_print_json(stdout, answer);
+    else if (code == EX_OK)
+        print_stats(json_object_get(answer, "data"));
+    json_decref(answer);
+    return code;
+}
+
+static const struct cli_verb verbs[] = {
+    { "list", NULL, 0, 0, list_options, ARRAY_LEN(list_options), list,
+      "List messages, newest first." },
+    { "show", "ID", 1, 1, NULL, 0, show, "Show all that is known of a message." },
+    { "retry", "[ID]", 0, 1, retry_options, ARRAY_LEN(retry_options), retry,
+      "Try a message again now." },
+    { "stats", NULL, 0, 0, NULL, 0, stats, "Count messages by state." },
+};
+static const struct cli_noun noun = { "queue", "the queue", verbs, ARRAY_LEN(verbs) };
+
+int cli_queue(int argc, char **argv)
+{
+    return cli_run(&noun, argc, argv);
+}

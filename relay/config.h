@@ -1,0 +1,62 @@
+/* config.h - what did the operator ask for?
+ * One table row per setting (config.c): name, type, default, unit, help. config_load() reads the
+ * file, checks everything that can be checked without the network, and fills the option structs of
+ * the modules below. An unknown setting, a wrong type, a missing file, a variable that is not set:
+ * an error that names file and line, and nothing starts. Main thread. */
+#ifndef LATCHPOST_CONFIG_H
+#define LATCHPOST_CONFIG_H
+
+#include "auth/auth.h"
+#include "queue/queue.h"
+#include "relay/base/log.h"
+#include "relay/http/server.h"
+#include "relay/net/tls.h"
+#include "relay/smtp/session.h"
+#include "relay/upstream/route.h"
+#include "relay/upstream/upstream.h"
+
+struct config_listener {
+    struct smtp_door door; /* door.name is the section's title */
+    const char *address;
+    uint16_t port;
+};
+
+struct config_http {
+    bool enabled;
+    const char *address;
+    uint16_t port;
+    bool tls;
+    struct http_limits limits;
+};
+
+struct config { /* everything in it is owned by it and lives as long as it */
+    const char *path;
+    const char *hostname;
+    const char *state_dir;    /* keys.db, queue.db, pepper, self-signed certificate */
+    const char *control_path; /* control.sock */
+    enum log_level log_level;
+    enum log_format log_format;
+    unsigned workers;              /* never 0 here: "0: one a core" is resolved */
+    uint64_t grace_ms;             /* how long sessions may finish at SIGTERM */
+    struct tls_server_options tls; /* the self-signed pair in state_dir when none is configured */
+    bool tls_self_signed;
+    struct config_listener *listeners;
+    size_t listener_count;
+    struct config_http http;
+    unsigned sessions, sessions_per_address;
+    struct smtp_limits smtp;
+    bool hide_client_address;
+    struct auth_options auth;
+    struct queue_options queue;
+    struct upstream_options
+        *upstreams; /* ceilings are for the whole process: worker.c shares them out */
+    size_t upstream_count;
+    struct route_table routes;
+    void *memory; /* private */
+};
+
+/* path: -c FILE, else $LATCHPOST_CONFIG, else /etc/latchpost/latchpost.conf when NULL. */
+bool config_load(struct config **config, const char *path, struct why *why);
+void config_free(struct config *config); /* accepts NULL; wipes the passwords */
+
+#endif

@@ -1,0 +1,400 @@
+/* config_file.c - what stands in the configuration file?
+ * libconfuse does the grammar. Its gaps are closed here: every value is taken as text and checked
+ * by our own types, so that an error names what is allowed; a setting given twice and a ${NAME}
+ * that is not set, both of which it lets pass in silence, are errors. */
+#include "relay/config_file.h"
+
+#include <confuse.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "relay/base/alloc.h"
+#include "relay/base/buf.h"
+
+#define FILE_BYTES_MAX (1024 * 1024)
+
+/* libconfuse's callbacks carry no context, so the one read under way stands here. */
+static struct reading {
+    struct why *why;
+    struct seen {
+        const cfg_opt_t *opt;
+        int line;
+        unsigned values; /* of a list, so far */
+        bool is_whole;
+    } * seen;
+    size_t count;
+} * current;
+
+static void on_error(cfg_t *cfg, const char *format, va_list args)
+{
+    char text[400];
+
+    if (current->why->text[0] != '\0')
+        return; /* the first one is the cause */
+    vsnprintf(text, sizeof(text), format, args);
+    why_set(current->why, "%s:%d: %s", cfg->filename, cfg->line, text);
+}
+
+static struct seen *find_seen(const struct reading *reading, const cfg_opt_t *opt)
+{
+    for (size_t i = reading->count; i > 0; i--)
+        if (reading->seen[i - 1].opt == opt)
+            return &reading->seen[i - 1];
+    return NULL;
+}
+
+static void note_seen(const cfg_opt_t *opt, int line)
+{
+    current->seen = xrealloc(current->seen, (current->count + 1) * sizeof(*current->seen));
+    current->seen[current->count++] = (struct seen){ opt, line, 1, false };
+}
+
+static const char *section_of(const cfg_t *cfg)
+{
+    return strcmp(cfg->name, "root") == 0 ? "" : cfg->name;
+}
+
+/* Is this value the start of a second setting of the same name? A list comes as its 1st, 2nd ...
+ * value, then once more when it is whole. */
+static bool is_repeated(struct seen *seen, const cfg_opt_t *opt)
+{
+    unsigned values = cfg_opt_size((cfg_opt_t *)opt);
+
+    if (!(opt->flags & CFGF_LIST) || seen->is_whole)
+        return true;
+    if (values == seen->values)
+        seen->is_whole = true;
+    else if (values != seen->values + 1)
+        return true;
+    seen->values = values;
+    return false;
+}
+
+/* Called for each value as it is read; `opt` belongs to this one section. */
+static int on_value(cfg_t *cfg, cfg_opt_t *opt)
+{
+    struct seen *seen = find_seen(current, opt);
+    const struct config_setting *setting = config_setting_find(section_of(cfg), opt->name);
+    unsigned last = cfg_opt_size(opt) - 1;
+    const char *text = cfg_opt_getnstr(opt, last);
+
+    if (seen == NULL) {
+        note_seen(opt, cfg->line);
+    } else if (is_repeated(seen, opt)) {
+        cfg_error(cfg, "'%s' is given twice; keep one", opt->name);
+        return -1;
+    }
+    if (!config_value_check(setting->type, slice_of(text))) {
+        cfg_error(cfg, "%s: '%s' is not %s", opt->name,
+                  strstr(opt->name, "password") != NULL ? "..." : text,
+                  config_type_hint(setting->type));
+        return -1;
+    }
+    return 0;
+}
+
+/* Called at the end of each section. */
+static int on_section(cfg_t *cfg, cfg_opt_t *opt)
+{
+    if (!(opt->flags & CFGF_MULTI) && find_seen(current, opt) != NULL) {
+        cfg_error(cfg, "section '%s' is given twice; join the two", opt->name);
+        return -1;
+    }
+    note_seen(opt, cfg->line);
+    return 0;
+}
+
+/* The options of one section; the top level's also holds the other sections. */
+static cfg_opt_t *make_options(const struct config_section_kind *kind, cfg_opt_t **sections)
+{
+    bool is_top = kind->name[0] == '\0';
+    cfg_opt_t *options = xcalloc(config_setting_count + config_section_count + 1, sizeof(*options));
+    size_t n = 0;
+
+    for (size_t i = 0; i < config_setting_count; i++) {
+        const struct config_setting *s = &config_settings[i];
+
+        if (strcmp(s->section, kind->name) != 0)
+            continue;
+        options[n] = s->is_list ? (cfg_opt_t)CFG_STR_LIST(s->name, NULL, CFGF_NONE)
+                                : (cfg_opt_t)CFG_STR(s->name, NULL, CFGF_NONE);
+        options[n++].validcb = on_value;
+    }
+    for (size_t i = 1; is_top && i < config_section_count; i++) {
+        const struct config_section_kind *s = &config_sections[i];
+        cfg_flag_t flags = (s->has_title ? CFGF_TITLE | CFGF_NO_TITLE_DUPES : CFGF_NONE) |
+                           (s->is_many ? CFGF_MULTI : CFGF_NODEFAULT);
+
+        options[n] = (cfg_opt_t)CFG_SEC(s->name, sections[i], flags);
+        options[n++].validcb = on_section;
+    }
+    options[n] = (cfg_opt_t)CFG_END();
+    return options;
+}
+
+/* --- variables -----------------------------------------------------------------------------------
+ */
+
+static bool check_variable(const char *path, int line, struct slice inside, struct why *why)
+{
+    struct slice rest = inside;
+    struct slice name = slice_cut(&rest, ':');
+    char *copy = slice_dup(name);
+    bool ok = rest.data != NULL || getenv(copy) != NULL;
+
+    if (!ok)
+        why_set(why, "%s:%d: ${%s} is not set in the environment; set it, or write ${%s:-default}",
+                path, line, copy, copy);
+    free(copy);
+    return ok;
+}
+
+/* Walks the text as libconfuse's lexer will: comments and single quotes hide a ${NAME}, a backslash
+ * takes its meaning. */
+static bool check_variables(const char *path, struct slice text, struct why *why)
+{
+    int line = 1;
+    char hidden_by = 0; /* '#', '*' or '\'' */
+
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.data[i];
+        char next = i + 1 < text.len ? text.data[i + 1] : '\0';
+
+        if (c == '\n') {
+            line++;
+            if (hidden_by == '#')
+                hidden_by = 0;
+        } else if (hidden_by == '*') {
+            if (c == '*' && next == '/')
+                hidden_by = 0;
+        } else if (hidden_by == '\'') {
+            if (c == '\'')
+                hidden_by = 0;
+        } else if (hidden_by == 0 && (c == '#' || (c == '/' && next == '/'))) {
+            hidden_by = '#';
+        } else if (hidden_by == 0 && c == '/' && next == '*') {
+            hidden_by = '*';
+        } else if (hidden_by == 0 && c == '\'') {
+            hidden_by = '\'';
+        } else if (hidden_by == 0 && c == '"') {
+            hidden_by = '"';
+        } else if (hidden_by == '"' && c == '"') {
+            hidden_by = 0;
+        } else if (c == '\\') {
+            i++;
+        } else if (hidden_by != '#' && c == '$' && next == '{') {
+            struct slice inside = slice_from(text, i + 2);
+
+            if (!check_variable(path, line, slice_first(inside, slice_find(inside, '}')), why))
+                return false;
+        }
+    }
+    return true;
+}
+
+/* Is there a password = "..." in the file itself? Then others must not read the file. */
+static bool find_inline_password(struct slice text)
+{
+    while (text.len > 0) {
+        struct slice line = slice_trim(slice_cut(&text, '\n'));
+        struct slice value;
+
+        for (size_t at = 0; at + 8 <= line.len && line.data[at] != '#'; at++) {
+            if (!slice_starts_nocase(slice_from(line, at), SLICE("password")))
+                continue;
+            value = slice_trim(slice_from(line, at + 8));
+            if (value.len > 0 && value.data[0] == '=' &&
+                !slice_starts_nocase(slice_trim(slice_from(value, 1)), SLICE("\"${")))
+                return true;
+        }
+    }
+    return false;
+}
+
+static bool read_text(const char *path, struct buf *text, struct why *why)
+{
+    FILE *file = fopen(path, "re");
+    char block[4096];
+    size_t len;
+    bool ok = true;
+
+    if (file == NULL)
+        return why_errno(why, errno, "cannot read the configuration %s", path);
+    while (ok && (len = fread(block, 1, sizeof(block), file)) > 0)
+        ok = buf_add(text, slice_make(block, len));
+    if (!ok)
+        why_set(why, "%s is larger than 1 MiB: that is no configuration", path);
+    else if (ferror(file)) {
+        ok = false;
+        why_errno(why, errno, "cannot read the configuration %s", path);
+    }
+    fclose(file);
+    return ok;
+}
+
+/* Before libconfuse: what it would not notice. */
+static bool check_text(struct config_file *file, struct why *why)
+{
+    struct buf text;
+    struct stat status;
+    bool ok = false;
+
+    buf_init(&text, FILE_BYTES_MAX);
+    if (!read_text(file->path, &text, why) || !check_variables(file->path, buf_slice(&text), why))
+        goto out;
+    file->has_inline_password = find_inline_password(buf_slice(&text));
+    if (file->has_inline_password && stat(file->path, &status) == 0 && (status.st_mode & 07)) {
+        why_set(why,
+                "%s holds a password and every user may read it: chmod 600 %s, or use "
+                "password_file or \"${NAME}\"",
+                file->path, file->path);
+        goto out;
+    }
+    ok = true;
+out:
+    buf_wipe(&text);
+    return ok;
+}
+
+/* --- from libconfuse's tree to ours
+ * ------------------------------------------------------------------ */
+
+static void copy_value(struct config_section *section, const struct reading *reading,
+                       const struct config_setting *setting, cfg_opt_t *opt)
+{
+    const struct seen *seen = find_seen(reading, opt);
+    struct config_value *value;
+
+    if (seen == NULL && !(setting->is_list && cfg_opt_size(opt) > 0))
+        return; /* the file does not set it */
+    section->values =
+        xrealloc(section->values, (section->value_count + 1) * sizeof(*section->values));
+    value = &section->values[section->value_count++];
+    value->setting = setting;
+    value->line = seen == NULL ? section->line : seen->line;
+    value->count = cfg_opt_size(opt);
+    value->items = xcalloc(value->count + 1, sizeof(*value->items));
+    for (unsigned i = 0; i < value->count; i++)
+        value->items[i] = xstrdup(cfg_opt_getnstr(opt, i));
+}
+
+static void copy_section(struct config_file *file, const struct reading *reading,
+                         const struct config_section_kind *kind, cfg_t *cfg)
+{
+    struct config_section *section;
+
+    file->sections = xrealloc(file->sections, (file->section_count + 1) * sizeof(*file->sections));
+    section = &file->sections[file->section_count++];
+    *section = (struct config_section){
+        .name = kind->name,
+        .title = xstrdup(kind->has_title ? cfg_title(cfg) : ""),
+        .line = cfg->line,
+    };
+    for (size_t i = 0; i < config_setting_count; i++)
+        if (strcmp(config_settings[i].section, kind->name) == 0)
+            copy_value(section, reading, &config_settings[i],
+                       cfg_getopt(cfg, config_settings[i].name));
+}
+
+static void copy_all(struct config_file *file, const struct reading *reading, cfg_t *root)
+{
+    copy_section(file, reading, &config_sections[0], root);
+    for (size_t k = 1; k < config_section_count; k++)
+        for (unsigned i = 0; i < cfg_size(root, config_sections[k].name); i++)
+            copy_section(file, reading, &config_sections[k],
+                         cfg_getnsec(root, config_sections[k].name, i));
+}
+
+static bool parse(struct config_file *file, struct why *why)
+{
+    struct reading reading = { .why = why };
+    cfg_opt_t *options[16] = { NULL };
+    cfg_t *root;
+    bool ok = false;
+
+    for (size_t i = config_section_count; i > 0; i--)
+        options[i - 1] = make_options(&config_sections[i - 1], options);
+    current = &reading;
+    root = cfg_init(options[0], CFGF_NONE);
+    cfg_set_error_function(root, on_error);
+    why->text[0] = '\0';
+    if (cfg_parse(root, file->path) == CFG_SUCCESS) {
+        copy_all(file, &reading, root);
+        ok = true;
+    } else if (why->text[0] == '\0') {
+        why_set(why, "%s: cannot be read as a configuration", file->path);
+    }
+    current = NULL;
+    cfg_free(root);
+    free(reading.seen);
+    for (size_t i = 0; i < config_section_count; i++)
+        free(options[i]);
+    return ok;
+}
+
+bool config_file_read(struct config_file **file, const char *path, struct why *why)
+{
+    struct config_file *made = xcalloc(1, sizeof(*made));
+
+    made->path = xstrdup(path);
+    if (!check_text(made, why) || !parse(made, why)) {
+        config_file_free(made);
+        return false;
+    }
+    *file = made;
+    return true;
+}
+
+static void wipe_text(char *text)
+{
+    struct buf wiped = { .data = text, .end = strlen(text), .capacity = strlen(text) + 1 };
+
+    buf_wipe(&wiped);
+}
+
+void config_file_free(struct config_file *file)
+{
+    if (file == NULL)
+        return;
+    for (size_t s = 0; s < file->section_count; s++) {
+        struct config_section *section = &file->sections[s];
+
+        for (size_t v = 0; v < section->value_count; v++) {
+            for (size_t i = 0; i < section->values[v].count; i++)
+                wipe_text(section->values[v].items[i]);
+            free(section->values[v].items);
+        }
+        free(section->values);
+        free(section->title);
+    }
+    free(file->sections);
+    free(file->path);
+    free(file);
+}
+
+const struct config_section *config_section_at(const struct config_file *file, const char *name,
+                                               size_t i)
+{
+    for (size_t s = 0; s < file->section_count; s++)
+        if (strcmp(file->sections[s].name, name) == 0 && i-- == 0)
+            return &file->sections[s];
+    return NULL;
+}
+
+const struct config_value *config_value_of(const struct config_section *section, const char *name)
+{
+    for (size_t i = 0; section != NULL && i < section->value_count; i++)
+        if (strcmp(section->values[i].setting->name, name) == 0)
+            return &section->values[i];
+    return NULL;
+}
+
+const char *config_text(const struct config_section *section, const char *section_name,
+                        const char *name)
+{
+    const struct config_value *value = config_value_of(section, name);
+
+    return value != NULL ? value->items[0] : config_setting_find(section_name, name)->standard;
+}

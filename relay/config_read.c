@@ -1,0 +1,133 @@
+/* config_read.c - from the values of a file to C types, and complaints about them. */
+#include "relay/config_read.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "relay/base/alloc.h"
+
+void *config_take(struct config *config, size_t size)
+{
+    struct config_memory *memory = config->memory;
+    struct config_block *block = xcalloc(1, sizeof(*block) + size);
+
+    block->size = size;
+    block->next = memory->blocks;
+    memory->blocks = block;
+    return block->data;
+}
+
+char *config_take_text(struct config *config, const char *text)
+{
+    char *copy = config_take(config, strlen(text) + 1);
+
+    strcpy(copy, text);
+    return copy;
+}
+
+char *config_take_path(struct config *config, const char *folder, const char *name)
+{
+    char *path = config_take(config, strlen(folder) + strlen(name) + 2);
+
+    sprintf(path, "%s/%s", folder, name);
+    return path;
+}
+
+bool config_complain(struct why *why, const struct config *config,
+                     const struct config_section *section, const char *name)
+{
+    const struct config_value *value = config_value_of(section, name);
+    int line = value != NULL ? value->line : section != NULL ? section->line : 0;
+
+    if (line > 0)
+        return why_prefix(why, "%s:%d: %s: ", config->path, line, name);
+    return why_prefix(why, "%s: %s: ", config->path, name);
+}
+
+uint64_t config_get_size(const struct config_section *section, const char *of, const char *name)
+{
+    uint64_t value = 0;
+
+    (void)config_parse_size(slice_of(config_text(section, of, name)), &value);
+    return value;
+}
+
+uint64_t config_get_duration(const struct config_section *section, const char *of, const char *name)
+{
+    uint64_t value = 0;
+
+    (void)config_parse_duration(slice_of(config_text(section, of, name)), &value);
+    return value;
+}
+
+unsigned config_get_count(const struct config_section *section, const char *of, const char *name)
+{
+    uint64_t value = 0;
+
+    (void)slice_to_u64(slice_of(config_text(section, of, name)), &value);
+    return (unsigned)value;
+}
+
+bool config_get_bool(const struct config_section *section, const char *of, const char *name)
+{
+    bool value = false;
+
+    (void)config_parse_bool(slice_of(config_text(section, of, name)), &value);
+    return value;
+}
+
+unsigned config_get_rate(const struct config_section *section, const char *of, const char *name)
+{
+    unsigned per_minute = 0;
+
+    (void)config_parse_rate(slice_of(config_text(section, of, name)), &per_minute);
+    return per_minute;
+}
+
+enum smtp_tls config_get_tls(const struct config_section *section, const char *of)
+{
+    return (enum smtp_tls)config_parse_word(slice_of(config_text(section, of, "tls")),
+                                            config_tls_words);
+}
+
+const char *config_get_text(const struct config_section *section, const char *of, const char *name)
+{
+    const char *text = config_text(section, of, name);
+
+    return text[0] == '\0' ? NULL : text;
+}
+
+bool config_get_positive(const struct config *config, const struct config_section *section,
+                         const char *name, uint64_t value, uint64_t max, struct why *why)
+{
+    if (value >= 1 && value <= max)
+        return true;
+    why_set(why, "must be from 1 to %llu", (unsigned long long)max);
+    return config_complain(why, config, section, name);
+}
+
+bool config_check_readable(const struct config *config, const struct config_section *section,
+                           const char *name, const char *path, struct why *why)
+{
+    if (path == NULL || access(path, R_OK) == 0)
+        return true;
+    why_errno(why, errno, "cannot read %s", path);
+    return config_complain(why, config, section, name);
+}
+
+bool config_is_loopback(const char *address)
+{
+    return strncmp(address, "127.", 4) == 0 || strcmp(address, "::1") == 0;
+}
+
+size_t config_count_sections(const struct config_file *file, const char *name)
+{
+    size_t count = 0;
+
+    while (config_section_at(file, name, count) != NULL)
+        count++;
+    return count;
+}

@@ -1,0 +1,250 @@
+/* delivery.c - the life of a due message on one worker: when is something leased, and for how much is
+ * there room?
+ * The queue is asked when this starts, when the time it named has come, when it rings, and when room
+ * frees up while more is due. What is in memory is bounded by messages and by bytes; the lease under
+ * way counts as if it brought all that it may. Nothing here is durable: whatever is not settled when
+ * the process dies was never un-queued.
+ *
+ * Everything belongs to the loop's thread; the queue's answers come through the loop's mailbox. */
+#include "relay/delivery.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "relay/base/alloc.h"
+#include "relay/base/clock.h"
+#include "relay/delivery_priv.h"
+
+#define LEASE_MAX     64    /* messages in one question: queue_lease()'s own limit */
+#define ASK_AGAIN_MS  1000  /* when something is due and yet nothing was handed out */
+#define ASK_LATEST_MS 60000 /* the wall clock may jump; our timers do not */
+
+/* --- leases ------------------------------------------------------------------------------------------- */
+
+static size_t messages_left(const struct delivery *delivery)
+{
+    size_t used = delivery->messages + delivery->asked;
+
+    return used < delivery->options.messages_max ? delivery->options.messages_max - used : 0;
+}
+
+static size_t bytes_left(const struct delivery *delivery)
+{
+    return delivery->bytes < delivery->options.bytes_max
+               ? delivery->options.bytes_max - delivery->bytes
+               : 0;
+}
+
+/* Asking for one message each time one leaves would cost a question a message. */
+static bool is_worth_asking(const struct delivery *delivery)
+{
+    size_t batch = delivery->options.messages_max / 8;
+
+    if (delivery->messages == 0)
+        return true;
+    return messages_left(delivery) >= (batch < 1 ? 1 : batch < LEASE_MAX ? batch : LEASE_MAX) &&
+           bytes_left(delivery) >= delivery->options.bytes_max / 8;
+}
+
+static void on_leased(void *owner, struct queue_message **messages, size_t count,
+                      int64_t next_due_ms);
+
+static void lease_more(struct delivery *delivery)
+{
+    if (delivery->draining || delivery->leasing || !delivery->more_due ||
+        !is_worth_asking(delivery))
+        return;
+    size_t room = messages_left(delivery);
+
+    delivery->asked = room < 1 ? 1 : room < LEASE_MAX ? room : LEASE_MAX;
+    delivery->leasing = true;
+    delivery->more_due = false;
+    loop_timer_stop(&delivery->due_timer);
+    queue_lease(delivery->options.queue, delivery->asked, bytes_left(delivery), clock_wall_ms(),
+                on_leased, delivery, &delivery->loop->mailbox);
+}
+
+static void ask_at(struct delivery *delivery, int64_t due_ms, bool brought_something)
+{
+    int64_t now_ms = clock_wall_ms();
+
+    if (due_ms <= now_ms && brought_something) {
+        delivery->more_due = true;
+        return;
+    }
+    int64_t wait_ms = due_ms <= now_ms ? ASK_AGAIN_MS : ASK_LATEST_MS;
+
+    if (due_ms > now_ms && due_ms < now_ms + ASK_LATEST_MS)
+        wait_ms = due_ms - now_ms;
+    loop_timer_start(&delivery->due_timer, (uint64_t)wait_ms, 0);
+}
+
+static void on_leased(void *owner, struct queue_message **messages, size_t count,
+                      int64_t next_due_ms)
+{
+    struct delivery *delivery = owner;
+
+    delivery->asked = 0;
+    if (!delivery->draining)
+        ask_at(delivery, next_due_ms, count > 0);
+    for (size_t i = 0; i < count; i++)
+        attempt_begin(delivery, messages[i]);
+    delivery->leasing = false;
+    lease_more(delivery);
+    delivery_look_closed(delivery);
+}
+
+static void on_due(void *owner) /* the queue rings, or the timer */
+{
+    struct delivery *delivery = owner;
+
+    delivery->more_due = true;
+    lease_more(delivery);
+}
+
+void delivery_release(struct delivery *delivery, size_t content_bytes)
+{
+    delivery->messages--;
+    delivery->bytes -= content_bytes;
+    lease_more(delivery);
+    delivery_look_closed(delivery);
+}
+
+/* --- fresh messages -------------------------------------------------------------------------------------- */
+
+bool delivery_has_room(const struct delivery *delivery, const struct queue_message *message)
+{
+    size_t messages_kept = delivery->more_due ? delivery->options.messages_max / 4 : 0;
+    size_t bytes_kept = delivery->more_due ? delivery->options.bytes_max / 4 : 0;
+
+    return !delivery->draining && messages_left(delivery) > messages_kept &&
+           bytes_left(delivery) > bytes_kept + buf_len(&message->content);
+}
+
+void delivery_take(struct delivery *delivery, struct queue_message *message)
+{
+    attempt_begin(delivery, message);
+}
+
+/* --- life -------------------------------------------------------------------------------------------------- */
+
+/* The queue is asked only once the loop runs, so that one that never does has nothing to wait for. */
+static void on_begin(void *owner)
+{
+    struct delivery *delivery = owner;
+
+    delivery->began = true;
+    loop_hold(delivery->loop);
+    queue_watch(delivery->options.queue, on_due, delivery, &delivery->loop->mailbox);
+    on_due(delivery);
+}
+
+struct delivery *delivery_open(struct loop *loop, const struct delivery_options *options,
+                               struct why *why)
+{
+    struct delivery *delivery = xcalloc(1, sizeof(*delivery));
+
+    delivery->loop = loop;
+    delivery->options = *options;
+    delivery->resolver = resolver_new(loop);
+    list_init(&delivery->fleets);
+    delivery->fleet = fleet_open(delivery, options, why);
+    if (delivery->fleet == NULL) {
+        resolver_free(delivery->resolver);
+        free(delivery);
+        return NULL;
+    }
+    loop_timer_init(loop, &delivery->due_timer, on_due, delivery);
+    loop_task_init(&delivery->begin, on_begin, delivery);
+    loop_later(loop, &delivery->begin);
+    return delivery;
+}
+
+bool delivery_reconfigure(struct delivery *delivery, const struct delivery_options *options,
+                          struct why *why)
+{
+    assert(!delivery->draining && options->queue == delivery->options.queue);
+    struct fleet *fleet = fleet_open(delivery, options, why);
+
+    if (fleet == NULL)
+        return false;
+    struct fleet *old = delivery->fleet;
+
+    delivery->fleet = fleet;
+    delivery->options = *options;
+    fleet_retire(old);
+    lease_more(delivery);
+    return true;
+}
+
+void delivery_look_closed(struct delivery *delivery)
+{
+    if (!delivery->draining || delivery->told || delivery->messages > 0 || delivery->leasing ||
+        !delivery->watch_ended || !delivery->timer_closed || !list_is_empty(&delivery->fleets))
+        return;
+    delivery->told = true;
+    resolver_free(delivery->resolver);
+    delivery->resolver = NULL;
+    if (delivery->began)
+        loop_release(delivery->loop);
+    if (delivery->orphaned)
+        free(delivery);
+    else
+        delivery->closed(delivery->owner);
+}
+
+static void on_timer_closed(void *owner)
+{
+    struct delivery *delivery = owner;
+
+    delivery->timer_closed = true;
+    delivery_look_closed(delivery);
+}
+
+/* Answers come in the order of the questions: behind this one no ring can be under way. */
+static void on_stats(void *owner, const struct queue_stats *stats)
+{
+    struct delivery *delivery = owner;
+
+    (void)stats;
+    delivery->watch_ended = true;
+    delivery_look_closed(delivery);
+}
+
+void delivery_drain(struct delivery *delivery, void (*closed)(void *owner), void *owner)
+{
+    assert(!delivery->draining);
+    delivery->draining = true;
+    delivery->closed = closed;
+    delivery->owner = owner;
+    loop_timer_close(&delivery->due_timer, on_timer_closed);
+    if (delivery->began) {
+        queue_unwatch(delivery->options.queue, delivery);
+        queue_stats(delivery->options.queue, on_stats, delivery, &delivery->loop->mailbox);
+    } else {
+        loop_task_cancel(&delivery->begin);
+        delivery->watch_ended = true;
+    }
+    struct fleet *fleet = delivery->fleet; /* older ones are retired already */
+
+    delivery->fleet = NULL;
+    fleet_retire(fleet);
+}
+
+void delivery_abort(struct delivery *delivery)
+{
+    assert(delivery->draining);
+    list_for_each(node, following, &delivery->fleets)
+        fleet_abort(list_entry(node, struct fleet, node));
+}
+
+void delivery_free(struct delivery *delivery)
+{
+    if (delivery == NULL)
+        return;
+    assert(delivery->told || (delivery->draining && !delivery->began));
+    if (delivery->told)
+        free(delivery);
+    else
+        delivery->orphaned = true;
+}

@@ -1,0 +1,127 @@
+/* api_priv.h - one call of the API, and what its handlers share. Seen by relay/http/ only. */
+#ifndef LATCHPOST_API_PRIV_H
+#define LATCHPOST_API_PRIV_H
+
+#include <jansson.h>
+
+#include "relay/base/buf.h"
+#include "relay/http/endpoints.h"
+
+#define API_PARAM_MAX 256
+#define API_BODY_MAX (64u * 1024 * 1024) /* of an answer */
+#define API_DEPTH_MAX 32                 /* of the JSON in a request */
+#define API_VALUES_MAX 20000             /* ... and of the values in it: bounds its memory */
+
+struct api_call { /* from api_call() to its answer; the calling thread's */
+    struct api *api;
+    bool is_operator;
+    struct auth_grant *grant;  /* the caller's key, or NULL for the operator and for nobody */
+    const char *actor;         /* for the audit trail: "operator" or the key's id */
+    char param[API_PARAM_MAX]; /* what stands for {...} in the path, decoded */
+
+    /* What a handler needs again when the queue has answered. */
+    int64_t message_id;
+
+    struct letter letter; /* private to endpoints.c from here on */
+    bool inside;
+    bool answered;
+    struct api_answer answer;
+    char allow[64];
+    struct buf body;
+    api_answer_cb *cb;
+    void *owner;
+};
+
+/* A handler answers the call exactly once, now or from a callback of the queue; then the call is gone
+ * or on its way. `request` is lent. */
+typedef void api_handler(struct api_call *call, const struct api_request *request);
+
+/* --- answers ------------------------------------------------------------------------------------ */
+
+/* data and meta are consumed; meta may be NULL. */
+void api_done(struct api_call *call, int status, json_t *data, json_t *meta);
+/* The same with "apiKey" as data's first member. The secret never enters a json_t, whose memory
+ * nobody would wipe. */
+void api_done_with_key(struct api_call *call, int status, json_t *data, json_t *meta,
+                       const char *secret);
+/* Takes over what the handler has written to call->body. */
+void api_done_text(struct api_call *call, const char *content_type);
+void api_fail(struct api_call *call, int status, const char *code, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+/* The usual answer to these refusals; result is not the good one. */
+void api_fail_auth(struct api_call *call, enum auth_result result, const struct why *why);
+void api_fail_queue(struct api_call *call, enum queue_result result);
+
+/* --- who may see what --------------------------------------------------------------------------- */
+
+/* The account that a caller may ask about: NULL is "all" (the operator, asking for no account).
+ * `asked` may be NULL. False, and answered with 404: it is not the caller's own. */
+bool api_account(struct api_call *call, const char *asked, const char **account);
+
+/* --- requests (json.c) -------------------------------------------------------------------------- */
+
+enum api_type {
+    API_TEXT,
+    API_LIST,   /* an array of texts, or one text */
+    API_NUMBER, /* a whole number */
+    API_FLAG,
+};
+struct api_field {
+    const char *name;
+    enum api_type type;
+};
+/* The body as an object (an empty body is {}), in which only these fields stand, each of its type or
+ * null. NULL: answered already. The caller decrefs. */
+json_t *api_body(struct api_call *call, const struct api_request *request,
+                 const struct api_field *fields, size_t count);
+/* Is it strict JSON of an object, with our limits? NULL and a phrase when not. */
+json_t *api_parse_json(struct slice text, char *problem, size_t size);
+
+/* Members of a body that api_body() let pass; NULL, 0 and false for what is absent or null. */
+const char *api_text(const json_t *body, const char *name); /* borrowed */
+bool api_flag(const json_t *body, const char *name);
+/* False, and answered with 422, when it is there and outside of min..max. */
+bool api_number(struct api_call *call, const json_t *body, const char *name, int64_t min,
+                int64_t max, int64_t *number);
+
+struct api_texts { /* owned */
+    char **items;
+    size_t count;
+};
+void api_texts_add(struct api_texts *texts, struct slice text);
+void api_texts_free(struct api_texts *texts);
+struct auth_list api_texts_list(const struct api_texts *texts); /* borrowed */
+/* The texts of a list; one text is taken as "a,b". False, and answered with 422: an empty list (which
+ * is too easily a mistake that would mean "all"), or one of more than AUTH_LIST_MAX. */
+bool api_texts_read(struct api_call *call, const json_t *body, const char *name,
+                    struct api_texts *texts);
+
+/* The value of a query parameter, decoded; false, and answered with 400, for a parameter that is not
+ * in `names` (NULL-ended), given twice or not readable. values[i]: empty when absent. */
+#define API_QUERY_MAX 128
+bool api_query(struct api_call *call, struct slice query, const char *const *names,
+               char (*values)[API_QUERY_MAX]);
+
+bool api_decode(struct slice text, char *out, size_t size); /* %XX; false: not readable */
+
+/* --- values for answers (json.c) ---------------------------------------------------------------- */
+
+json_t *api_json_text(const char *text);    /* null for NULL; what is not UTF-8 becomes U+FFFD */
+json_t *api_json_texts(char *const *texts); /* NULL-ended; an array */
+json_t *api_json_time(int64_t unix_s);      /* ISO 8601; null for 0 */
+json_t *api_json_time_ms(int64_t unix_ms);
+
+/* --- handlers ----------------------------------------------------------------------------------- */
+
+api_handler api_health, api_ready, api_metrics, api_whoami; /* status.c */
+api_handler api_keys_list, api_keys_create, api_keys_show, api_keys_revoke;
+api_handler api_domains_list, api_domains_add, api_domains_remove;
+api_handler api_accounts_list, api_accounts_create;
+api_handler api_messages_list, api_messages_show, api_messages_retry;
+api_handler api_queue_retry, api_queue_stats;
+
+/* A key as answers show it (api_keys.c). */
+json_t *api_key_json(const struct auth_key_view *view);
+json_t *api_scopes_json(unsigned scopes);
+
+#endif

@@ -1,0 +1,66 @@
+/* endpoints.h - the HTTP API: which method and path does what, and who may call it?
+ * One table: method, path, who may call, needed scope, handler, one line of documentation. The same
+ * endpoints serve the Unix socket, TCP, and, with the daemon stopped, the command line in its own
+ * process. Belongs to one thread: the one that administrates `auth` and drains `answers`. */
+#ifndef LATCHPOST_ENDPOINTS_H
+#define LATCHPOST_ENDPOINTS_H
+
+#include "auth/auth.h"
+#include "queue/queue.h"
+#include "relay/base/slice.h"
+
+struct api {
+    struct auth *auth;
+    struct queue *queue;
+    struct mailbox *answers; /* of the thread that calls */
+    const char *version;
+    bool draining;           /* /readyz says 503 */
+};
+
+struct api_caller {
+    bool is_operator;         /* came by the Unix socket or in this process: may do everything */
+    struct auth_grant *grant; /* else the key; NULL: none was given, or it was not accepted */
+    const char *refusal;      /* why the key that was given is not accepted; static, or NULL */
+    unsigned penalty_s;       /* too many refused logins: for so long no key is looked at */
+};
+
+#define API_REQUEST_MAX (1024 * 1024) /* octets of the largest body that an endpoint takes */
+
+struct api_request { /* borrowed for the call */
+    struct slice method, path, query, body, content_type;
+};
+
+struct api_answer { /* lent for the call */
+    int status;
+    const char *content_type;
+    struct slice body;      /* JSON (or text for /metrics); it may hold a new key: wipe copies */
+    const char *allow;      /* of a 405: the methods of this path; else NULL */
+    unsigned retry_after_s; /* of a 429; else 0 */
+    const char *endpoint;   /* the path as the table has it: fit for a log, where the path as sent may
+                               hold a secret by mistake; NULL: unknown */
+    const char *code;       /* of an error, as in its body; else NULL */
+};
+
+/* Once, never from inside api_call(). */
+typedef void api_answer_cb(void *owner, const struct api_answer *answer);
+void api_call(struct api *api, const struct api_caller *caller, const struct api_request *request,
+              api_answer_cb *cb, void *owner);
+
+/* The body of an error answer, for those that come before any endpoint. */
+bool api_format_error(struct buf *out, const char *code, const char *message) MUST_USE;
+
+enum api_access {
+    API_OPEN,     /* no key needed */
+    API_KEY,      /* any key, or the operator */
+    API_SCOPED,   /* a key with the scope, or the operator */
+    API_OPERATOR, /* nobody else */
+};
+/* For documentation and tests: the i-th endpoint, false behind the last. */
+struct api_endpoint_row {
+    const char *method, *path, *help;
+    enum api_access access;
+    unsigned scopes; /* of API_SCOPED, else 0 */
+};
+bool api_endpoint(size_t i, struct api_endpoint_row *row);
+
+#endif

@@ -1,0 +1,613 @@
+/* server.c - HTTP connections on a stream: request, answer, keep-alive, limits.
+ * One request at a time: while an answer is due the stream is paused, so pipelined requests wait in
+ * order, at first with us (the stream keeps one buffer of them) and then in the kernel. A peer that
+ * does not read its answers is not asked for more. Time is bounded everywhere but where we make the
+ * peer wait: a deadline for the whole head, a least rate in a body, an end to idling.
+ *
+ * A connection is freed by its last reference: one is the stream's, one goes with a request to the
+ * API, whose answer may come when the peer is long gone.
+ *
+ * The key of a request is looked at here and nowhere else on this side: the API gets a grant. It is
+ * looked at when the head is complete, so that nobody without a key makes us keep a body, and again
+ * when the body is, because it may have been revoked meanwhile. Nothing that a client sent is logged but its method, and of the path only the form that the table knows:
+ * people put keys into the strangest places. */
+#include "relay/http/server.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "relay/base/alloc.h"
+#include "relay/base/clock.h"
+#include "relay/base/log.h"
+#include "relay/base/metrics.h"
+#include "relay/http/request.h"
+
+#define TURN_AWAY_EVERY_MS 10  /* a polite 503 lingers for seconds: not one for each of a flood */
+#define ANSWER_HEAD_MAX 2048
+
+enum connection_state { /* and what ends each */
+    CONNECTION_SECURING, /* on_secure */
+    CONNECTION_IDLE,     /* on_data */
+    CONNECTION_HEAD,     /* on_data */
+    CONNECTION_BODY,     /* on_data */
+    CONNECTION_ANSWER,   /* on_answer */
+    CONNECTION_FULL,     /* on_drained: too much output waits */
+    CONNECTION_CLOSED,   /* the last unref */
+};
+
+struct connection {
+    struct list node; /* in service->connections */
+    struct http_service *service;
+    struct http_door door;
+    struct stream *stream; /* NULL when closed */
+    struct stream_peer peer;
+    struct http_request *request;
+    enum connection_state state;
+    unsigned refs;
+    bool closes;          /* after the answer that is due */
+    bool head_only;       /* the answer's body is not sent */
+    uint64_t window_octets; /* of a body, since its rate was last judged */
+    char method[16], key_id[AUTH_KEY_ID_BYTES]; /* for the log */
+    int64_t began_ms;
+};
+
+/* --- life --------------------------------------------------------------------------------------- */
+
+static void connection_unref(struct connection *connection)
+{
+    if (--connection->refs > 0)
+        return;
+    http_request_free(connection->request);
+    free(connection);
+}
+
+/* Lets go of the stream, which the caller has closed, finished or seen the end of. */
+static void forget_stream(struct connection *connection)
+{
+    connection->stream = NULL;
+    connection->state = CONNECTION_CLOSED;
+    list_remove(&connection->node);
+    if (!connection->door.is_control)
+        connection->service->connection_count--;
+    connection_unref(connection);
+}
+
+static void close_now(struct connection *connection)
+{
+    stream_close(connection->stream);
+    forget_stream(connection);
+}
+
+static void close_politely(struct connection *connection)
+{
+    stream_finish(connection->stream);
+    forget_stream(connection);
+}
+
+static void enter(struct connection *connection, enum connection_state state, uint64_t deadline_ms)
+{
+    connection->state = state;
+    stream_set_deadline(connection->stream, deadline_ms);
+}
+
+/* --- writing an answer -------------------------------------------------------------------------- */
+
+static const struct status_row {
+    int status;
+    const char *phrase;
+    const char *code; /* in an error that comes before any endpoint */
+} statuses[] = {
+    { 200, "OK", NULL },
+    { 201, "Created", NULL },
+    { 400, "Bad Request", "bad_request" },
+    { 401, "Unauthorized", "unauthorized" },
+    { 403, "Forbidden", "forbidden" },
+    { 404, "Not Found", "not_found" },
+    { 405, "Method Not Allowed", "method_not_allowed" },
+    { 408, "Request Timeout", "timeout" },
+    { 409, "Conflict", "conflict" },
+    { 413, "Content Too Large", "too_large" },
+    { 415, "Unsupported Media Type", "unsupported_media_type" },
+    { 417, "Expectation Failed", "expectation_failed" },
+    { 422, "Unprocessable Content", "invalid_value" },
+    { 429, "Too Many Requests", "too_many_requests" },
+    { 431, "Request Header Fields Too Large", "head_too_large" },
+    { 500, "Internal Server Error", "internal" },
+    { 501, "Not Implemented", "not_implemented" },
+    { 503, "Service Unavailable", "unavailable" },
+    { 505, "HTTP Version Not Supported", "version_not_supported" },
+    { 507, "Insufficient Storage", "store_full" },
+};
+
+static const struct status_row *status_row(int status)
+{
+    for (size_t i = 0; i < ARRAY_LEN(statuses); i++)
+        if (statuses[i].status == status)
+            return &statuses[i];
+    return status_row(500); /* which the table has */
+}
+
+/* IMF-fixdate, RFC 9110 section 5.6.7. */
+static void format_date(char *text, size_t size)
+{
+    time_t now = (time_t)clock_wall_s();
+    struct tm tm;
+
+    if (gmtime_r(&now, &tm) == NULL || strftime(text, size, "%a, %d %b %Y %H:%M:%S GMT", &tm) == 0)
+        text[0] = '\0';
+}
+
+static bool format_head(const struct connection *connection, const struct api_answer *answer,
+                        struct buf *out)
+{
+    char date[40];
+    bool ok;
+
+    format_date(date, sizeof(date));
+    ok = buf_printf(out,
+                    "HTTP/1.1 %d %s\r\nDate: %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
+                    "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
+                    "Referrer-Policy: no-referrer\r\n"
+                    "Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n",
+                    answer->status, status_row(answer->status)->phrase, date, answer->content_type,
+                    answer->body.len);
+    if (connection->door.tls)
+        ok = ok && buf_add(out, SLICE("Strict-Transport-Security: max-age=31536000\r\n"));
+    if (answer->status == 401)
+        ok = ok && buf_add(out, SLICE("WWW-Authenticate: Bearer\r\n"));
+    if (answer->allow != NULL)
+        ok = ok && buf_printf(out, "Allow: %s\r\n", answer->allow);
+    if (answer->retry_after_s > 0)
+        ok = ok && buf_printf(out, "Retry-After: %u\r\n", answer->retry_after_s);
+    if (connection->closes)
+        ok = ok && buf_add(out, SLICE("Connection: close\r\n"));
+    return ok && buf_add(out, SLICE("\r\n"));
+}
+
+static void log_answer(const struct connection *connection, const struct api_answer *answer)
+{
+    bool looks = answer->status < 300 && (connection->head_only ||
+                                          strcmp(connection->method, "GET") == 0);
+
+    LOG(looks ? LOG_DEBUG : LOG_INFO, "http_request", LOG_STR("door", connection->door.name),
+        LOG_STR("peer", connection->peer.text), LOG_STR("method", connection->method),
+        LOG_STR("endpoint", answer->endpoint), LOG_INT("status", answer->status),
+        LOG_STR("code", answer->code),
+        LOG_STR("key", connection->key_id[0] == '\0' ? NULL : connection->key_id),
+        LOG_INT("ms", clock_mono_ms() - connection->began_ms));
+}
+
+static void write_answer(struct connection *connection, const struct api_answer *answer)
+{
+    struct buf head;
+
+    buf_init(&head, ANSWER_HEAD_MAX);
+    bool ok = format_head(connection, answer, &head);
+    assert(ok); /* everything in it is ours and short */
+    (void)ok;
+    stream_write(connection->stream, buf_slice(&head));
+    if (!connection->head_only)
+        stream_write(connection->stream, answer->body);
+    buf_free(&head);
+    log_answer(connection, answer);
+}
+
+/* Answers before any endpoint, and closes: nobody knows where the next request would begin. */
+static void refuse_for(struct connection *connection, int status, const char *problem,
+                       unsigned retry_after_s)
+{
+    struct buf body;
+    struct api_answer answer = { .status = status,
+                                 .content_type = "application/json",
+                                 .retry_after_s = retry_after_s,
+                                 .code = status_row(status)->code };
+
+    buf_init(&body, ANSWER_HEAD_MAX);
+    if (!api_format_error(&body, answer.code, problem))
+        buf_clear(&body); /* cannot be: the phrases are short */
+    answer.body = buf_slice(&body);
+    connection->closes = true;
+    write_answer(connection, &answer);
+    buf_free(&body);
+    close_politely(connection);
+}
+
+static void refuse(struct connection *connection, int status, const char *problem)
+{
+    refuse_for(connection, status, problem, 0);
+}
+
+static void refuse_stranger(struct connection *connection, const struct api_caller *caller)
+{
+    if (caller->penalty_s > 0)
+        refuse_for(connection, 429, "too many refused keys came from this address",
+                   caller->penalty_s);
+    else
+        refuse(connection, 401, caller->refusal != NULL ? caller->refusal : "a key is needed");
+}
+
+/* --- who asks? ---------------------------------------------------------------------------------- */
+
+static bool is_secret(struct slice text)
+{
+    return text.len > 0 && slice_find(text, ' ') == SLICE_NONE &&
+           slice_find(text, '\t') == SLICE_NONE;
+}
+
+/* Exactly "Bearer", in any case, one blank, and the key. */
+static bool bearer_secret(struct slice field, struct slice *secret)
+{
+    *secret = slice_from(field, sizeof("Bearer ") - 1);
+    return slice_starts_nocase(field, SLICE("Bearer ")) && is_secret(*secret);
+}
+
+enum secret_verdict { SECRET_NONE, SECRET_GIVEN, SECRET_UNREADABLE, SECRET_AMBIGUOUS };
+
+static enum secret_verdict find_secret(const struct http_request *request, struct slice *secret)
+{
+    struct slice bearer = http_request_field_exact(request, SLICE("Authorization"));
+    struct slice plain = http_request_field_exact(request, SLICE("X-API-Key"));
+    struct slice token = plain;
+
+    if (bearer.data == NULL && plain.data == NULL)
+        return SECRET_NONE;
+    if (bearer.data != NULL && !bearer_secret(bearer, &token))
+        return SECRET_UNREADABLE;
+    if (plain.data != NULL && !is_secret(plain))
+        return SECRET_UNREADABLE;
+    if (plain.data != NULL && !slice_equal(plain, token))
+        return SECRET_AMBIGUOUS;
+    *secret = token;
+    return SECRET_GIVEN;
+}
+
+static void judge_key(struct connection *connection, struct slice secret,
+                      struct api_caller *caller)
+{
+    struct auth *auth = connection->service->api->auth;
+    struct auth_peer peer = { .has_address = connection->peer.has_address, .protocol = "http" };
+    int64_t now_s = clock_wall_s();
+
+    memcpy(peer.address, connection->peer.address, sizeof(peer.address));
+    caller->penalty_s = auth_penalty_s(auth, &peer, now_s);
+    if (caller->penalty_s > 0)
+        return;
+    enum auth_verdict verdict = auth_check(auth, secret, 0, &peer, now_s, &caller->grant);
+    metrics_add(verdict == AUTH_OK ? METRIC_AUTH_ACCEPTED : METRIC_AUTH_REFUSED, 1);
+    if (verdict != AUTH_OK)
+        caller->refusal = auth_verdict_text(verdict);
+    else
+        memcpy(connection->key_id, auth_grant_key_id(caller->grant), AUTH_KEY_ID_BYTES);
+}
+
+/* False: refused, and the connection is closed. The caller owes caller->grant, if any. */
+static bool identify(struct connection *connection, struct api_caller *caller)
+{
+    struct slice secret = slice_make(NULL, 0);
+
+    if (connection->door.is_control) {
+        caller->is_operator = true;
+        return true;
+    }
+    switch (find_secret(connection->request, &secret)) {
+    case SECRET_NONE:
+        break;
+    case SECRET_GIVEN:
+        judge_key(connection, secret, caller);
+        break;
+    case SECRET_UNREADABLE:
+        caller->refusal = "The key cannot be read: send \"Authorization: Bearer <key>\".";
+        break;
+    case SECRET_AMBIGUOUS:
+        refuse(connection, 400, "Authorization and X-API-Key hold different keys");
+        return false;
+    }
+    return true;
+}
+
+/* --- from request to answer --------------------------------------------------------------------- */
+
+static void begin_request(struct connection *connection)
+{
+    connection->began_ms = clock_mono_ms();
+    connection->key_id[0] = '\0';
+    connection->method[0] = '\0';
+    connection->head_only = false;
+}
+
+static void wait_for_request(struct connection *connection)
+{
+    http_request_reset(connection->request);
+    begin_request(connection);
+    enter(connection, CONNECTION_IDLE, connection->service->limits.idle_ms);
+    stream_resume(connection->stream);
+}
+
+static void on_answer(void *owner, const struct api_answer *answer)
+{
+    struct connection *connection = owner;
+
+    if (connection->state == CONNECTION_ANSWER) { /* else the client left while we waited */
+        connection->closes = connection->closes || connection->service->stopping;
+        write_answer(connection, answer);
+        if (connection->closes)
+            close_politely(connection);
+        else if (stream_unwritten(connection->stream) > STREAM_HIGH_WATER)
+            enter(connection, CONNECTION_FULL, connection->service->limits.idle_ms);
+        else
+            wait_for_request(connection);
+    }
+    connection_unref(connection); /* the reference that api_call() was given */
+}
+
+static void note_method(struct connection *connection)
+{
+    struct slice method = slice_first(http_request_method(connection->request),
+                                      sizeof(connection->method) - 1);
+
+    for (size_t i = 0; i < method.len; i++)
+        connection->method[i] = method.data[i];
+    connection->method[method.len] = '\0';
+}
+
+static void dispatch(struct connection *connection)
+{
+    const struct http_request *request = connection->request;
+    struct api_caller caller = { 0 };
+
+    note_method(connection);
+    connection->head_only = strcmp(connection->method, "HEAD") == 0;
+    connection->closes = !http_request_keeps_alive(request);
+    if (!identify(connection, &caller))
+        return;
+    struct api_request question = {
+        .method = connection->head_only ? SLICE("GET") : http_request_method(request),
+        .path = http_request_path(request),
+        .query = http_request_query(request),
+        .body = http_request_body(request),
+        .content_type = http_request_field(request, SLICE("Content-Type")),
+    };
+    enter(connection, CONNECTION_ANSWER, 0);
+    stream_pause(connection->stream);
+    connection->refs++;
+    api_call(connection->service->api, &caller, &question, on_answer, connection);
+    auth_grant_unref(caller.grant);
+    http_request_reset(connection->request); /* wipes the key now, not when the answer comes */
+}
+
+/* The head is complete, its body is not: may this client send us one at all? */
+static void begin_body(struct connection *connection)
+{
+    struct api_caller caller = { 0 };
+
+    if (!identify(connection, &caller))
+        return;
+    if (!caller.is_operator && caller.grant == NULL) {
+        note_method(connection);
+        refuse_stranger(connection, &caller);
+        return;
+    }
+    auth_grant_unref(caller.grant);
+    connection->window_octets = 0;
+    enter(connection, CONNECTION_BODY, connection->service->limits.head_ms);
+    if (http_request_wants_continue(connection->request))
+        stream_write(connection->stream, SLICE("HTTP/1.1 100 Continue\r\n\r\n"));
+}
+
+/* After bytes that did not complete a request: which deadline holds from here on? */
+static void note_progress(struct connection *connection, size_t octets)
+{
+    struct http_service *service = connection->service;
+
+    if (connection->state == CONNECTION_IDLE && http_request_began(connection->request)) {
+        begin_request(connection);
+        enter(connection, CONNECTION_HEAD, service->limits.head_ms);
+    }
+    if (connection->state == CONNECTION_HEAD && http_request_in_body(connection->request)) {
+        begin_body(connection);
+    } else if (connection->state == CONNECTION_BODY) {
+        connection->window_octets += octets;
+    }
+}
+
+static bool reads_requests(const struct connection *connection)
+{
+    return connection->state == CONNECTION_IDLE || connection->state == CONNECTION_HEAD ||
+           connection->state == CONNECTION_BODY;
+}
+
+static size_t take_data(struct connection *connection, struct slice data)
+{
+    size_t total = 0;
+
+    while (reads_requests(connection) && total < data.len) {
+        size_t used;
+        switch (http_request_feed(connection->request, slice_from(data, total), &used)) {
+        case REQUEST_MORE:
+            note_progress(connection, used);
+            break;
+        case REQUEST_COMPLETE:
+            dispatch(connection);
+            break;
+        case REQUEST_REFUSED:
+            note_method(connection);
+            refuse(connection, http_request_status(connection->request),
+                   http_request_problem(connection->request));
+            break;
+        }
+        total += used;
+    }
+    return total;
+}
+
+/* --- doorways ----------------------------------------------------------------------------------- */
+
+static size_t on_data(void *owner, struct slice data)
+{
+    struct connection *connection = owner;
+
+    connection->refs++; /* closing inside must not free what is still looked at */
+    size_t used = take_data(connection, data);
+    connection_unref(connection);
+    return used;
+}
+
+static void on_drained(void *owner)
+{
+    struct connection *connection = owner;
+
+    if (connection->state == CONNECTION_FULL)
+        wait_for_request(connection);
+}
+
+static void on_secure(void *owner)
+{
+    struct connection *connection = owner;
+
+    enter(connection, CONNECTION_IDLE, connection->service->limits.head_ms);
+}
+
+static void on_deadline(void *owner)
+{
+    struct connection *connection = owner;
+    const struct http_limits *limits = &connection->service->limits;
+    uint64_t least = limits->body_rate * limits->head_ms / 1000;
+
+    switch (connection->state) {
+    case CONNECTION_HEAD:
+        refuse(connection, 408, "the head of the request took too long");
+        break;
+    case CONNECTION_BODY:
+        if (connection->window_octets < least) {
+            refuse(connection, 408, "the body of the request came too slowly");
+            break;
+        }
+        connection->window_octets = 0;
+        enter(connection, CONNECTION_BODY, limits->head_ms);
+        break;
+    case CONNECTION_FULL:
+        close_now(connection);
+        break;
+    case CONNECTION_SECURING:
+    case CONNECTION_IDLE:
+        close_politely(connection);
+        break;
+    case CONNECTION_ANSWER: /* has none */
+    case CONNECTION_CLOSED:
+        break;
+    }
+}
+
+static void on_end(void *owner, enum stream_end end)
+{
+    struct connection *connection = owner;
+
+    LOG(LOG_DEBUG, "http_closed", LOG_STR("door", connection->door.name),
+        LOG_STR("peer", connection->peer.text), LOG_STR("reason", stream_end_text(end)));
+    forget_stream(connection);
+}
+
+static const struct stream_events events = {
+    .on_data = on_data,
+    .on_drained = on_drained,
+    .on_secure = on_secure,
+    .on_deadline = on_deadline,
+    .on_end = on_end,
+};
+
+/* --- accepting and stopping --------------------------------------------------------------------- */
+
+/* The socket's mode keeps others out; this holds even where a file system ignores modes. */
+static bool is_trusted(const struct connection *connection)
+{
+    uid_t uid;
+
+    if (!connection->door.is_control)
+        return true;
+    return stream_peer_uid(connection->stream, &uid) && (uid == 0 || uid == geteuid());
+}
+
+static void turn_away(struct connection *connection)
+{
+    struct http_service *service = connection->service;
+    int64_t now_ms = clock_mono_ms();
+    bool polite = !connection->door.tls && now_ms - service->turned_away_ms >= TURN_AWAY_EVERY_MS;
+
+    if (!polite) {
+        close_now(connection);
+        return;
+    }
+    service->turned_away_ms = now_ms;
+    refuse(connection, 503, "too many connections are open: try again later");
+}
+
+void http_service_init(struct http_service *service)
+{
+    list_init(&service->connections);
+    service->connection_count = 0;
+    service->stopping = false;
+    service->turned_away_ms = INT64_MIN / 2;
+}
+
+static void start(struct connection *connection)
+{
+    struct http_service *service = connection->service;
+
+    begin_request(connection);
+    if (connection->door.tls) {
+        connection->state = CONNECTION_SECURING;
+        stream_start_tls_server(connection->stream, service->tls, service->limits.head_ms);
+    } else {
+        /* Who just connected has something to ask: the patience of a head, not of idling. */
+        enter(connection, CONNECTION_IDLE, service->limits.head_ms);
+    }
+}
+
+void http_accept(struct http_service *service, const struct http_door *door, uv_stream_t *server)
+{
+    struct connection *connection = xcalloc(1, sizeof(*connection));
+
+    connection->service = service;
+    connection->door = *door;
+    connection->refs = 1;
+    list_init(&connection->node);
+    connection->stream = stream_accept(service->loop, server, &events, connection);
+    if (connection->stream == NULL) {
+        connection_unref(connection);
+        return;
+    }
+    connection->request =
+        http_request_new(service->limits.body_bytes < API_REQUEST_MAX ? service->limits.body_bytes
+                                                                      : API_REQUEST_MAX);
+    stream_peer(connection->stream, &connection->peer);
+    list_add_tail(&service->connections, &connection->node);
+    if (!door->is_control)
+        service->connection_count++;
+    begin_request(connection);
+    if (!is_trusted(connection)) {
+        LOG(LOG_WARNING, "http_refused", LOG_STR("door", door->name),
+            LOG_STR("reason", "another user"));
+        close_now(connection);
+    } else if (service->stopping) {
+        close_now(connection);
+    } else if (!door->is_control && service->connection_count > service->limits.connections) {
+        turn_away(connection);
+    } else {
+        start(connection);
+    }
+}
+
+void http_service_stop(struct http_service *service)
+{
+    service->stopping = true;
+    list_for_each(node, following, &service->connections)
+    {
+        struct connection *connection = list_entry(node, struct connection, node);
+        if (connection->state == CONNECTION_IDLE)
+            close_politely(connection);
+        else if (connection->state != CONNECTION_ANSWER)
+            close_now(connection);
+    }
+}

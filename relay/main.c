@@ -1,0 +1,68 @@
+/* main.c - which subcommand is this? */
+#include <stdio.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "relay/base/macros.h"
+#include "relay/cli/cli.h"
+
+static int run_version(int argc, char **argv);
+static int run_help(int argc, char **argv);
+
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *help;
+} subcommands[] = {
+    { "serve", cli_serve, "run in the foreground; log to standard error" },
+    { "check", cli_check, "is the configuration right?" },
+    { "key", cli_key, "create | list | show | revoke" },
+    { "account", cli_account, "create | list" },
+    { "domain", cli_domain, "add | list | remove" },
+    { "queue", cli_queue, "list | show | retry | stats" },
+    { "version", run_version, "print the version" },
+    { "help", run_help, "print this" },
+};
+
+static void print_usage(FILE *out)
+{
+    fprintf(out, "usage: latchpost SUBCOMMAND [-c FILE] ...\n\n");
+    for (size_t i = 0; i < ARRAY_LEN(subcommands); i++)
+        fprintf(out, "  %-8s  %s\n", subcommands[i].name, subcommands[i].help);
+    fprintf(out, "\nlatchpost SUBCOMMAND --help tells more.\n");
+}
+
+static int run_version(int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    printf("latchpost %s\n", LATCHPOST_VERSION);
+    return fflush(stdout) == 0 ? EX_OK : EX_IOERR;
+}
+
+static int run_help(int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    print_usage(stdout);
+    return fflush(stdout) == 0 ? EX_OK : EX_IOERR;
+}
+
+/* "--version" and "--help" (or "-h") are what people try first. */
+static const char *subcommand_name(const char *word)
+{
+    if (strcmp(word, "-h") == 0)
+        return "help";
+    return strncmp(word, "--", 2) == 0 ? word + 2 : word;
+}
+
+int main(int argc, char **argv)
+{
+    const char *name = argc < 2 ? "" : subcommand_name(argv[1]);
+
+    for (size_t i = 0; i < ARRAY_LEN(subcommands); i++)
+        if (strcmp(subcommands[i].name, name) == 0)
+            return subcommands[i].run(argc - 1, argv + 1);
+    print_usage(stderr);
+    return EX_USAGE;
+}

@@ -1,0 +1,458 @@
+/* client.c - one connection to an upstream: its states, its life and death.
+ * The conversation is the table below: a state's command is sent when the state is entered, and its
+ * reply is judged when it has come. Replies are judged strictly in order; whether the commands had
+ * been sent one by one or in a group (RFC 2920) makes no difference here, because the senders of
+ * commands that went out with the group do nothing.
+ *
+ * Whatever ends a connection comes through client_break() or client_finish(). A client lives until
+ * the last call on its stack has returned. */
+#include "relay/upstream/client.h"
+
+#include <assert.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "relay/base/alloc.h"
+#include "relay/base/log.h"
+#include "relay/upstream/client_priv.h"
+
+#define OUT_MAX          (64 * 1024)
+#define CONNECT_LEAST_MS 1000 /* for one of several addresses, where the timeout allows it */
+
+#define TIMEOUT(member) (offsetof(struct upstream_timeouts, member) + 1) /* 0: none */
+
+static const struct step {
+    const char *name;
+    client_send_fn *send;
+    client_judge_fn *judge;
+    size_t timeout;
+} steps[CLIENT_STATE_COUNT] = {
+    [CLIENT_RESOLVING] = { "the name", NULL, NULL, 0 },
+    [CLIENT_CONNECTING] = { "connecting", NULL, NULL, 0 }, /* its own deadline, by address */
+    [CLIENT_HANDSHAKE] = { "the TLS handshake", NULL, NULL, 0 }, /* the stream watches it */
+    [CLIENT_BANNER] = { "the greeting", NULL, client_judge_banner, TIMEOUT(banner) },
+    [CLIENT_EHLO] = { "EHLO", client_send_ehlo, client_judge_ehlo, TIMEOUT(command) },
+    [CLIENT_HELO] = { "HELO", client_send_helo, client_judge_helo, TIMEOUT(command) },
+    [CLIENT_STARTTLS] = { "STARTTLS", client_send_starttls, client_judge_starttls,
+                          TIMEOUT(command) },
+    [CLIENT_AUTH_PLAIN] = { "AUTH", client_send_auth_plain, client_judge_auth, TIMEOUT(command) },
+    [CLIENT_AUTH_LOGIN] = { "AUTH", client_send_auth_login, client_judge_auth_login,
+                            TIMEOUT(command) },
+    [CLIENT_AUTH_USER] = { "AUTH", client_send_auth_user, client_judge_auth_user,
+                           TIMEOUT(command) },
+    [CLIENT_AUTH_PASSWORD] = { "AUTH", client_send_auth_password, client_judge_auth,
+                               TIMEOUT(command) },
+    [CLIENT_IDLE] = { "an idle connection", NULL, NULL, TIMEOUT(idle) },
+    [CLIENT_MAIL] = { "MAIL", client_send_mail, client_judge_mail, TIMEOUT(command) },
+    [CLIENT_RCPT] = { "RCPT", client_send_rcpt, client_judge_rcpt, TIMEOUT(command) },
+    [CLIENT_DATA] = { "DATA", client_send_data, client_judge_data, TIMEOUT(data) },
+    [CLIENT_CONTENT] = { "the content", NULL, NULL, TIMEOUT(block) },
+    [CLIENT_DOT] = { "the final dot", NULL, client_judge_dot, TIMEOUT(dot) },
+    [CLIENT_LONE_DOT] = { "the final dot", client_send_lone_dot, client_judge_lone_dot,
+                          TIMEOUT(dot) },
+    [CLIENT_RSET] = { "RSET", client_send_rset, client_judge_rset, TIMEOUT(command) },
+    [CLIENT_GONE] = { "nothing", NULL, NULL, 0 },
+};
+
+static void client_ref(struct client *client)
+{
+    client->refs++;
+}
+
+static void client_unref(struct client *client)
+{
+    if (--client->refs > 0)
+        return;
+    buf_free(&client->out);
+    free(client);
+}
+
+/* --- saying ---------------------------------------------------------------------------------------- */
+
+static void flush(struct client *client)
+{
+    if (buf_len(&client->out) == 0)
+        return;
+    stream_write(client->stream, buf_slice(&client->out));
+    buf_clear(&client->out);
+}
+
+void client_say(struct client *client, const char *format, ...)
+{
+    va_list args;
+
+    for (;;) {
+        va_start(args, format);
+        bool fits = buf_vprintf(&client->out, format, args) && buf_add(&client->out, SLICE("\r\n"));
+        va_end(args);
+        if (fits)
+            break;
+        assert(buf_len(&client->out) > 0); /* one command is far smaller than the buffer */
+        flush(client);
+    }
+    client->owed++;
+}
+
+static uint64_t step_timeout_ms(const struct client *client, const struct step *step)
+{
+    const char *timeouts = (const char *)&client_options(client)->timeouts;
+
+    return step->timeout == 0 ? 0 : *(const uint64_t *)(const void *)(timeouts + step->timeout - 1);
+}
+
+void client_enter(struct client *client, enum client_state state)
+{
+    const struct step *step = &steps[state];
+
+    LOG(LOG_DEBUG, "upstream_state", LOG_STR("upstream", client_options(client)->name),
+        LOG_STR("message", client->job != NULL ? client->job->id : NULL),
+        LOG_STR("old", steps[client->state].name), LOG_STR("new", step->name));
+    client->state = state;
+    if (client->stream == NULL)
+        return;
+    stream_set_deadline(client->stream, step_timeout_ms(client, step));
+    if (step->send == NULL)
+        return;
+    step->send(client);
+    flush(client);
+}
+
+/* --- ending ---------------------------------------------------------------------------------------- */
+
+void client_finish(struct client *client, enum client_end end, const char *text)
+{
+    assert(client->state != CLIENT_GONE && client->job == NULL);
+    if (client->question != NULL)
+        resolve_cancel(client->question);
+    stream_close(client->stream);
+    client->question = NULL;
+    client->stream = NULL;
+    client_enter(client, CLIENT_GONE);
+    client->events->on_end(client->owner, end, text, client->untouched);
+    client_unref(client);
+}
+
+void client_judged(struct client *client)
+{
+    struct upstream_job *job = client->job;
+
+    client->job = NULL;
+    client->served++;
+    client->events->on_judged(client->owner, job);
+}
+
+/* An idle connection may have died long ago, without our notice. When nothing but silence answers the
+ * first command of a job on such a connection, the upstream has not seen the job. */
+static bool is_untouched(const struct client *client)
+{
+    return client->state == CLIENT_MAIL && client->served > 0 && !client->heard &&
+           !client->job->retried;
+}
+
+static void give_up_job(struct client *client, const struct answer *answer, const char *text)
+{
+    if (client->job == NULL)
+        return;
+    if (is_untouched(client)) {
+        client->untouched = client->job;
+        client->job = NULL;
+        return;
+    }
+    if (answer != NULL)
+        upstream_job_say(client->job, UPSTREAM_LATER, answer->code, answer->enhanced,
+                         slice_of(answer->text));
+    else
+        upstream_job_say(client->job,
+                         client->state == CLIENT_DOT ? UPSTREAM_UNCERTAIN : UPSTREAM_LATER, 0,
+                         "4.4.2", slice_of(text));
+    client_judged(client);
+}
+
+static enum client_end end_by_state(const struct client *client)
+{
+    if (client->state < CLIENT_IDLE)
+        return CLIENT_UNREACHABLE;
+    return client->state == CLIENT_IDLE ? CLIENT_FINISHED : CLIENT_LOST;
+}
+
+static void name_service(const struct client *client, struct why *text)
+{
+    why_prefix(text, "%s port %u: ", client_options(client)->host,
+               (unsigned)client_options(client)->port);
+}
+
+void client_break(struct client *client, const char *format, ...)
+{
+    struct why text = { "" };
+    char words[sizeof(text.text)];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(words, sizeof(words), format, args);
+    va_end(args);
+    why_set(&text, "%s", words);
+    name_service(client, &text);
+    give_up_job(client, NULL, text.text);
+    client_finish(client, end_by_state(client), text.text);
+}
+
+void client_break_by_answer(struct client *client, const struct answer *answer)
+{
+    struct why text = { "" };
+
+    why_set(&text, "%s was answered %d %s", steps[client->state].name, answer->code,
+            client_words(client, answer));
+    name_service(client, &text);
+    give_up_job(client, answer, text.text);
+    client_finish(client, end_by_state(client), text.text);
+}
+
+/* QUIT is best effort: nobody waits for its reply, and nothing that it brings changes a result. The
+ * stream reads it, says close_notify and goes. */
+static void say_quit(struct client *client)
+{
+    client_say(client, "QUIT");
+    flush(client);
+    stream_finish(client->stream);
+    client->stream = NULL;
+}
+
+static bool take_next_job(struct client *client)
+{
+    struct upstream_job *job;
+
+    while ((job = client->events->on_ready(client->owner)) != NULL) {
+        if (!client_refuses(client, job)) {
+            client_run(client, job);
+            return true;
+        }
+        client->events->on_judged(client->owner, job);
+    }
+    return false;
+}
+
+void client_rest(struct client *client)
+{
+    unsigned most = client_options(client)->max_messages_per_connection;
+
+    if (client->quitting || (most > 0 && client->served >= most)) {
+        say_quit(client);
+        client_finish(client, CLIENT_FINISHED, "it has served its turn");
+    } else if (!take_next_job(client)) {
+        client_enter(client, CLIENT_IDLE);
+    }
+}
+
+/* --- what comes from the stream, in the order in which it happens ------------------------------------ */
+
+static void try_next_address(struct client *client);
+
+static void on_connected(void *owner)
+{
+    client_connected(owner);
+}
+
+static void on_secure(void *owner)
+{
+    client_secured(owner);
+}
+
+static void judge(struct client *client, bool more_input)
+{
+    const struct answer *answer = &client->answer;
+    bool unasked = --client->owed == 0 && more_input;
+
+    client->heard = true;
+    if (answer->code == 421) {
+        client->heard = client->state != CLIENT_MAIL;
+        client_break_by_answer(client, answer);
+    } else if (unasked && client->state != CLIENT_DOT) {
+        client_break(client, "it said more than it was asked");
+    } else {
+        if (unasked)
+            client->quitting = true; /* the message has its answer; what follows is none of ours */
+        steps[client->state].judge(client, answer);
+    }
+    answer_start(&client->answer);
+}
+
+/* Reads answers off the front of *rest until they end, or the client does. */
+static void take_answers(struct client *client, struct slice *rest)
+{
+    while (client->state != CLIENT_GONE && client->state != CLIENT_HANDSHAKE && rest->len > 0) {
+        if (client->owed == 0) {
+            client_break(client, "it spoke without being asked");
+            return;
+        }
+        enum answer_result result = answer_read(&client->answer, rest);
+
+        if (result == ANSWER_MORE)
+            return;
+        if (result == ANSWER_BROKEN) {
+            client_break(client, "protocol error in the reply to %s: %s",
+                         steps[client->state].name, client->answer.fault);
+            return;
+        }
+        if (client->state == CLIENT_EHLO && client->answer.lines > 1)
+            client_learn(client, client->answer.line);
+        if (result == ANSWER_DONE)
+            judge(client, rest->len > 0);
+    }
+}
+
+static size_t on_data(void *owner, struct slice data)
+{
+    struct client *client = owner;
+    struct slice rest = data;
+
+    client_ref(client);
+    take_answers(client, &rest);
+    client_unref(client);
+    return data.len - rest.len;
+}
+
+static void on_drained(void *owner)
+{
+    client_drained(owner);
+}
+
+static void on_deadline(void *owner)
+{
+    struct client *client = owner;
+
+    if (client->state == CLIENT_IDLE) {
+        client->quitting = true;
+        client_rest(client);
+    } else if (client->state == CLIENT_CONNECTING) {
+        snprintf(client->last_error, sizeof(client->last_error), "timed out");
+        stream_close(client->stream);
+        client->stream = NULL;
+        try_next_address(client);
+    } else {
+        client_break(client, "%s was not answered in time", steps[client->state].name);
+    }
+}
+
+static void on_end(void *owner, enum stream_end end)
+{
+    struct client *client = owner;
+    char error[sizeof(client->last_error)];
+
+    snprintf(error, sizeof(error), "%s", stream_error(client->stream));
+    client->stream = NULL; /* it frees itself */
+    if (client->state == CLIENT_CONNECTING) {
+        memcpy(client->last_error, error, sizeof(error));
+        try_next_address(client);
+    } else if (end == STREAM_TLS_FAILED) {
+        client_break(client, "TLS failed: %s", error);
+    } else {
+        client_break(client, "the connection ended while waiting for %s: %s",
+                     steps[client->state].name, stream_end_text(end));
+    }
+}
+
+static const struct stream_events stream_events = {
+    .on_data = on_data,
+    .on_drained = on_drained,
+    .on_connected = on_connected,
+    .on_secure = on_secure,
+    .on_deadline = on_deadline,
+    .on_end = on_end,
+};
+
+/* --- beginning ------------------------------------------------------------------------------------- */
+
+/* All addresses of a name share the time for connecting, so that many dead ones cannot multiply it. */
+static uint64_t connect_share_ms(const struct client *client)
+{
+    uint64_t all = client_options(client)->timeouts.connect;
+    uint64_t share = all / client->address_count;
+
+    if (share >= CONNECT_LEAST_MS)
+        return share;
+    return all < CONNECT_LEAST_MS ? all : CONNECT_LEAST_MS;
+}
+
+static void try_next_address(struct client *client)
+{
+    if (client->address_next == client->address_count) {
+        client_enter(client, CLIENT_CONNECTING);
+        client_break(client, "cannot connect: %s", client->last_error);
+        return;
+    }
+    const struct sockaddr_storage *address = &client->addresses[client->address_next++];
+
+    client->stream = stream_connect(client->upstream->loop, (const struct sockaddr *)address,
+                                    &stream_events, client);
+    client_enter(client, CLIENT_CONNECTING);
+    stream_set_deadline(client->stream, connect_share_ms(client));
+}
+
+static void on_resolved(void *owner, const struct resolve_answer *answer)
+{
+    struct client *client = owner;
+
+    client->question = NULL;
+    if (answer->count == 0) {
+        client_break(client, "cannot resolve the name: %s", answer->error);
+        return;
+    }
+    client->address_count = answer->count;
+    memcpy(client->addresses, answer->addresses, answer->count * sizeof(client->addresses[0]));
+    try_next_address(client);
+}
+
+struct client *client_open(const struct client_setup *setup, const struct client_events *events,
+                           void *owner)
+{
+    struct client *client = xcalloc(1, sizeof(*client));
+
+    client->upstream = setup->upstream;
+    client->tls = setup->tls;
+    client->events = events;
+    client->owner = owner;
+    client->refs = 1;
+    client->state = CLIENT_RESOLVING;
+    buf_init(&client->out, OUT_MAX);
+    answer_start(&client->answer);
+    client->question =
+        resolve_host(client->upstream->resolver, client_options(client)->host,
+                     client_options(client)->port, on_resolved, client);
+    return client;
+}
+
+/* --- steering -------------------------------------------------------------------------------------- */
+
+void client_quit(struct client *client)
+{
+    client->quitting = true;
+    if (client->state == CLIENT_IDLE)
+        client_rest(client);
+    else if (client->state < CLIENT_IDLE)
+        client_finish(client, CLIENT_FINISHED, "it is not needed any more");
+}
+
+void client_abort(struct client *client)
+{
+    if (client->job != NULL) {
+        if (client->state == CLIENT_DOT)
+            upstream_job_say(client->job, UPSTREAM_UNCERTAIN, 0, "4.4.2",
+                             SLICE("stopped while waiting for the answer to the final dot"));
+        upstream_job_say(client->job, UPSTREAM_UNTRIED, 0, "4.3.2", SLICE("stopped"));
+        client_judged(client);
+    }
+    client_finish(client, CLIENT_FINISHED, "stopped");
+}
+
+void client_describe(const struct client *client, struct why *text)
+{
+    struct stream_peer peer;
+    const char *tls = stream_tls_text(client->stream);
+    const char *user = client_options(client)->username;
+
+    stream_peer(client->stream, &peer);
+    why_set(text, "connected to %s (%s port %u), %s%s%s", client_options(client)->host, peer.text,
+            (unsigned)client_options(client)->port, tls != NULL ? tls : "without TLS",
+            user != NULL ? ", logged in as " : "", user != NULL ? user : "");
+}

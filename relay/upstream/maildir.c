@@ -1,0 +1,415 @@
+/* maildir.c - an upstream for trying things out: messages land as files.
+ * PATH/{tmp,new,cur} are made when missing (0700). A message becomes one file in new/, named
+ * <unix time>.<message id>.<host name>: written in tmp/, synced, renamed, and new/ synced, so that a
+ * message that was reported as delivered survives a power cut.
+ *
+ * The file holds the envelope in front of the message, because nothing else would keep it: one line
+ * "Return-Path: <sender>", then one line "X-Envelope-To: <address>" for each recipient, each ended by
+ * CRLF; then the content byte for byte, with its CRLF line ends and without dot-stuffing.
+ *
+ * The loop's thread owns everything but a file's fields between uv_queue_work() and on_worked(), when
+ * libuv's thread pool does one step: make and write, write on, or complete. At most WRITING_MAX files
+ * are under way. A disk that fails or is full makes the recipients UPSTREAM_LATER. */
+#include "relay/upstream/maildir.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "relay/base/alloc.h"
+#include "relay/base/clock.h"
+#include "relay/upstream/upstream_priv.h"
+
+#define WRITING_MAX  4
+#define NAME_BYTES   320
+#define HEAD_PER_RCPT 600 /* "X-Envelope-To: <" and a path that stuff_path_is_safe() let pass */
+
+struct maildir {
+    struct upstream *upstream;
+    struct list waiting; /* jobs */
+    struct list probes;
+    size_t writing;      /* files */
+    size_t probing;      /* probes whose thread runs */
+    bool aborted;
+    char host[HOST_NAME_MAX * 4 + 1]; /* with '/' and ':' as the Maildir rules write them */
+};
+
+struct file { /* one message on its way */
+    uv_work_t work;
+    struct maildir *maildir;
+    struct upstream_job *job;
+    uint32_t seq; /* the next chunk to ask for */
+    /* for the thread, in one step: */
+    struct buf bytes;  /* the lines in front, or a chunk */
+    bool complete;     /* this step writes the last bytes */
+    int fd;            /* -1: not made yet */
+    char name[NAME_BYTES];
+    struct why why;    /* not empty: it has failed */
+};
+
+static struct maildir *maildir_of(const struct upstream *upstream)
+{
+    return upstream->self;
+}
+
+static const char *root_of(const struct maildir *maildir)
+{
+    return maildir->upstream->options.maildir;
+}
+
+/* --- in the thread pool ------------------------------------------------------------------------------ */
+
+static bool make_folder(const char *root, const char *sub, struct why *why)
+{
+    char path[PATH_MAX];
+
+    if (snprintf(path, sizeof(path), "%s%s", root, sub) >= (int)sizeof(path))
+        return why_set(why, "maildir %s: the path is too long", root);
+    if (mkdir(path, 0700) != 0 && errno != EEXIST)
+        return why_errno(why, errno, "cannot make the folder %s", path);
+    return true;
+}
+
+static bool make_folders(const char *root, struct why *why)
+{
+    static const char *const subs[] = { "", "/tmp", "/new", "/cur" };
+
+    for (size_t i = 0; i < ARRAY_LEN(subs); i++)
+        if (!make_folder(root, subs[i], why))
+            return false;
+    return true;
+}
+
+static bool path_of(const struct file *file, const char *sub, char path[static PATH_MAX],
+                    struct why *why)
+{
+    if (snprintf(path, PATH_MAX, "%s/%s/%s", root_of(file->maildir), sub, file->name) >= PATH_MAX)
+        return why_set(why, "maildir %s: the path is too long", root_of(file->maildir));
+    return true;
+}
+
+static bool create(struct file *file, struct why *why)
+{
+    char path[PATH_MAX];
+
+    if (!make_folders(root_of(file->maildir), why) || !path_of(file, "tmp", path, why))
+        return false;
+    /* What a crash left under this name is of the same message: it may be overwritten. */
+    file->fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    return file->fd >= 0 || why_errno(why, errno, "cannot create %s", path);
+}
+
+static bool write_all(struct file *file, struct slice bytes, struct why *why)
+{
+    while (bytes.len > 0) {
+        ssize_t written = write(file->fd, bytes.data, bytes.len);
+
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written < 0)
+            return why_errno(why, errno, "cannot write into maildir %s", root_of(file->maildir));
+        bytes = slice_from(bytes, (size_t)written);
+    }
+    return true;
+}
+
+static bool sync_folder(const char *root, struct why *why)
+{
+    char path[PATH_MAX];
+
+    snprintf(path, sizeof(path), "%s/new", root); /* fits: path_of() has made a longer one */
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool ok = fd >= 0 && fsync(fd) == 0;
+
+    if (!ok)
+        why_errno(why, errno, "cannot sync %s", path);
+    if (fd >= 0)
+        close(fd);
+    return ok;
+}
+
+static bool complete(struct file *file, struct why *why)
+{
+    char from[PATH_MAX], to[PATH_MAX];
+    const char *root = root_of(file->maildir);
+
+    if (fsync(file->fd) != 0)
+        return why_errno(why, errno, "cannot sync a file in maildir %s", root);
+    int closed = close(file->fd);
+
+    file->fd = -1;
+    if (closed != 0)
+        return why_errno(why, errno, "cannot close a file in maildir %s", root);
+    if (!path_of(file, "tmp", from, why) || !path_of(file, "new", to, why))
+        return false;
+    if (rename(from, to) != 0)
+        return why_errno(why, errno, "cannot rename %s", from);
+    return sync_folder(root, why);
+}
+
+static void remove_unfinished(struct file *file)
+{
+    char path[PATH_MAX];
+
+    if (file->fd >= 0)
+        close(file->fd);
+    file->fd = -1;
+    if (path_of(file, "tmp", path, NULL))
+        unlink(path); /* what cannot be removed harms nobody: readers look into new/ only */
+}
+
+static void on_work(uv_work_t *work)
+{
+    struct file *file = container_of(work, struct file, work);
+    struct upstream_job *job = file->job;
+    bool ok = (file->fd >= 0 || create(file, &file->why)) &&
+              write_all(file, buf_slice(&file->bytes), &file->why);
+
+    if (ok && job->chunks == 0)
+        ok = write_all(file, job->content, &file->why);
+    if (ok && file->complete)
+        ok = complete(file, &file->why);
+    if (!ok)
+        remove_unfinished(file);
+}
+
+/* --- on the loop -------------------------------------------------------------------------------------- */
+
+static void finish(struct file *file)
+{
+    struct maildir *maildir = file->maildir;
+
+    buf_free(&file->bytes);
+    maildir->writing--;
+    upstream_job_finish(maildir->upstream, file->job);
+    upstream_wake(maildir->upstream);
+    free(file);
+}
+
+static void on_worked(uv_work_t *work, int status);
+
+static void step(struct file *file)
+{
+    /* It fails only without a work function; and cancelled is nothing here. */
+    uv_queue_work(&file->maildir->upstream->loop->uv, &file->work, on_work, on_worked);
+}
+
+static void chunk_here(struct upstream_job *job, struct buf *chunk)
+{
+    struct file *file = job->transport;
+    bool lost = buf_len(chunk) == 0;
+
+    buf_move(&file->bytes, chunk);
+    file->complete = file->seq == job->chunks;
+    if (lost)
+        why_set(&file->why, "our own queue could not read the content");
+    else if (file->maildir->aborted)
+        why_set(&file->why, "stopped");
+    if (file->why.text[0] == '\0') {
+        step(file);
+        return;
+    }
+    remove_unfinished(file); /* two quick calls; not worth a step */
+    upstream_job_say(job, lost ? UPSTREAM_LATER : UPSTREAM_UNTRIED, 0, "4.3.0",
+                     slice_of(file->why.text));
+    finish(file);
+}
+
+static void on_worked(uv_work_t *work, int status)
+{
+    struct file *file = container_of(work, struct file, work);
+    struct upstream_job *job = file->job;
+
+    (void)status;
+    if (file->why.text[0] == '\0' && !file->complete) {
+        upstream_job_fetch(job, file->seq++, file, chunk_here);
+        return;
+    }
+    if (file->why.text[0] != '\0')
+        upstream_job_say(job, UPSTREAM_LATER, 0, "4.3.0", slice_of(file->why.text));
+    else
+        upstream_job_say(job, UPSTREAM_DELIVERED, 0, "2.0.0", slice_of(file->name));
+    finish(file);
+}
+
+static void write_envelope(struct file *file)
+{
+    const struct upstream_job *job = file->job;
+
+    buf_init(&file->bytes, (job->recipient_count + 1) * HEAD_PER_RCPT);
+    bool ok = buf_printf(&file->bytes, "Return-Path: <%s>\r\n", job->sender);
+
+    for (size_t i = 0; i < job->recipient_count; i++)
+        ok = ok && buf_printf(&file->bytes, "X-Envelope-To: <%s>\r\n", job->recipients[i].address);
+    assert(ok); /* upstream_job_bad_envelope() has bounded the addresses */
+}
+
+static void start(struct maildir *maildir, struct upstream_job *job)
+{
+    if (upstream_job_bad_envelope(maildir->upstream, job)) {
+        upstream_job_finish(maildir->upstream, job);
+        return;
+    }
+    struct file *file = xcalloc(1, sizeof(*file));
+
+    file->maildir = maildir;
+    file->job = job;
+    file->fd = -1;
+    file->complete = job->chunks == 0;
+    snprintf(file->name, sizeof(file->name), "%lld.%s.%s", (long long)clock_wall_s(), job->id,
+             maildir->host);
+    write_envelope(file);
+    maildir->writing++;
+    step(file);
+}
+
+/* --- probes ------------------------------------------------------------------------------------------ */
+
+struct probe {
+    struct list node; /* in maildir->probes once it is done */
+    uv_work_t work;
+    struct maildir *maildir;
+    upstream_probe_cb *done;
+    void *owner;
+    bool ok;
+    struct why why;
+};
+
+static void on_probe_work(uv_work_t *work)
+{
+    struct probe *probe = container_of(work, struct probe, work);
+    const char *root = root_of(probe->maildir);
+
+    probe->ok = make_folders(root, &probe->why) && sync_folder(root, &probe->why);
+    if (probe->ok && access(root, W_OK | X_OK) != 0)
+        probe->ok = why_errno(&probe->why, errno, "cannot write into maildir %s", root);
+    if (probe->ok)
+        why_set(&probe->why, "maildir %s can be written", root);
+}
+
+static void on_probe_worked(uv_work_t *work, int status)
+{
+    struct probe *probe = container_of(work, struct probe, work);
+
+    (void)status;
+    probe->maildir->probing--;
+    list_add_tail(&probe->maildir->probes, &probe->node);
+    upstream_wake(probe->maildir->upstream);
+}
+
+static void maildir_probe(struct upstream *upstream, upstream_probe_cb *done, void *owner)
+{
+    struct probe *probe = xcalloc(1, sizeof(*probe));
+
+    probe->maildir = maildir_of(upstream);
+    probe->done = done;
+    probe->owner = owner;
+    probe->maildir->probing++;
+    uv_queue_work(&upstream->loop->uv, &probe->work, on_probe_work, on_probe_worked);
+}
+
+static void report_probes(struct maildir *maildir)
+{
+    struct list *node;
+
+    while ((node = list_take_head(&maildir->probes)) != NULL) {
+        struct probe *probe = list_entry(node, struct probe, node);
+
+        probe->done(probe->owner, probe->ok, probe->why.text);
+        free(probe);
+    }
+}
+
+/* --- the kind ------------------------------------------------------------------------------------------ */
+
+/* A host name in a file name may hold neither '/' nor ':' (they are part of the Maildir syntax). */
+static void learn_host(struct maildir *maildir)
+{
+    char name[HOST_NAME_MAX + 1] = "localhost";
+    size_t len = 0;
+
+    if (gethostname(name, sizeof(name)) != 0)
+        snprintf(name, sizeof(name), "localhost");
+    name[sizeof(name) - 1] = '\0';
+    for (const char *c = name; *c != '\0'; c++) {
+        const char *as = *c == '/' ? "\\057" : *c == ':' ? "\\072" : NULL;
+        size_t room = sizeof(maildir->host) - len;
+
+        len += (size_t)(as != NULL ? snprintf(maildir->host + len, room, "%s", as)
+                                   : snprintf(maildir->host + len, room, "%c", *c));
+    }
+}
+
+static bool maildir_open(struct upstream *upstream, struct why *why)
+{
+    struct maildir *maildir = xcalloc(1, sizeof(*maildir));
+
+    (void)why; /* folders are made when the first message comes, and looked at by the probe */
+    maildir->upstream = upstream;
+    list_init(&maildir->waiting);
+    list_init(&maildir->probes);
+    learn_host(maildir);
+    upstream->self = maildir;
+    return true;
+}
+
+static void maildir_deliver(struct upstream *upstream, struct upstream_job *job)
+{
+    list_add_tail(&maildir_of(upstream)->waiting, &job->node);
+}
+
+static void maildir_turn(struct upstream *upstream)
+{
+    struct maildir *maildir = maildir_of(upstream);
+    struct list *node;
+
+    while (maildir->writing < WRITING_MAX && (node = list_take_head(&maildir->waiting)) != NULL)
+        start(maildir, list_entry(node, struct upstream_job, node));
+    report_probes(maildir);
+}
+
+static void maildir_close(struct upstream *upstream)
+{
+    upstream_jobs_return(upstream, &maildir_of(upstream)->waiting, "the upstream is being closed");
+}
+
+/* A step that runs cannot be stopped, and lasts as long as the disk does. */
+static void maildir_abort(struct upstream *upstream)
+{
+    maildir_of(upstream)->aborted = true;
+}
+
+static bool maildir_is_usable(const struct upstream *upstream)
+{
+    (void)upstream;
+    return true;
+}
+
+static bool maildir_is_empty(const struct upstream *upstream)
+{
+    const struct maildir *maildir = maildir_of(upstream);
+
+    return maildir->writing == 0 && maildir->probing == 0 && list_is_empty(&maildir->probes);
+}
+
+static void maildir_free(struct upstream *upstream)
+{
+    free(maildir_of(upstream));
+}
+
+const struct upstream_kind maildir_kind = {
+    .open = maildir_open,
+    .deliver = maildir_deliver,
+    .turn = maildir_turn,
+    .close = maildir_close,
+    .abort = maildir_abort,
+    .is_usable = maildir_is_usable,
+    .is_empty = maildir_is_empty,
+    .probe = maildir_probe,
+    .free = maildir_free,
+};

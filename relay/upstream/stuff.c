@@ -1,0 +1,145 @@
+/* stuff.c - may these bytes leave, and as what? (pure)
+ * Messages are stored with CRLF line ends and without dot-stuffing, and what comes in is checked
+ * where it comes in. It is checked again here, because a body that holds "LF . LF" smuggles a second
+ * message past any upstream that is less strict than we are, and the queue is a file that others
+ * than we may have written. Bytes go to the sink in runs as long as possible: a content without a
+ * dot at the start of a line is one run. */
+#include "relay/upstream/stuff.h"
+
+#define PATH_MAX_BYTES 512 /* far above RFC 5321's 256; far below a command line that anyone takes */
+
+void stuff_start(struct stuff *stuff)
+{
+    *stuff = (struct stuff){ .in_line = false, .held_cr = false };
+}
+
+/* Each CR must be followed by LF and each LF preceded by CR. A CR at the very end is left open. */
+static enum stuff_error check_lines(struct slice piece)
+{
+    struct slice rest = piece;
+
+    if (rest.len > 0 && memchr(rest.data, '\0', rest.len) != NULL)
+        return STUFF_NUL;
+    while (rest.len > 0) {
+        const char *cr = memchr(rest.data, '\r', rest.len);
+        const char *lf = memchr(rest.data, '\n', rest.len);
+
+        if (lf == NULL)
+            return cr == NULL || cr == rest.data + rest.len - 1 ? STUFF_OK : STUFF_BARE_CR;
+        if (cr == NULL || cr > lf)
+            return STUFF_BARE_LF;
+        if (cr + 1 != lf)
+            return STUFF_BARE_CR;
+        rest = slice_from(rest, (size_t)(lf - rest.data) + 1);
+    }
+    return STUFF_OK;
+}
+
+/* Between pieces a CR was held back: what comes now must start with its LF. */
+static enum stuff_error check_piece(const struct stuff *stuff, struct slice piece)
+{
+    if (!stuff->held_cr)
+        return check_lines(piece);
+    return piece.data[0] == '\n' ? check_lines(slice_from(piece, 1)) : STUFF_BARE_CR;
+}
+
+/* Cuts the piece before each dot that starts a line; every run but the first then needs one more. */
+static void write_runs(const struct stuff *stuff, struct slice piece, stuff_sink_fn *sink,
+                       void *owner)
+{
+    size_t from = 0; /* start of the run that is not written yet */
+    size_t line = 0;
+
+    if (stuff->in_line)
+        line = slice_find(piece, '\n') == SLICE_NONE ? piece.len : slice_find(piece, '\n') + 1;
+    while (line < piece.len) {
+        if (piece.data[line] == '.') {
+            if (line > from)
+                sink(owner, slice_make(piece.data + from, line - from));
+            sink(owner, SLICE("."));
+            from = line;
+        }
+        const char *lf = memchr(piece.data + line, '\n', piece.len - line);
+
+        line = lf == NULL ? piece.len : (size_t)(lf - piece.data) + 1;
+    }
+    sink(owner, slice_from(piece, from));
+}
+
+enum stuff_error stuff_add(struct stuff *stuff, struct slice piece, stuff_sink_fn *sink,
+                           void *owner)
+{
+    if (piece.len == 0)
+        return STUFF_OK;
+    enum stuff_error error = check_piece(stuff, piece);
+
+    if (error != STUFF_OK)
+        return error;
+    if (stuff->held_cr)
+        sink(owner, SLICE("\r"));
+    stuff->held_cr = piece.data[piece.len - 1] == '\r';
+    bool in_line = piece.data[piece.len - 1] != '\n';
+
+    if (stuff->held_cr)
+        piece.len--;
+    if (piece.len > 0)
+        write_runs(stuff, piece, sink, owner);
+    stuff->in_line = in_line;
+    return STUFF_OK;
+}
+
+enum stuff_error stuff_end(struct stuff *stuff, stuff_sink_fn *sink, void *owner)
+{
+    if (stuff->held_cr)
+        return STUFF_BARE_CR;
+    sink(owner, stuff->in_line ? SLICE("\r\n.\r\n") : SLICE(".\r\n"));
+    return STUFF_OK;
+}
+
+enum stuff_error stuff_check(struct slice content)
+{
+    if (content.len > 0 && content.data[content.len - 1] == '\r')
+        return STUFF_BARE_CR;
+    return check_lines(content);
+}
+
+static bool is_printable(char c)
+{
+    return c >= ' ' && c <= '~';
+}
+
+/* "<a> SIZE=1" or a line end in an address would be a parameter or a command of the attacker's; in
+ * quotes the brackets and the blank are harmless (RFC 5321 section 4.1.2). Raw UTF-8 would need
+ * SMTPUTF8. */
+bool stuff_path_is_safe(struct slice address)
+{
+    bool quoted = false;
+
+    if (address.len > PATH_MAX_BYTES)
+        return false;
+    for (size_t i = 0; i < address.len; i++) {
+        char c = address.data[i];
+
+        if (c == '\\' && (!quoted || ++i == address.len))
+            return false;
+        if (!is_printable(address.data[i]))
+            return false;
+        if (c == '"')
+            quoted = !quoted;
+        else if (!quoted && (c == '<' || c == '>' || c == ' '))
+            return false;
+    }
+    return !quoted;
+}
+
+const char *stuff_error_text(enum stuff_error error)
+{
+    static const char *const texts[] = {
+        [STUFF_OK] = "nothing is wrong",
+        [STUFF_BARE_CR] = "a CR without LF",
+        [STUFF_BARE_LF] = "an LF without CR",
+        [STUFF_NUL] = "a NUL",
+    };
+
+    return texts[error];
+}

@@ -1,0 +1,35 @@
+# The benchmark: a generator (load), a sink, and the driver that runs them against the relay.
+# `make bench` prints the table; see tests/bench/bench.py for what ROWS, RUNS and SECONDS do.
+
+BENCH_SHARED := $(addprefix $(BUILD)/tests/bench/,mail.o wire.o)
+BENCH_LOAD   := $(addprefix $(BUILD)/tests/bench/,load.o load_session.o samples.o) $(BENCH_SHARED)
+BENCH_SINK   := $(addprefix $(BUILD)/tests/bench/,sink.o sink_session.o sink_sasl.o tally.o) \
+                $(BENCH_SHARED)
+
+$(BUILD)/bench/load: $(BENCH_LOAD) $(BUILD)/base.a
+$(BUILD)/bench/sink: $(BENCH_SINK) $(BUILD)/base.a
+$(BUILD)/bench/load $(BUILD)/bench/sink:
+	$(say) LINK $@
+	@mkdir -p $(@D)
+	$(quiet)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
+
+RUNS    ?= 3
+SECONDS ?= 3
+ROWS    ?=
+
+$(BUILD)/bench/queue: $(BUILD)/tests/bench/queue_bench.o $(call archives,queue)
+	$(say) LINK $@
+	@mkdir -p $(@D)
+	$(quiet)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
+
+.PHONY: bench-queue
+bench-queue: $(BUILD)/bench/queue ## measure the queue alone
+	$(quiet)$<
+
+.PHONY: bench-tools
+bench-tools: $(BUILD)/bench/load $(BUILD)/bench/sink
+
+.PHONY: bench
+bench: latchpost bench-tools ## measure beside Postfix: RUNS=3 SECONDS=3 ROWS=kept,fresh
+	$(quiet)python3 tests/bench/bench.py --relay ./latchpost --tools $(BUILD)/bench \
+	    --runs $(RUNS) --seconds $(SECONDS) $(if $(ROWS),--rows $(ROWS))

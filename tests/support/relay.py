@@ -1,0 +1,466 @@
+"""The real binary under test: a relay in a temporary folder, on free loopback ports.
+
+    with Relay() as relay:
+        key = relay.key("good.example")
+        client = relay.client("submission")       # a Client, greeting read
+        ...
+        relay.sink.messages                       # what reached the upstream, raw
+
+Every wait is for a condition and has a limit; nothing sleeps and hopes. Only processes started here are
+ended, by pid.
+"""
+import base64
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import tempfile
+import threading
+import time
+import weakref
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BINARY = os.environ.get("LATCHPOST", os.path.join(ROOT, "latchpost"))
+PATIENCE_S = float(os.environ.get("TEST_PATIENCE", "30"))
+
+
+def is_sanitized(binary=BINARY):
+    """Then its memory and speed say little about ours."""
+    with open(binary, "rb") as program:
+        return re.search(b"__(asan|tsan)_init", program.read()) is not None
+
+
+def wait_for(condition, what, limit_s=None):
+    """The first true value of condition(); AssertionError naming `what` after the limit."""
+    end = time.monotonic() + (limit_s or PATIENCE_S)
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError("waited in vain for " + what)
+        time.sleep(0.01)
+
+
+def hold_port():
+    """A socket on a free port that nobody else is given while it is open. As it does not listen, a relay
+    can still take the port for itself."""
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    holder.bind(("127.0.0.1", 0))
+    return holder
+
+
+class Client:
+    """One client connection that speaks lines; keeps all that was sent and received."""
+
+    def __init__(self, port, implicit_tls=False, timeout=None, source=None, host="127.0.0.1"):
+        self.sock = socket.create_connection((host, port), timeout or PATIENCE_S, source and (source, 0))
+        self.buffer = b""
+        self.transcript = []
+        if implicit_tls:
+            self.start_tls()
+
+    def start_tls(self, context=None):
+        if context is None:
+            context = ssl.create_default_context()
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        self.sock = context.wrap_socket(self.sock, server_hostname="localhost")
+
+    def send(self, data):
+        if isinstance(data, str):
+            data = data.encode()
+        self.transcript.append(("C", data))
+        self.sock.sendall(data)
+
+    def line(self, data):
+        self.send((data.encode() if isinstance(data, str) else data) + b"\r\n")
+
+    def read_line(self):
+        """One line without its CRLF, or None at the end of the connection."""
+        while b"\r\n" not in self.buffer:
+            try:
+                more = self.sock.recv(65536)
+            except ConnectionResetError:
+                more = b""
+            except ssl.SSLError:
+                more = b""
+            if not more:
+                return None
+            self.buffer += more
+        line, self.buffer = self.buffer.split(b"\r\n", 1)
+        self.transcript.append(("S", line))
+        return line.decode("latin-1")
+
+    def reply(self):
+        """One whole reply: (code, [lines]); (None, []) at the end of the connection."""
+        lines = []
+        while True:
+            line = self.read_line()
+            if line is None:
+                return None, lines
+            lines.append(line)
+            if len(line) < 4 or line[3] != "-":
+                return int(line[:3]), lines
+
+    def ask(self, command):
+        self.line(command)
+        return self.reply()
+
+    def expect(self, code, command=None):
+        """Sends a command, if given, and asserts the start of the reply ("250", "550 5.7.1")."""
+        if command is not None:
+            self.line(command)
+        got, lines = self.reply()
+        want = str(code)
+        if got is None or not lines[-1].startswith(want):
+            raise AssertionError(f"{command!r}: want {want!r}, got {got} {lines!r}")
+        return lines
+
+    def is_closed(self):
+        """True when the server closes; False when it sends something instead."""
+        return self.read_line() is None
+
+    def hello(self, key=None, starttls=True):
+        """Greeting, EHLO, STARTTLS where it is offered and wanted, EHLO, and AUTH where a key is given."""
+        self.expect(220)
+        offers = self.expect(250, "EHLO client.example")
+        if starttls and any(line[4:] == "STARTTLS" for line in offers):
+            self.expect(220, "STARTTLS")
+            self.start_tls()
+            self.expect(250, "EHLO client.example")
+        if key is not None:
+            self.expect("235 2.7.0", "AUTH PLAIN " + plain(key))
+        return self
+
+    def close(self):
+        self.sock.close()
+
+
+def plain(key, user="any"):
+    return base64.b64encode(f"\0{user}\0{key}".encode()).decode()
+
+
+class Sink:
+    """A recording upstream: keeps each message's raw bytes as they were on the wire, and the envelope.
+
+    `script` may replace a step's reply: {"RCPT": lambda n, line: "450 4.2.0 later"}. Steps: banner,
+    EHLO, STARTTLS, AUTH, MAIL, RCPT, DATA, dot, RSET, QUIT. A reply of None drops the connection without a
+    word, one of `...` is the usual one. `offers`: what EHLO lists. `tls`: a context of ssl for STARTTLS,
+    or, if `implicit`, from the first byte. `listens`: False refuses connections until listen().
+    """
+
+    def __init__(self, script=None, offers=("PIPELINING", "SIZE 104857600", "8BITMIME"), tls=None,
+                 implicit=False, listens=True):
+        self.script = script or {}
+        self.offers, self.tls, self.implicit = offers, tls, implicit
+        self.messages = []  # (sender, [recipients], raw bytes up to the final dot)
+        self.contents = []  # the raw bytes of all, whether they were taken or not
+        self.steps = []
+        self.connections = 0
+        self.lock = threading.Lock()
+        self.listener = socket.socket()
+        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.listener.bind(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.open = []
+        if listens:
+            self.listen()
+
+    def listen(self):
+        self.listener.listen(128)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with self.lock:
+                self.connections += 1
+                self.open.append(connection)
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _answer(self, connection, step, line, standard):
+        with self.lock:
+            count = sum(1 for s, _ in self.steps if s == step)
+            self.steps.append((step, line))
+        reply = self.script[step](count, line) if step in self.script else ...
+        if reply is None:
+            raise ConnectionError
+        if reply is ...:
+            reply = standard
+        connection.sendall(reply.encode() + b"\r\n")
+        return reply
+
+    def _serve(self, connection):
+        try:
+            if self.implicit:
+                connection = self.tls.wrap_socket(connection, server_side=True)
+            with connection, connection.makefile("rb") as lines:
+                self._talk(connection, lines)
+        except (OSError, ConnectionError, ValueError):
+            pass
+
+    def _talk(self, connection, lines):
+        self._answer(connection, "banner", "", "220 sink.example ESMTP")
+        sender, recipients = None, []
+        while True:
+            line = lines.readline()
+            if not line:
+                return
+            text = line.decode("latin-1").rstrip("\r\n")
+            verb = text[:4].upper()
+            if verb == "EHLO":
+                offers = ["sink.example", *self.offers]
+                if self.tls and not isinstance(connection, ssl.SSLSocket):
+                    offers.append("STARTTLS")
+                self._answer(connection, "EHLO", text,
+                             "".join(f"250-{offer}\r\n" for offer in offers[:-1]) + "250 " + offers[-1])
+            elif verb == "STAR":
+                reply = self._answer(connection, "STARTTLS", text, "220 2.0.0 go")
+                if reply.startswith("220"):
+                    connection = self.tls.wrap_socket(connection, server_side=True)
+                    lines = connection.makefile("rb")
+            elif verb == "AUTH":
+                self._log_in(connection, lines, text)
+            elif verb == "MAIL":
+                reply = self._answer(connection, "MAIL", text, "250 2.1.0 ok")
+                sender, recipients = text.split(":", 1)[1].split()[0].strip("<>"), []
+                if not reply.startswith("2"):
+                    sender = None
+            elif verb == "RCPT":
+                reply = self._answer(connection, "RCPT", text, "250 2.1.5 ok")
+                if reply.startswith("2"):
+                    recipients.append(text.split(":", 1)[1].split()[0].strip("<>"))
+            elif verb == "DATA":
+                reply = self._answer(connection, "DATA", text,
+                                     "354 go" if recipients else "554 5.5.1 no recipients")
+                if reply.startswith("354"):
+                    raw = self._data(lines)
+                    with self.lock:
+                        self.contents.append(raw)
+                    reply = self._answer(connection, "dot", "", "250 2.0.0 taken")
+                    if reply.startswith("250"):
+                        with self.lock:
+                            self.messages.append((sender, recipients, raw))
+                recipients = []
+            elif verb == "QUIT":
+                self._answer(connection, "QUIT", text, "221 2.0.0 bye")
+                return
+            else:
+                self._answer(connection, verb, text, "250 2.0.0 ok")
+
+    def _log_in(self, connection, lines, text):
+        """AUTH PLAIN with its response, or the three steps of LOGIN."""
+        usual = ["334 VXNlcm5hbWU6", "334 UGFzc3dvcmQ6", "235 2.7.0 in"]
+        for standard in usual[2:] if " PLAIN " in text else usual:
+            if not self._answer(connection, "AUTH", text, standard).startswith("334"):
+                return
+            text = lines.readline().decode().rstrip("\r\n")
+
+    @staticmethod
+    def _data(lines):
+        raw = bytearray()
+        while True:
+            line = lines.readline()
+            if not line:
+                raise ConnectionError
+            if line == b".\r\n":
+                return bytes(raw)
+            raw += line
+
+    def wait(self, count):
+        """The messages once there are `count` of them."""
+        wait_for(lambda: len(self.messages) >= count, f"{count} message(s) at the upstream")
+        return self.messages
+
+    def drop(self):
+        """Ends the connections that are open now."""
+        with self.lock:
+            for connection in self.open:
+                try:
+                    connection.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass
+            self.open.clear()
+
+    def close(self):
+        self.listener.close()
+        self.drop()
+
+
+class Relay:
+    """A relay with listeners submission (STARTTLS), submissions (TLS) and local (plain, AUTH allowed), and
+    by default a Sink as its upstream. `settings`: more text for the configuration's top level."""
+
+    def __init__(self, settings="", upstream=None, sink=True, workers=2, start=True,
+                 binary=None, env=None):
+        self.binary = binary or BINARY
+        self.folder = tempfile.mkdtemp(prefix="latchpost-test-")
+        self.state = os.path.join(self.folder, "state")
+        self.config = os.path.join(self.folder, "latchpost.conf")
+        self.log_path = os.path.join(self.folder, "log")
+        self.log_seen = 0
+        self.clients = weakref.WeakSet()
+        self.sink = Sink() if sink and upstream is None else None
+        self.settings = settings
+        self.upstream = upstream
+        self.workers = workers
+        self.env = env
+        self.process = None
+        self.holders = {name: hold_port() for name in ("submission", "submissions", "local")}
+        self.ports = {name: holder.getsockname()[1] for name, holder in self.holders.items()}
+        if start:
+            self.start()
+
+    def write_config(self):
+        upstream = self.upstream
+        if upstream is None and self.sink is not None:
+            upstream = (f'upstream "sink" {{ host = "127.0.0.1" port = {self.sink.port} '
+                        'tls = "none" }')
+        text = f"""
+hostname = "relay.example"
+state_dir = "{self.state}"
+log_level = "debug"
+workers = {self.workers}
+listener "submission" {{ address = "127.0.0.1" port = {self.ports['submission']} tls = "starttls" }}
+listener "submissions" {{ address = "127.0.0.1" port = {self.ports['submissions']} tls = "implicit" }}
+listener "local" {{
+    address = "127.0.0.1" port = {self.ports['local']} tls = "none" auth_without_tls = true
+}}
+{upstream or ''}
+{self.settings}
+"""
+        with open(self.config, "w") as file:
+            file.write(text)
+
+    def start(self):
+        """Starts it and waits until it is ready."""
+        self.write_config()
+        with open(self.log_path, "ab") as log:
+            before = log.tell()
+            self.process = subprocess.Popen(
+                [self.binary, "serve", "-c", self.config], stdin=subprocess.DEVNULL,
+                stdout=log, stderr=log, env={**os.environ, **(self.env or {})})
+        if wait_for(lambda: self._is_up(before), "the relay to be ready\n" + self.config) != "ready":
+            raise AssertionError("the relay did not start:\n" + self.log()[before:])
+        return self
+
+    def _is_up(self, before):
+        text = self.log()[before:]
+        if "event=ready" in text or '"event":"ready"' in text:
+            return "ready"
+        return "gone" if self.process.poll() is not None else None
+
+    def log(self):
+        if not os.path.exists(self.log_path):
+            return ""  # it was never started
+        with open(self.log_path, "rb") as file:
+            return file.read().decode("latin-1")
+
+    def new_log(self):
+        """The lines that were written since the last call."""
+        with open(self.log_path, "rb") as file:
+            file.seek(self.log_seen)
+            lines = file.read()
+        lines = lines[:lines.rfind(b"\n") + 1]
+        self.log_seen += len(lines)
+        return lines.decode("latin-1")
+
+    def open_files(self):
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def resident_bytes(self):
+        with open(f"/proc/{self.process.pid}/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def cli(self, *words, check=True, input=None):
+        """Runs `latchpost WORDS -c CONFIG`; a CompletedProcess with text output."""
+        if not os.path.exists(self.config):
+            self.write_config()
+        done = subprocess.run([self.binary, *words, "-c", self.config], text=True, input=input,
+                              capture_output=True, timeout=PATIENCE_S,
+                              env={**os.environ, **(self.env or {})})
+        if check and done.returncode != 0:
+            raise AssertionError(f"{words}: exit {done.returncode}: {done.stderr}{done.stdout}")
+        return done
+
+    def json(self, *words):
+        return json.loads(self.cli(*words, "--json").stdout)
+
+    def key(self, domain="good.example", *words):
+        """A new key for this domain: the text of it."""
+        return self.cli("key", "create", "--name", "test", "--domain", domain, *words).stdout.strip()
+
+    def queue(self):
+        """{id: state} of everything the queue knows."""
+        return {row["id"]: row["state"] for row in self.json("queue", "list")["data"]}
+
+    def client(self, door="submission", **options):
+        client = Client(self.ports[door], implicit_tls=door == "submissions", **options)
+        self.clients.add(client)
+        return client
+
+    def session(self, key, door="submission", **options):
+        """A client that is logged in."""
+        return self.client(door, **options).hello(key, starttls=door == "submission")
+
+    def stop(self, how=signal.SIGTERM):
+        """Ends it; the exit code (negative: the signal)."""
+        if self.process is None:
+            return None
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        try:
+            code = self.process.wait(PATIENCE_S + 30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError("the relay did not stop:\n" + self.log()[-4000:])
+        self.process = None
+        return code
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, traceback):
+        try:
+            if kind is None:
+                self.finish()
+            else:
+                print("--- log of the relay ---\n" + self.log()[-6000:])
+        finally:
+            self.close()
+
+    def close(self):
+        """Lets nothing of it remain, whatever state it is in."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+        if self.sink is not None:
+            self.sink.close()
+        for holder in self.holders.values():
+            holder.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def finish(self):
+        """Stops it and asserts that it went well: exit 0, no sanitizer report. Clients leave before: it would
+        wait for them."""
+        for client in self.clients:
+            client.close()
+        code = self.stop()
+        log = self.log()
+        for word in ("ERROR: AddressSanitizer", "runtime error:", "WARNING: ThreadSanitizer",
+                     "ERROR: LeakSanitizer", "Assertion"):
+            assert word not in log, log[max(0, log.find(word) - 200):][:4000]
+        assert code in (None, 0), f"exit code {code}\n" + log[-4000:]

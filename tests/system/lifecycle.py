@@ -1,0 +1,316 @@
+"""One process lifetime: start, refuse to start, reload, drain, stop, revoke."""
+import os
+import re
+import signal
+import socket
+import sqlite3
+import ssl
+import stat
+import subprocess
+import threading
+
+from support.cases import case, run
+from support.relay import PATIENCE_S, Relay, plain, wait_for
+
+HEADER = b"From: a@good.example\r\nTo: r@dest.example\r\n\r\n"
+
+
+def submit(client, body=b"b\r\n"):
+    for code, command in ((250, "MAIL FROM:<a@good.example>"), (250, "RCPT TO:<r@dest.example>"), (354, "DATA")):
+        client.expect(code, command)
+    client.send(HEADER + body + b".\r\n")
+    return client.expect("250 2.0.0")[-1].split()[-1]
+
+
+def refused_start(relay):
+    """Starts a relay that must not come up: exit code and what it said."""
+    done = subprocess.run([relay.binary, "serve", "-c", relay.config], capture_output=True, text=True,
+                          timeout=PATIENCE_S)
+    assert done.returncode != 0, "it ended well"
+    return done.returncode, done.stderr
+
+
+@case
+def the_state_directory_is_private_and_complete():
+    with Relay() as relay:
+        assert stat.S_IMODE(os.stat(relay.state).st_mode) == 0o700
+        names = set(os.listdir(relay.state))
+        assert {"keys.db", "queue.db", "pepper", "control.sock", "tls.pem", "tls.key"} <= names, names
+        for name in names:
+            assert stat.S_IMODE(os.stat(os.path.join(relay.state, name)).st_mode) & 0o077 == 0, name
+
+
+@case
+def keys_can_be_made_before_the_first_start_and_work_after_it():
+    with Relay(start=False) as relay:
+        key = relay.key()
+        relay.start()
+        submit(relay.session(key))
+        relay.sink.wait(1)
+        assert relay.stop() == 0
+        assert [row["name"] for row in relay.json("key", "list")["data"]] == ["test"]
+        assert list(relay.queue().values()) == ["delivered"]
+
+
+@case
+def a_second_daemon_on_the_same_state_says_one_line_and_ends():
+    with Relay() as relay:
+        code, said = refused_start(relay)
+        assert "in use by another latchpost" in said and said.count("\n") == 1, said
+        submit(relay.session(relay.key()))
+
+
+@case
+def another_process_cannot_open_the_databases():
+    with Relay() as relay:
+        for name in ("keys.db", "queue.db"):
+            other = sqlite3.connect(os.path.join(relay.state, name), timeout=0)
+            try:
+                other.execute("SELECT * FROM sqlite_master").fetchall()
+                raise AssertionError(name + " could be read")
+            except sqlite3.OperationalError as refusal:
+                assert "locked" in str(refusal)
+            finally:
+                other.close()
+        submit(relay.session(relay.key()))
+
+
+@case
+def a_port_that_is_taken_is_named():
+    with Relay(start=False) as relay, socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        relay.ports["local"] = other.getsockname()[1]
+        relay.write_config()
+        code, said = refused_start(relay)
+        assert "local" in said and str(relay.ports["local"]) in said, said
+
+
+@case
+def a_port_of_another_relay_is_not_shared():
+    with Relay() as relay, Relay(start=False) as second:
+        second.ports = relay.ports
+        second.write_config()
+        code, said = refused_start(second)
+        assert "in use" in said, said
+
+
+@case
+def files_that_others_may_read_are_refused_by_name():
+    for name in ("keys.db", "queue.db", "pepper", "tls.key"):
+        with Relay() as relay:
+            relay.key()
+            assert relay.stop() == 0
+            path = os.path.join(relay.state, name)
+            os.chmod(path, 0o644)
+            code, said = refused_start(relay)
+            assert path in said, said
+            os.chmod(path, 0o600)
+            relay.start()
+
+
+@case
+def a_missing_or_foreign_pepper_is_noticed_at_start():
+    with Relay() as relay:
+        relay.key()
+        assert relay.stop() == 0
+        path = os.path.join(relay.state, "pepper")
+        with open(path, "rb") as file:
+            pepper = file.read()
+        os.rename(path, path + ".away")
+        assert path in refused_start(relay)[1]
+        with open(path, "wb", opener=lambda p, f: os.open(p, f, 0o600)) as file:
+            file.write(bytes(32))
+        assert "pepper" in refused_start(relay)[1]
+        with open(path, "wb") as file:
+            file.write(pepper)
+        relay.start()
+
+
+@case
+def a_damaged_database_is_never_replaced():
+    for name in ("keys.db", "queue.db"):
+        with Relay() as relay:
+            submit(relay.session(relay.key()))
+            relay.sink.wait(1)
+            assert relay.stop() == 0
+            path = os.path.join(relay.state, name)
+            with open(path, "rb") as file:
+                good = file.read()
+            for damage in (b"garbage!" * 64 + good[512:], good[:len(good) // 2]):
+                with open(path, "wb") as file:
+                    file.write(damage)
+                assert path in refused_start(relay)[1]
+                with open(path, "rb") as file:
+                    assert file.read() == damage
+            with open(path, "wb") as file:
+                file.write(good)
+            relay.start()
+
+
+@case
+def a_wrong_configuration_names_file_and_line():
+    with Relay(settings="limits {\n  recipients = many\n}", start=False) as relay:
+        relay.write_config()
+        code, said = refused_start(relay)
+        assert code == 78 and re.search(re.escape(relay.config) + r":\d+: ", said), (code, said)
+
+
+@case
+def sigterm_lets_a_message_under_way_finish_and_exits_0():
+    with Relay() as relay:
+        client = relay.session(relay.key(), "local")
+        idle = relay.session(relay.key(), "local")
+        for code, command in ((250, "MAIL FROM:<a@good.example>"), (250, "RCPT TO:<r@dest.example>"), (354, "DATA")):
+            client.expect(code, command)
+        client.send(HEADER + b"first half\r\n")
+        relay.process.send_signal(signal.SIGTERM)
+        idle.expect("421 4.3.2")
+        assert idle.is_closed()
+        wait_for(lambda: not can_connect(relay.ports["local"]), "closed listeners")
+        client.send(b"second half\r\n.\r\n")
+        client.expect("250 2.0.0")
+        client.expect("421 4.3.2", "MAIL FROM:<a@good.example>")
+        assert relay.stop() == 0
+        relay.start()
+        assert b"first half\r\nsecond half\r\n" in relay.sink.wait(1)[0][2]
+
+
+def can_connect(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+        return True
+    except OSError:
+        return False
+
+
+@case
+def sigterm_does_not_wait_for_ever():
+    with Relay(settings="grace = 300ms") as relay:
+        client = relay.session(relay.key(), "local")
+        for code, command in ((250, "MAIL FROM:<a@good.example>"), (250, "RCPT TO:<r@dest.example>"), (354, "DATA")):
+            client.expect(code, command)
+        relay.process.send_signal(signal.SIGTERM)
+        client.expect("421 4.3.2")
+        assert relay.stop() == 0
+        assert relay.queue() == {}
+
+
+@case
+def sighup_changes_settings_and_keeps_sessions():
+    with Relay() as relay:
+        key = relay.key()
+        before = relay.session(key, "local")
+        relay.settings = "limits { message_size = 1M }"
+        relay.write_config()
+        relay.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "event=reloaded" in relay.log(), "the reload")
+        wait_for(lambda: any("SIZE 1048576" in line for line in greet(relay)), "the new limit")
+        submit(before)
+
+
+def greet(relay):
+    client = relay.client("local")
+    client.expect(220)
+    lines = client.expect(250, "EHLO me.example")
+    client.close()
+    return lines
+
+
+@case
+def sighup_with_a_broken_file_keeps_everything_and_says_why():
+    with Relay() as relay:
+        key = relay.key()
+        before = relay.session(key)
+        relay.settings = "no_such_setting = 1"
+        relay.write_config()
+        relay.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "event=reload_failed" in relay.log(), "the complaint")
+        assert "no_such_setting" in relay.log()
+        submit(before)
+        submit(relay.session(key))
+
+
+@case
+def sighup_brings_a_new_certificate_and_refuses_a_broken_one():
+    def serial():
+        return ssl.get_server_certificate(("127.0.0.1", relay.ports["submissions"]))
+
+    with Relay() as relay:
+        key = relay.key()
+        before = relay.session(key, "submissions")
+        first = serial()
+        tls_key, tls_pem = (os.path.join(relay.state, n) for n in ("tls.key", "tls.pem"))
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                        "-subj", "/CN=new.example", "-keyout", tls_key, "-out", tls_pem],
+                       check=True, capture_output=True)
+        relay.process.send_signal(signal.SIGHUP)
+        second = wait_for(lambda: (got := serial()) != first and got, "the new certificate")
+        with open(tls_pem, "w") as file:
+            file.write("-----BEGIN CERTIFICATE-----\nnonsense\n")
+        relay.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "event=reload_failed" in relay.log(), "the complaint")
+        assert tls_pem in relay.log()
+        assert serial() == second
+        submit(before)
+
+
+@case
+def a_revoked_key_stops_at_the_next_command_of_an_open_session():
+    with Relay() as relay:
+        key = relay.key()
+        client = relay.session(key, "local")
+        submit(client)
+        relay.cli("key", "revoke", key[4:12])
+        client.expect("421 4.7.0", "NOOP")
+        assert client.is_closed()
+        client = relay.client("local").hello(starttls=False)
+        lines = client.expect("535 5.7.8", "AUTH PLAIN " + plain(key))
+        assert "revoked" in lines[-1]
+
+
+@case
+def a_key_that_is_revoked_during_data_is_refused_at_the_end_of_data():
+    with Relay() as relay:
+        key = relay.key()
+        client = relay.session(key, "local")
+        for code, command in ((250, "MAIL FROM:<a@good.example>"), (250, "RCPT TO:<r@dest.example>"), (354, "DATA")):
+            client.expect(code, command)
+        client.send(HEADER)
+        relay.cli("key", "revoke", key[4:12])
+        client.send(b"b\r\n.\r\n")
+        client.expect("550 5.7.1")
+        assert relay.queue() == {}
+
+
+@case
+def a_domain_that_is_removed_narrows_open_sessions():
+    with Relay() as relay:
+        key = relay.key()
+        client = relay.session(key, "local")
+        for code, command in ((250, "MAIL FROM:<a@good.example>"), (250, "RCPT TO:<r@dest.example>"), (354, "DATA")):
+            client.expect(code, command)
+        client.send(HEADER)
+        relay.cli("domain", "remove", "good.example")
+        client.send(b"b\r\n.\r\n")
+        client.expect("550 5.7.1")
+        client.expect("550 5.7.1", "MAIL FROM:<a@good.example>")
+        assert relay.queue() == {}
+
+
+@case
+def two_workers_share_the_port():
+    with Relay(workers=2) as relay:
+        key = relay.key()
+        clients = [relay.session(key, "local") for _ in range(16)]
+        threads = [threading.Thread(target=submit, args=(client,)) for client in clients]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE_S)
+        relay.sink.wait(16)
+        folder = f"/proc/{relay.process.pid}/task"
+        assert len(os.listdir(folder)) >= 4  # main, writer, two workers
+
+
+run()

@@ -1,0 +1,321 @@
+/* test_auth_store.c - what keys.db keeps, and what it refuses. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <sqlite3.h>
+#include <sys/stat.h>
+
+#include "tests/support/auth_place.h"
+
+static const struct audit by_operator = { PLACE_NOW_S, "operator", "test", "subject", "detail" };
+static const uint8_t hash_a[KEY_HASH_BYTES] = "aaaabbbbccccddddeeeeffffgggghhh";
+static const uint8_t hash_b[KEY_HASH_BYTES] = "the tombstone, as long as a hash";
+
+static struct auth_store *open_store(struct place *place)
+{
+    struct auth_store *store = NULL;
+
+    if (!auth_store_open(&store, place->keys, &place->why))
+        fail_msg("%s", place->why.text);
+    return store;
+}
+
+static struct auth_store *found_store(struct place *place)
+{
+    struct auth_store *store = open_store(place);
+
+    assert_true(auth_store_found(store, hash_a, PLACE_NOW_S, &place->why));
+    return store;
+}
+
+/* From outside, while no store is open. */
+static int64_t ask(struct place *place, const char *sql)
+{
+    sqlite3 *handle;
+    sqlite3_stmt *st;
+    int64_t number = -1;
+
+    assert_int_equal(sqlite3_open(place->keys, &handle), SQLITE_OK);
+    if (sqlite3_prepare_v2(handle, sql, -1, &st, NULL) != SQLITE_OK)
+        fail_msg("%s", sqlite3_errmsg(handle));
+    if (sqlite3_step(st) == SQLITE_ROW)
+        number = sqlite3_column_int64(st, 0);
+    sqlite3_finalize(st);
+    sqlite3_close(handle);
+    return number;
+}
+
+static void run(struct place *place, const char *sql)
+{
+    sqlite3 *handle;
+
+    assert_int_equal(sqlite3_open(place->keys, &handle), SQLITE_OK);
+    if (sqlite3_exec(handle, sql, NULL, NULL, NULL) != SQLITE_OK)
+        fail_msg("%s", sqlite3_errmsg(handle));
+    sqlite3_close(handle);
+}
+
+static const char *const domains[] = { "good.example", "*.good.example" };
+static const char *const networks[] = { "10.0.0.0/8" };
+
+static struct key_row row_of(const char *id)
+{
+    return (struct key_row){
+        .id = id,
+        .account = "default",
+        .name = "cron",
+        .prefix = "lpk_",
+        .tail = "wxyz",
+        .hash = hash_a,
+        .scopes = AUTH_SEND | AUTH_METRICS,
+        .test = true,
+        .state = KEY_HELD,
+        .rate_per_minute = UINT32_MAX,
+        .recipients_per_day = INT64_MAX,
+        .created_s = PLACE_NOW_S,
+        .expires_s = PLACE_NOW_S + 9,
+        .rules = { [RULE_DOMAIN] = { domains, 2 }, [RULE_NETWORK] = { networks, 1 } },
+    };
+}
+
+struct seen {
+    unsigned accounts, domains, keys, rules, usages;
+    uint8_t hash[KEY_HASH_BYTES];
+    enum key_state state;
+    struct usage_row usage;
+    char order[64]; /* of the rules: their first letters and values */
+    bool refuse;
+};
+
+static bool on_account(void *owner, const struct account_row *row, struct why *why)
+{
+    (void)why;
+    assert_string_equal(row->plan, "default");
+    ((struct seen *)owner)->accounts++;
+    return true;
+}
+
+static bool on_domain(void *owner, const struct domain_row *row, struct why *why)
+{
+    (void)why;
+    assert_string_equal(row->account, "default");
+    assert_true(row->verified);
+    ((struct seen *)owner)->domains++;
+    return true;
+}
+
+static bool on_key(void *owner, const struct key_row *row, struct why *why)
+{
+    struct seen *seen = owner;
+    struct key_row want = row_of(row->id);
+
+    assert_string_equal(row->account, want.account);
+    assert_string_equal(row->name, want.name);
+    assert_string_equal(row->prefix, want.prefix);
+    assert_string_equal(row->tail, want.tail);
+    assert_int_equal(row->scopes, want.scopes);
+    assert_true(row->test);
+    assert_int_equal(row->rate_per_minute, want.rate_per_minute);
+    assert_int_equal(row->recipients_per_day, want.recipients_per_day);
+    assert_int_equal(row->created_s, want.created_s);
+    assert_int_equal(row->expires_s, want.expires_s);
+    memcpy(seen->hash, row->hash, KEY_HASH_BYTES);
+    seen->state = row->state;
+    seen->keys++;
+    return !seen->refuse || why_set(why, "refused");
+}
+
+static bool on_rule(void *owner, const struct rule_row *row, struct why *why)
+{
+    struct seen *seen = owner;
+    size_t len = strlen(seen->order);
+
+    (void)why;
+    seen->rules++;
+    snprintf(seen->order + len, sizeof(seen->order) - len, "%d%s ", (int)row->kind, row->value);
+    return true;
+}
+
+static bool on_usage(void *owner, const struct usage_row *row, struct why *why)
+{
+    struct seen *seen = owner;
+
+    (void)why;
+    seen->usage = *row;
+    seen->usages++;
+    return true;
+}
+
+static const struct auth_store_visitor visitor = { on_account, on_domain, on_key, on_rule,
+                                                   on_usage };
+
+static void what_was_stored_is_there_after_a_restart(void **state)
+{
+    static const struct domain_row domain = { "good.example", "default", false, PLACE_NOW_S };
+    struct usage_row usage = { .key = "AAAAAAAA",
+                               .last_s = 7,
+                               .address = "::1",
+                               .protocol = "smtp",
+                               .day = 20000,
+                               .recipients = 3 };
+    struct place *place = *state;
+    struct auth_store *store = found_store(place);
+    struct key_row key = row_of("AAAAAAAA");
+    struct domain_row verified = domain;
+    struct seen seen = { 0 };
+    uint8_t canary[KEY_HASH_BYTES];
+    bool found;
+
+    verified.verified = true;
+    assert_true(auth_store_put_domain(store, &domain, &by_operator, &place->why));
+    assert_true(auth_store_put_domain(store, &verified, &by_operator, &place->why));
+    assert_true(auth_store_add_key(store, &key, &by_operator, &place->why));
+    assert_true(auth_store_save_usage(store, &usage, 1, &place->why));
+    usage.recipients = 4;
+    assert_true(auth_store_save_usage(store, &usage, 1, &place->why));
+    auth_store_close(store);
+
+    store = open_store(place);
+    assert_true(auth_store_read_canary(store, canary, &found, &place->why));
+    assert_true(found);
+    assert_memory_equal(canary, hash_a, sizeof(canary));
+    assert_true(auth_store_load(store, &visitor, &seen, &place->why));
+    assert_int_equal(seen.accounts, 1);
+    assert_int_equal(seen.domains, 1);
+    assert_int_equal(seen.keys, 1);
+    assert_memory_equal(seen.hash, hash_a, sizeof(seen.hash));
+    assert_int_equal(seen.state, KEY_HELD);
+    assert_string_equal(seen.order, "0good.example 0*.good.example 310.0.0.0/8 ");
+    assert_int_equal(seen.usages, 1);
+    assert_int_equal(seen.usage.last_s, 7);
+    assert_string_equal(seen.usage.address, "::1");
+    assert_string_equal(seen.usage.protocol, "smtp");
+    assert_int_equal(seen.usage.day, 20000);
+    assert_int_equal(seen.usage.recipients, 4);
+    auth_store_close(store);
+    assert_int_equal(ask(place, "SELECT count(*) FROM audit WHERE actor = 'operator'"), 3);
+    assert_int_equal(ask(place, "PRAGMA application_id"), 0x4c504b59);
+}
+
+static void revoking_leaves_the_hash_in_no_file(void **state)
+{
+    struct place *place = *state;
+    struct auth_store *store = open_store(place);
+    struct key_row key = row_of("AAAAAAAA");
+    struct seen seen = { 0 };
+
+    assert_true(auth_store_found(store, hash_b, PLACE_NOW_S, &place->why));
+    assert_true(auth_store_add_key(store, &key, &by_operator, &place->why));
+    assert_true(place_holds(place, slice_make(hash_a, sizeof(hash_a))));
+    assert_true(auth_store_revoke_key(store, "AAAAAAAA", hash_b, &by_operator, &place->why));
+    assert_false(place_holds(place, slice_make(hash_a, sizeof(hash_a))));
+    assert_true(auth_store_load(store, &visitor, &seen, &place->why));
+    assert_int_equal(seen.state, KEY_REVOKED);
+    assert_memory_equal(seen.hash, hash_b, sizeof(seen.hash));
+    auth_store_close(store);
+}
+
+static void a_failing_change_changes_nothing(void **state)
+{
+    static const struct account_row twice = { "default", "default", false, PLACE_NOW_S };
+    struct place *place = *state;
+    struct auth_store *store = found_store(place);
+    struct key_row key = row_of("AAAAAAAA");
+
+    assert_true(auth_store_add_key(store, &key, &by_operator, &place->why));
+    assert_false(auth_store_add_key(store, &key, &by_operator, &place->why)); /* the same id */
+    assert_true(place->why.text[0] != '\0');
+    assert_false(auth_store_add_account(store, &twice, &by_operator, &place->why));
+    key.id = "BBBBBBBB";
+    assert_true(auth_store_add_key(store, &key, &by_operator, &place->why)); /* it goes on */
+    assert_true(auth_store_remove_domain(store, "none.example", &by_operator, &place->why));
+    auth_store_close(store);
+    assert_int_equal(ask(place, "SELECT count(*) FROM api_key"), 2);
+    assert_int_equal(ask(place, "SELECT count(*) FROM key_rule"), 6);
+    assert_int_equal(ask(place, "SELECT count(*) FROM audit"), 3);
+}
+
+static void a_visitor_may_end_the_loading(void **state)
+{
+    struct place *place = *state;
+    struct auth_store *store = found_store(place);
+    struct key_row key = row_of("AAAAAAAA");
+    struct seen seen = { .refuse = true };
+
+    assert_true(auth_store_add_key(store, &key, &by_operator, &place->why));
+    assert_false(auth_store_load(store, &visitor, &seen, &place->why));
+    assert_string_equal(place->why.text, "refused");
+    assert_int_equal(seen.rules, 0);
+    seen = (struct seen){ 0 };
+    assert_true(auth_store_load(store, &visitor, &seen, &place->why));
+    auth_store_close(store);
+}
+
+static void damage_is_refused_by_name(void **state)
+{
+    static const char *const damages[] = {
+        "UPDATE api_key SET scopes = 4096",
+        "UPDATE api_key SET rate_per_minute = -1",
+        "UPDATE api_key SET recipients_per_day = -1",
+        "UPDATE meta SET value = x'00' WHERE name = 'canary'",
+        "PRAGMA ignore_check_constraints=ON; UPDATE api_key SET state = 'free'",
+        "PRAGMA ignore_check_constraints=ON; UPDATE api_key SET hash = x'00'",
+        "PRAGMA ignore_check_constraints=ON; UPDATE key_rule SET kind = 'any' WHERE position = 0"
+        " AND kind = 'network'",
+    };
+    struct place *place = *state;
+
+    for (size_t i = 0; i < ARRAY_LEN(damages); i++) {
+        struct auth_store *store = found_store(place);
+        struct key_row key = row_of("AAAAAAAA");
+        struct seen seen = { 0 };
+        uint8_t canary[KEY_HASH_BYTES];
+        bool found;
+        assert_true(auth_store_add_key(store, &key, &by_operator, &place->why));
+        auth_store_close(store);
+        run(place, damages[i]);
+        store = NULL;
+        if (auth_store_open(&store, place->keys, &place->why) &&
+            auth_store_read_canary(store, canary, &found, &place->why) &&
+            auth_store_load(store, &visitor, &seen, &place->why))
+            fail_msg("row %zu: %s", i, damages[i]);
+        if (strstr(place->why.text, place->keys) == NULL)
+            fail_msg("row %zu: %s", i, place->why.text);
+        auth_store_close(store);
+        unlink(place->keys);
+    }
+}
+
+static void a_broken_file_is_refused(void **state)
+{
+    struct place *place = *state;
+    struct auth_store *store = found_store(place);
+    struct stat info;
+
+    auth_store_close(store);
+    assert_int_equal(stat(place->keys, &info), 0);
+    assert_int_equal(info.st_mode & 07777, 0600);
+    assert_int_equal(truncate(place->keys, info.st_size / 2), 0);
+    assert_false(auth_store_open(&store, place->keys, &place->why));
+    assert_non_null(strstr(place->why.text, place->keys));
+    auth_store_close(NULL);
+}
+
+int main(void)
+{
+#define IN_PLACE(test) cmocka_unit_test_setup_teardown(test, place_make_folder, place_remove)
+    static const struct CMUnitTest tests[] = {
+        IN_PLACE(what_was_stored_is_there_after_a_restart),
+        IN_PLACE(revoking_leaves_the_hash_in_no_file),
+        IN_PLACE(a_failing_change_changes_nothing),
+        IN_PLACE(a_visitor_may_end_the_loading),
+        IN_PLACE(damage_is_refused_by_name),
+        IN_PLACE(a_broken_file_is_refused),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,132 @@
+#include "tests/support/queue_fixture.h"
+
+#define DAY INT64_C(86400000) /* the fixture's retention */
+
+/* Long enough for a whole walk over a small table. */
+static void walk(struct fixture *f)
+{
+    for (int i = 0; i < 10; i++) {
+        fx_advance(60000);
+        fx_step(f);
+    }
+}
+
+static void a_record_goes_when_its_time_is_over_and_not_before(void **state)
+{
+    struct fixture *f = *state;
+    int64_t id = fx_submit(f, "r@dest.example");
+
+    fx_settle_all(f, fx_lease(f), QUEUE_NEVER, 550, "no");
+    fx_advance(DAY - 11 * 60000);
+    walk(f);
+    assert_int_equal(fx_show(f, id).state, QUEUE_FAILED_FOR_GOOD);
+    fx_advance(60000);
+    walk(f);
+    assert_int_equal(fx_show(f, id).result, QUEUE_NOT_FOUND);
+    assert_int_equal(fx_number(f, "SELECT (SELECT count(*) FROM recipient) +"
+                                  " (SELECT count(*) FROM event)"),
+                     0);
+    assert_int_equal(fx_stats(f).messages[QUEUE_FAILED_FOR_GOOD], 0);
+}
+
+static void the_time_counts_from_the_end_of_a_message(void **state)
+{
+    struct fixture *f = *state;
+    int64_t id = fx_submit(f, "r@dest.example");
+
+    fx_advance(3 * DAY);
+    fx_settle_all(f, fx_lease(f), QUEUE_SENT, 250, "ok");
+    walk(f);
+    assert_int_equal(fx_show(f, id).state, QUEUE_DELIVERED);
+    fx_advance(DAY);
+    walk(f);
+    assert_int_equal(fx_show(f, id).result, QUEUE_NOT_FOUND);
+}
+
+static void what_still_waits_is_never_pruned(void **state)
+{
+    struct fixture *f = *state;
+    int64_t id = fx_submit(f, "r@dest.example");
+
+    fx_advance(100 * DAY);
+    walk(f);
+    assert_int_equal(fx_show(f, id).state, QUEUE_QUEUED);
+}
+
+static void chunks_of_a_failed_message_go_with_its_record(void **state)
+{
+    struct fixture *f = *state;
+    struct queue_message *message = desk_message(ident_next(), "r@dest.example");
+
+    assert_int_equal(fx_append(f, message->id, 0, 'x', 10), QUEUE_OK);
+    message->chunks = 1;
+    message->size = 10;
+    assert_int_equal(fx_submit_message(f, message), QUEUE_OK);
+    fx_settle_all(f, fx_lease(f), QUEUE_NEVER, 550, "no");
+    assert_int_equal(fx_number(f, "SELECT count(*) FROM body"), 1);
+    fx_advance(2 * DAY);
+    walk(f);
+    assert_int_equal(fx_number(f, "SELECT count(*) FROM body"), 0);
+}
+
+static void a_long_table_is_walked_in_steps(void **state)
+{
+    struct fixture *f = *state;
+
+    fx_step(f); /* the walk of the start is over */
+    fx_execute(f, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1800)"
+                  " INSERT INTO message (id, state, received_ms, aged_from_ms, ended_ms, account,"
+                  " key_id, sender, size, chunks, flags, recipients)"
+                  " SELECT i, 5, 1, 1, 1, 'acme', '', '', 1, 0, 0, 1 FROM n");
+    fx_advance(60000);
+    for (int left = 1300; left > -700; left -= 500) {
+        fx_step(f);
+        fx_step(f); /* not before the pause is over */
+        assert_int_equal(fx_number(f, "SELECT count(*) FROM message"), left > 0 ? left : 0);
+        fx_advance(50);
+    }
+}
+
+static void large_contents_make_shorter_steps(void **state)
+{
+    struct fixture *f = *state;
+
+    fx_step(f);
+    fx_execute(f, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5)"
+                  " INSERT INTO message (id, state, received_ms, aged_from_ms, ended_ms, account,"
+                  " key_id, sender, size, chunks, flags, recipients)"
+                  " SELECT i, 7, 1, 1, 1, 'acme', '', '', 10000000, 160, 0, 1 FROM n");
+    fx_advance(60000);
+    for (int left = 3; left > -1; left -= 2) {
+        fx_step(f);
+        assert_int_equal(fx_number(f, "SELECT count(*) FROM message"), left);
+        fx_advance(50);
+    }
+    fx_step(f);
+    assert_int_equal(fx_number(f, "SELECT count(*) FROM message"), 0);
+}
+
+static void a_shorter_retention_holds_for_what_is_there(void **state)
+{
+    struct fixture *f = *state;
+    int64_t id = fx_submit(f, "r@dest.example");
+
+    fx_settle_all(f, fx_lease(f), QUEUE_SENT, 250, "ok");
+    queue_set_schedule(f->queue, &f->options.schedule, 0);
+    walk(f);
+    assert_int_equal(fx_show(f, id).result, QUEUE_NOT_FOUND);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        QUEUE_TEST(a_record_goes_when_its_time_is_over_and_not_before),
+        QUEUE_TEST(the_time_counts_from_the_end_of_a_message),
+        QUEUE_TEST(what_still_waits_is_never_pruned),
+        QUEUE_TEST(chunks_of_a_failed_message_go_with_its_record),
+        QUEUE_TEST(a_long_table_is_walked_in_steps),
+        QUEUE_TEST(large_contents_make_shorter_steps),
+        QUEUE_TEST(a_shorter_retention_holds_for_what_is_there),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

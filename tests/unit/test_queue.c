@@ -1,0 +1,230 @@
+#include "tests/support/queue_fixture.h"
+
+static void orphaned_chunks_are_removed_at_start_and_no_others(void **state)
+{
+    struct fixture *f = *state;
+    struct queue_message *message = desk_message(ident_next(), "r@dest.example");
+    int64_t whole = message->id, orphan = ident_next();
+
+    assert_int_equal(fx_append(f, whole, 0, 'w', 100), QUEUE_OK);
+    message->chunks = 1;
+    message->size = 100;
+    assert_int_equal(fx_submit_message(f, message), QUEUE_OK);
+    assert_int_equal(fx_append(f, orphan, 0, 'o', QUEUE_CHUNK_BYTES), QUEUE_OK);
+    assert_int_equal(fx_append(f, orphan, 1, 'o', 5), QUEUE_OK);
+    fx_reopen(f);
+    assert_int_equal(fx_number(f, "SELECT count(*) FROM body"), 1);
+    assert_int_equal(fx_number(f, "SELECT count(*) FROM incoming"), 0);
+    struct got *got = xcalloc(1, sizeof(*got));
+    assert_int_equal(fx_read(f, whole, 0, got), QUEUE_OK);
+    assert_int_equal(got->chunk_len, 100);
+    free(got);
+}
+
+static void ids_grow_although_the_clock_went_back(void **state)
+{
+    struct fixture *f = *state;
+    struct queue_message *message =
+        desk_message(ident_at_time_ms(FX_START_MS + 3600000), "r@dest.example");
+    int64_t last = message->id;
+
+    desk_write(message, SLICE("x"));
+    assert_int_equal(fx_submit_message(f, message), QUEUE_OK);
+    fx_reopen(f);
+    assert_true(ident_next() > last);
+}
+
+static void opening_says_why_not(void **state)
+{
+    struct fixture *f = *state;
+    struct queue_options options = desk_options("/nonexistent/folder/queue.db");
+    struct queue *queue = NULL;
+    struct why why = { 0 };
+
+    assert_false(queue_open(&queue, &options, &why));
+    assert_null(queue);
+    assert_non_null(strstr(why.text, "/nonexistent/folder/queue.db"));
+
+    fx_execute(f, "PRAGMA user_version = 1000");
+    fx_close(f);
+    why.text[0] = '\0';
+    assert_false(queue_open(&queue, &f->options, &why));
+    assert_non_null(strstr(why.text, f->path));
+}
+
+static void stopping_answers_what_was_asked(void **state)
+{
+    struct fixture *f = *state;
+    struct got got[3];
+
+    for (size_t i = 0; i < ARRAY_LEN(got); i++)
+        fx_ask_submit(f, fx_small("r@dest.example"), false, &got[i]);
+    queue_stop(f->queue);
+    queue_stop(f->queue); /* twice does no harm */
+    mailbox_drain(&f->desk.box);
+    for (size_t i = 0; i < ARRAY_LEN(got); i++) {
+        assert_int_equal(got[i].calls, 1);
+        assert_int_equal(got[i].result, QUEUE_OK);
+    }
+    fx_reopen(f);
+    assert_int_equal(fx_stats(f).messages[QUEUE_QUEUED], 3);
+    queue_free(NULL);
+}
+
+static void an_empty_queue_has_room_and_nothing_due(void **state)
+{
+    struct fixture *f = *state;
+    struct got got;
+
+    assert_true(queue_has_room(f->queue));
+    fx_lease_some(f, 64, 1 << 20, &got);
+    assert_int_equal(got.count, 0);
+    assert_int_equal(got.next_due_ms, INT64_MAX);
+    struct queue_stats stats = fx_stats(f);
+    assert_true(stats.database_bytes > 0);
+    for (size_t i = 0; i < QUEUE_STATE_COUNT; i++)
+        assert_int_equal(stats.messages[i], 0);
+}
+
+/* --- with the writer's thread ---------------------------------------------------------------- */
+
+#define ASKERS       4
+#define LIVES        300 /* of each asker, MOST_AT_ONCE under way */
+#define MOST_AT_ONCE 8
+
+struct asker {
+    struct queue *queue;
+    struct desk desk;
+    int begun, under_way, accepted, settled, listed, rings;
+};
+
+static void on_settled(void *owner, enum queue_result result)
+{
+    struct asker *asker = owner;
+
+    asker->settled += result == QUEUE_OK;
+    asker->under_way--;
+}
+
+static void on_submitted(void *owner, enum queue_result result, struct queue_message *message)
+{
+    struct asker *asker = owner;
+
+    asker->accepted += result == QUEUE_OK;
+    if (message == NULL) { /* another asker leases it by the due index */
+        asker->under_way--;
+        return;
+    }
+    queue_recipient_say(&message->recipients[0], QUEUE_SENT, 250, "", SLICE("ok"));
+    queue_settle(asker->queue, &message, "main", on_settled, asker, &asker->desk.box);
+}
+
+static void on_leased(void *owner, struct queue_message **messages, size_t count, int64_t next_due)
+{
+    struct asker *asker = owner;
+
+    (void)next_due;
+    asker->under_way--;
+    for (size_t i = 0; i < count; i++) {
+        asker->under_way++;
+        queue_recipient_say(&messages[i]->recipients[0], QUEUE_SENT, 250, "", SLICE("ok"));
+        queue_settle(asker->queue, &messages[i], "main", on_settled, asker, &asker->desk.box);
+    }
+}
+
+static void on_listed(void *owner, enum queue_result result, struct queue_page *page)
+{
+    struct asker *asker = owner;
+
+    (void)page;
+    asker->listed += result == QUEUE_OK;
+    asker->under_way--;
+}
+
+static void on_due(void *owner)
+{
+    struct asker *asker = owner;
+
+    asker->rings++;
+}
+
+static void ask_something(struct asker *asker)
+{
+    struct queue_filter filter = { .limit = 5 };
+    int number = asker->begun++;
+
+    asker->under_way++;
+    if (number % 10 == 8) {
+        queue_lease(asker->queue, 16, 1 << 20, clock_wall_ms(), on_leased, asker, &asker->desk.box);
+    } else if (number % 10 == 9) {
+        queue_list(asker->queue, &filter, on_listed, asker, &asker->desk.box);
+    } else {
+        struct queue_message *message = fx_small("r@dest.example");
+        queue_submit(asker->queue, &(struct queue_submit){ .message = &message,
+                                                           .lease = number % 3 != 0,
+                                                           .cb = on_submitted,
+                                                           .owner = asker,
+                                                           .answers = &asker->desk.box });
+    }
+}
+
+static void *ask_on(void *owner)
+{
+    struct asker *asker = owner;
+
+    queue_watch(asker->queue, on_due, asker, &asker->desk.box);
+    while (asker->begun < LIVES || asker->under_way > 0) {
+        while (asker->begun < LIVES && asker->under_way < MOST_AT_ONCE)
+            ask_something(asker);
+        desk_wait(&asker->desk);
+        (void)queue_has_room(asker->queue);
+    }
+    queue_unwatch(asker->queue, asker);
+    return NULL;
+}
+
+static void many_threads_may_ask_at_once(void **state)
+{
+    struct fixture *f = *state;
+    struct asker askers[ASKERS] = { 0 };
+    pthread_t threads[ASKERS];
+    struct why why = { 0 };
+    int accepted = 0, settled = 0;
+
+    clock_replace(NULL); /* threads may not share the test's */
+    assert_true(queue_start(f->queue, &why));
+    for (size_t i = 0; i < ASKERS; i++) {
+        askers[i].queue = f->queue;
+        desk_open(&askers[i].desk);
+        pthread_create(&threads[i], NULL, ask_on, &askers[i]);
+    }
+    queue_set_schedule(f->queue, &f->options.schedule, f->options.retention_ms);
+    for (size_t i = 0; i < ASKERS; i++)
+        pthread_join(threads[i], NULL);
+    queue_stop(f->queue);
+    for (size_t i = 0; i < ASKERS; i++) {
+        desk_close(&askers[i].desk);
+        accepted += askers[i].accepted;
+        settled += askers[i].settled;
+        assert_int_equal(askers[i].listed, LIVES / 10);
+    }
+    assert_int_equal(accepted, ASKERS * LIVES * 8 / 10);
+    fx_reopen(f);
+    struct queue_stats stats = fx_stats(f);
+    assert_int_equal(stats.messages[QUEUE_DELIVERED], settled);
+    assert_int_equal(stats.messages[QUEUE_QUEUED], accepted - settled);
+    assert_int_equal(fx_number(f, "SELECT count(*) FROM message"), accepted);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        QUEUE_TEST(orphaned_chunks_are_removed_at_start_and_no_others),
+        QUEUE_TEST(ids_grow_although_the_clock_went_back),
+        QUEUE_TEST(opening_says_why_not),
+        QUEUE_TEST(stopping_answers_what_was_asked),
+        QUEUE_TEST(an_empty_queue_has_room_and_nothing_due),
+        QUEUE_TEST(many_threads_may_ask_at_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,325 @@
+/* test_session.c - how a session begins, how long it waits, and how it ends. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/support/smtp_dialog.h"
+
+static void wait_ms(int64_t ms)
+{
+    dialog_now_us += ms * 1000;
+}
+
+/* The deadline that was set passes. */
+static void run_out(struct dialog *d)
+{
+    assert_true(dialog_stream.deadline_ms > 0);
+    wait_ms((int64_t)dialog_stream.deadline_ms);
+    dialog_stream.deadline_ms = 0;
+    dialog_stream.events->on_deadline(dialog_stream.owner);
+    dialog_settle(d);
+}
+
+static void logging_in_has_one_deadline_for_all_it_does(void **state)
+{
+    struct dialog *d = *state;
+
+    dialog_connect(d);
+    assert_int_equal(dialog_stream.deadline_ms, 60000);
+    for (int i = 0; i < 5; i++) {
+        wait_ms(10000);
+        dialog_say(d, "E");
+        assert_int_equal(dialog_stream.deadline_ms, 50000 - i * 10000);
+    }
+    run_out(d);
+    dialog_expect("E-20", "220|421 4.4.2!");
+    dialog_begin(d, NULL);
+    dialog_say(d, "AUTH LOGIN\r\n");
+    run_out(d);
+    dialog_expect("C-33", "334|421 4.4.2!");
+}
+
+static void a_logged_in_session_may_be_idle_only_so_long(void **state)
+{
+    struct dialog *d = *state;
+
+    dialog_begin(d, d->key);
+    wait_ms(100000);
+    dialog_say(d, "NOOP\r\n");
+    assert_int_equal(dialog_stream.deadline_ms, 300000);
+    wait_ms(1000);
+    dialog_say(d, "N"); /* an octet is no command */
+    assert_int_equal(dialog_stream.deadline_ms, 299000);
+    run_out(d);
+    dialog_expect("E-32", "250 2.0.0|421 4.4.2!");
+}
+
+static void data_must_come_at_the_least_rate_after_the_grace(void **state)
+{
+    struct dialog *d = *state;
+    char second[500];
+
+    memset(second, 'x', sizeof(second));
+    memcpy(second + 498, "\r\n", 2);
+    dialog_begin(d, d->key);
+    dialog_envelope(d);
+    assert_int_equal(dialog_stream.deadline_ms, 60000);
+    dialog_say(d, "From: a@good.example\r\n\r\n");
+    for (int i = 0; i < 100; i++) { /* just fast enough */
+        wait_ms(1000);
+        dialog_send(d, slice_make(second, sizeof(second)));
+        assert_true(dialog_stream.deadline_ms > 1);
+    }
+    for (int i = 0; dialog_stream.deadline_ms > 1; i++) { /* E-31: 100 a second */
+        assert_true(i < 60);
+        wait_ms(1000);
+        dialog_say(d, "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+                      "xxxxxxxxxxxxxxxxxxxxxx\r\n");
+    }
+    run_out(d);
+    dialog_expect("E-31", "421 4.4.2!");
+
+    dialog_begin(d, d->key);
+    dialog_envelope(d);
+    for (int i = 0; i < 2000; i++)
+        dialog_send(d, slice_make(second, sizeof(second)));
+    assert_int_equal(dialog_stream.deadline_ms, 300000); /* E-34: however fast it came before */
+    run_out(d);
+    dialog_expect("E-34", "421 4.4.2!");
+}
+
+static void an_implicit_door_greets_after_the_handshake(void **state)
+{
+    struct dialog *d = *state;
+
+    d->door.tls = SMTP_TLS_IMPLICIT;
+    dialog_connect(d);
+    dialog_expect("silent", "");
+    dialog_secure(d);
+    dialog_say(d, "EHLO x\r\nSTARTTLS\r\nQUIT\r\n");
+    dialog_expect("B-07", "220|250|503 5.5.1|221 2.0.0!");
+    dialog_connect(d);
+    run_out(d);
+    assert_true(dialog_stream.closed); /* without a word */
+    dialog_expect("no handshake", "!");
+    dialog_connect(d);
+    dialog_end(d, STREAM_TLS_FAILED);
+    d->door.tls = SMTP_TLS_STARTTLS;
+}
+
+static void too_many_sessions_are_turned_away(void **state)
+{
+    struct dialog *d = *state;
+    struct session *held[5];
+    struct stream streams[5];
+
+    for (size_t i = 0; i < ARRAY_LEN(held); i++) { /* five from this address */
+        dialog_connect(d);
+        held[i] = dialog_stream.owner;
+        streams[i] = dialog_stream;
+        dialog_stream = (struct stream){ 0 };
+    }
+    dialog_connect(d);
+    dialog_expect("E-36 address", "421 4.7.0!");
+    listener_limits_set(d->admissions, 5, 100);
+    dialog_connect(d);
+    dialog_expect("E-36 total", "421 4.3.2!");
+    d->door.tls = SMTP_TLS_IMPLICIT;
+    dialog_connect(d);
+    assert_true(dialog_stream.closed);
+    dialog_expect("nothing in clear", "!");
+    d->door.tls = SMTP_TLS_STARTTLS;
+    listener_limits_set(d->admissions, 10, 5);
+    for (size_t i = 0; i < ARRAY_LEN(held); i++) {
+        streams[i].events->on_end(held[i], STREAM_EOF);
+        buf_free(&streams[i].out);
+        buf_free(&streams[i].kept);
+    }
+    dialog_connect(d);
+    dialog_expect("room again", "220");
+    dialog_end(d, STREAM_EOF);
+}
+
+static void an_address_that_guesses_is_turned_away_for_a_while(void **state)
+{
+    struct dialog *d = *state;
+
+    for (int i = 0; i < 1000; i++) {
+        dialog_connect(d);
+        dialog_say(d, "STARTTLS\r\n");
+        dialog_secure(d);
+        dialog_say(d, "EHLO x\r\nAUTH PLAIN AGEAYg==\r\n");
+        dialog_end(d, STREAM_EOF);
+    }
+    dialog_connect(d);
+    dialog_expect("C-16", "421 4.7.0!");
+    wait_ms(601000);
+    dialog_connect(d);
+    dialog_expect("after the penalty", "220");
+    dialog_end(d, STREAM_EOF);
+}
+
+static void a_client_that_reads_no_replies_is_not_read(void **state)
+{
+    struct dialog *d = *state;
+
+    dialog_begin(d, d->key);
+    dialog_stream.unwritten = STREAM_HIGH_WATER + 1;
+    dialog_say(d, "NOOP\r\n");
+    assert_true(dialog_stream.paused);
+    dialog_say(d, "NOOP\r\n");
+    dialog_expect("paused", "");
+    assert_true(dialog_stream.deadline_ms > 0);
+    dialog_stream.unwritten = 0;
+    dialog_stream.events->on_drained(dialog_stream.owner);
+    dialog_settle(d);
+    dialog_expect("drained", "250 2.0.0|250 2.0.0");
+    dialog_end(d, STREAM_EOF);
+}
+
+static void draining_ends_the_idle_now_and_the_others_after_their_message(void **state)
+{
+    struct dialog *d = *state;
+    unsigned before = d->emptied;
+
+    dialog_begin(d, d->key);
+    smtp_service_drain(&d->service);
+    dialog_expect("idle", "421 4.3.2!");
+    assert_int_equal(d->emptied, before + 1);
+
+    d->service.draining = false;
+    dialog_begin(d, d->key);
+    dialog_envelope(d);
+    smtp_service_drain(&d->service);
+    dialog_expect("in data", "");
+    dialog_say(d, M0 ".\r\n");
+    dialog_expect("F-18", "250 2.0.0|421 4.3.2!");
+    assert_int_equal(d->emptied, before + 2);
+
+    dialog_connect(d);
+    dialog_expect("a late one", "421 4.3.2!");
+    d->service.draining = false;
+    dialog_connect(d);
+    dialog_say(d, "STARTTLS\r\n");
+    smtp_service_drain(&d->service);
+    assert_true(dialog_stream.closed);
+    assert_int_equal(d->emptied, before + 3);
+    smtp_service_drain(&d->service);
+    assert_int_equal(d->emptied, before + 4); /* nobody is there */
+    d->service.draining = false;
+}
+
+static void stopping_ends_all_but_a_commit_under_way(void **state)
+{
+    struct dialog *d = *state;
+    unsigned before = d->emptied;
+
+    dialog_begin(d, d->key);
+    dialog_envelope(d);
+    dialog_say(d, "From: a@good.example\r\n");
+    smtp_service_stop(&d->service);
+    dialog_settle(d);
+    dialog_expect("in data", "421 4.3.2!");
+    assert_int_equal(d->emptied, before + 1);
+
+    d->service.draining = false;
+    dialog_begin(d, d->key);
+    dialog_envelope(d);
+    assert_true(buf_add(&dialog_stream.kept, SLICE(M0 ".\r\n")));
+    dialog_pump();
+    smtp_service_stop(&d->service);
+    assert_int_equal(d->emptied, before + 1);
+    dialog_settle(d);
+    dialog_expect("in commit", "250 2.0.0|421 4.3.2!");
+    assert_int_equal(d->emptied, before + 2);
+    d->service.draining = false;
+}
+
+struct lines {
+    char last[4096];
+    unsigned count;
+    const char *secret;
+};
+
+static void keep_line(void *owner, struct slice line)
+{
+    struct lines *lines = owner;
+
+    assert_null(memmem(line.data, line.len, lines->secret, strlen(lines->secret)));
+    snprintf(lines->last, sizeof(lines->last), "%.*s", SLICE_ARG(line));
+    lines->count++;
+}
+
+static void the_end_is_told_in_one_line_without_secrets(void **state)
+{
+    struct dialog *d = *state;
+    struct lines lines = { .secret = d->key };
+
+    log_divert(keep_line, &lines);
+    log_configure(LOG_DEBUG, LOG_LOGFMT);
+    dialog_begin(d, d->key);
+    dialog_envelope(d);
+    dialog_say(d, M0 ".\r\nXYZZY\r\nQUIT\r\n");
+    log_configure(LOG_INFO, LOG_LOGFMT);
+    dialog_begin(d, d->key);
+    lines.count = 0;
+    dialog_envelope(d);
+    dialog_say(d, M0 ".\r\nXYZZY\r\nAUTH PLAIN\r\nQUIT\r\n");
+    log_configure(LOG_ERROR, LOG_LOGFMT);
+    log_divert(NULL, NULL);
+    assert_int_equal(lines.count, 2); /* the message, and the session */
+    assert_non_null(strstr(lines.last, "event=session_closed"));
+    assert_non_null(strstr(lines.last, "door=test"));
+    assert_non_null(strstr(lines.last, "user=user"));
+    assert_non_null(strstr(lines.last, d->key_id));
+    assert_non_null(strstr(lines.last, "auth=1/2"));
+    assert_non_null(strstr(lines.last, "mail=1/1"));
+    assert_non_null(strstr(lines.last, "other=0/1"));
+    assert_non_null(strstr(lines.last, "messages=1"));
+    assert_non_null(strstr(lines.last, "reason=quit"));
+}
+
+static void a_session_is_small(void **state)
+{
+    (void)state;
+    assert_true(sizeof(struct session) <= 1024);
+}
+
+static int open_all(void **state)
+{
+    static struct dialog d;
+
+    dialog_open(&d);
+    *state = &d;
+    return 0;
+}
+
+static int close_all(void **state)
+{
+    dialog_close(*state);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(logging_in_has_one_deadline_for_all_it_does),
+        cmocka_unit_test(a_logged_in_session_may_be_idle_only_so_long),
+        cmocka_unit_test(data_must_come_at_the_least_rate_after_the_grace),
+        cmocka_unit_test(an_implicit_door_greets_after_the_handshake),
+        cmocka_unit_test(too_many_sessions_are_turned_away),
+        cmocka_unit_test(a_client_that_reads_no_replies_is_not_read),
+        cmocka_unit_test(draining_ends_the_idle_now_and_the_others_after_their_message),
+        cmocka_unit_test(stopping_ends_all_but_a_commit_under_way),
+        cmocka_unit_test(the_end_is_told_in_one_line_without_secrets),
+        cmocka_unit_test(a_session_is_small),
+        cmocka_unit_test(an_address_that_guesses_is_turned_away_for_a_while),
+    };
+    return cmocka_run_group_tests(tests, open_all, close_all);
+}
