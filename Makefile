@@ -174,7 +174,7 @@ SYSTEM := $(wildcard tests/system/*.py tests/system/*.sh)
 .PHONY: check
 check: latchpost $(UNIT_BIN) $(TOOLS) $(REPLAY_BIN) ## build and run every test, installing nothing
 	$(quiet)BUILD=$(abspath $(BUILD)) LATCHPOST=$(abspath $(BUILD))/latchpost \
-	    python3 tests/run.py $(UNIT_BIN) $(SYSTEM)
+	    python3 tests/run.py $(SYSTEM) $(UNIT_BIN) $(REPLAY_BIN)
 
 .PHONY: unit
 unit: $(UNIT_BIN) ## only the unit tests

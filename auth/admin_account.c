@@ -76,16 +76,20 @@ static bool overlap(const char *a, const char *b)
 }
 
 /* Would another account share names with it? Which one is not told: it is none of the asker's
- * business. */
+ * business. A claim that was never verified keeps its very name and no other, or whoever claims
+ * "*.example" would keep all others from theirs; this is asked again when it is verified. */
 static bool overlaps_others(const struct table *table, const struct account *account,
                             const char *pattern)
 {
     struct account *other;
 
     for (size_t i = 0; (other = table_account(table, i)) != NULL; i++)
-        for (size_t d = 0; other != account && d < other->domain_count; d++)
-            if (overlap(other->domains[d].pattern, pattern))
+        for (size_t d = 0; other != account && d < other->domain_count; d++) {
+            const struct domain *domain = &other->domains[d];
+            if (domain->verified ? overlap(domain->pattern, pattern)
+                                 : strcmp(domain->pattern, pattern) == 0)
                 return true;
+        }
     return false;
 }
 

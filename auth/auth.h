@@ -212,8 +212,8 @@ struct auth_domains {
 void auth_domains_free(struct auth_domains *domains);
 
 /* pattern: "example.com" or "*.example.com". Adding what the account has already is AUTH_DONE (and
- * verifies it if `verified`); a domain of another account, or one that overlaps another account's
- * (its sub-domain or its parent's wildcard), is AUTH_CONFLICT. */
+ * verifies it if `verified`); a domain of another account, or one that overlaps with a verified one
+ * of another account (its sub-domain or its parent's wildcard), is AUTH_CONFLICT. */
 enum auth_result auth_domain_add(struct auth *auth, const char *actor, const char *account,
                                  const char *pattern, bool verified, int64_t now_s,
                                  struct why *why);

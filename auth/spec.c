@@ -33,10 +33,12 @@ static size_t character(const unsigned char *at, uint32_t *code)
     return 0;
 }
 
-/* C0, DEL, C1, and the line and paragraph separators: a name is one line wherever it is shown. */
+/* C0, DEL, C1, the line and paragraph separators, and what turns the reading direction: a name is
+ * one line wherever it is shown, and leaves the rest of that line as it is. */
 static bool is_control(uint32_t code)
 {
-    return code < 0x20 || (code >= 0x7f && code < 0xa0) || code == 0x2028 || code == 0x2029;
+    return code < 0x20 || (code >= 0x7f && code < 0xa0) || (code >= 0x2028 && code <= 0x202e) ||
+           (code >= 0x2066 && code <= 0x2069);
 }
 
 bool spec_name_is_valid(const char *name)

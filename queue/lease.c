@@ -1,16 +1,18 @@
 /* lease.c - whose turn is it? Hands out what is due, each recipient to one worker at a time.
  * Leases live in memory only, since one process owns the store: after a crash whatever was leased
- * is simply due again. The walk over the due index passes over what is leased, so its length is
- * bounded by the number of leases and what is wanted. A lease ends when its message is settled;
- * there is no timeout, for a worker that is slow and one that is dead cannot be told apart without
- * sending twice. */
+ * is simply due again. The walk over the due index passes over what is leased or set aside as
+ * damaged, so its length is bounded by the number of those and what is wanted. A lease ends when
+ * its message is settled; there is no timeout, for a worker that is slow and one that is dead
+ * cannot be told apart without sending twice. */
 #include <assert.h>
 
 #include "queue/queue_priv.h"
+#include "relay/base/clock.h"
 #include "relay/base/log.h"
 
 #define LEASES_MAX       64
 #define REFUSED_PAUSE_MS 1000 /* when to ask again while nothing can be recorded */
+#define DAMAGED_PAUSE_MS 600000
 
 /* --- what is leased -------------------------------------------------------------------------- */
 
@@ -55,17 +57,32 @@ struct lease {
     int64_t next_due_ms;
 };
 
-static bool is_leased(void *owner, int64_t id)
+static bool is_not_to_be_had(void *owner, int64_t id)
 {
-    return lease_exists(owner, id);
+    const struct queue *queue = owner;
+
+    return lease_exists(queue, id) || map_find(queue->damaged, key_of(&id)) != NULL;
 }
 
-/* A due message that cannot be read whole, or has no due recipient, is damage. It is set aside
- * until the next start, for it would come up again and again and keep others from their turn. */
+/* A due message that cannot be read whole, or has no due recipient, is damage. It is set aside for
+ * a while, for it would come up again and again and keep others from their turn; but what failed
+ * may have been the disk, and for a moment only. */
 static void set_aside(struct queue *queue, int64_t id)
 {
     LOG(LOG_ERROR, "queue_message_damaged", LOG_INT("message", id));
-    lease_add(queue, id, QUEUE_QUEUED);
+    if (map_count(queue->damaged) == 0)
+        queue->damaged_since_ms = clock_mono_ms();
+    map_put(queue->damaged, key_of(&id), queue);
+}
+
+void lease_look_again(struct queue *queue)
+{
+    if (map_count(queue->damaged) == 0 ||
+        clock_mono_ms() - queue->damaged_since_ms < DAMAGED_PAUSE_MS)
+        return;
+    map_free(queue->damaged);
+    queue->damaged = map_new();
+    watch_note_due(queue, queue->now_ms);
 }
 
 static enum store_result take(struct queue *queue, struct lease *lease, int64_t id)
@@ -78,8 +95,10 @@ static enum store_result take(struct queue *queue, struct lease *lease, int64_t 
         queue_message_free(record == NULL ? NULL : &record->message);
         return STORE_OK;
     }
-    if (result != STORE_OK)
+    if (result != STORE_OK) {
+        set_aside(queue, id);
         return result;
+    }
     lease_add(queue, id, record->state);
     lease->bytes += buf_len(&record->message.content);
     lease->messages[lease->count++] = &record->message;
@@ -91,7 +110,7 @@ static enum store_result lease_run(struct queue *queue, struct request *request)
     struct lease *lease = (struct lease *)request;
     const struct store_due_question question = {
         .now_ms = lease->now_ms,
-        .skip = is_leased,
+        .skip = is_not_to_be_had,
         .owner = queue,
         .max = lease->max_messages,
     };

@@ -153,6 +153,7 @@ bool queue_open(struct queue **opened, const struct queue_options *options, stru
     init_locks(queue);
     list_init(&queue->watches);
     queue->leases = map_new();
+    queue->damaged = map_new();
     queue->path = xstrdup(options->path);
     queue->folder = folder_of(options->path);
     queue->schedule = options->schedule;
@@ -217,6 +218,7 @@ void queue_free(struct queue *queue)
     queue_stop(queue);
     watch_free_all(queue);
     map_free(queue->leases);
+    map_free(queue->damaged);
     mailbox_destroy(&queue->inbox);
     pthread_cond_destroy(&queue->wakeup);
     pthread_mutex_destroy(&queue->lock);

@@ -105,14 +105,15 @@ struct queue {
     int64_t retention_ms;
     int64_t now_ms;                     /* wall time of this turn */
     struct request_list pending;        /* taken from the inbox, not yet run */
-    struct request_list kept;           /* failed, to be run again; meanwhile no lease is given */
+    struct request_list kept;           /* to be run before all else; meanwhile no lease is given */
     bool refuses;                       /* the last write failed and none has worked since */
     bool stopping;                      /* what takes long is cut short */
     bool short_of_space;                /* less is free than the floor */
     int64_t tick_at_ms, mend_at_ms;     /* monotonic */
     int64_t prune_cursor, prune_at_ms;  /* see prune.c; the latter is monotonic */
     uint64_t random;                    /* state of the jitter's generator */
-    struct map *leases;                 /* see lease.c */
+    struct map *leases, *damaged;       /* see lease.c */
+    int64_t damaged_since_ms;           /* monotonic */
     uint64_t leased[QUEUE_STATE_COUNT]; /* by the state on disk */
     struct list watches;                /* see watch.c */
 };
@@ -131,16 +132,14 @@ void writer_look_for_space(struct queue *queue);
 bool lease_exists(const struct queue *queue, int64_t id);
 void lease_add(struct queue *queue, int64_t id, enum queue_state state);
 void lease_end(struct queue *queue, int64_t id);
+/* Gives what was set aside as damaged another chance, now and then. */
+void lease_look_again(struct queue *queue);
 
 /* watch.c */
 void watch_note_due(struct queue *queue, int64_t due_ms); /* after the commit that made it so */
 /* This is what the askers at this mailbox are told. */
 void watch_promise(struct queue *queue, const struct mailbox *answers, int64_t next_due_ms);
 void watch_free_all(struct queue *queue);
-
-/* submit.c */
-/* A discard for the writer itself: chunks of a message whose submission failed. */
-struct request *submit_new_discard(int64_t id);
 
 /* prune.c */
 /* The next step of pruning as a request of the writer's own. */

@@ -91,7 +91,8 @@ static enum store_result load_recipients(struct store *store, struct record *rec
     return store_result_of(result);
 }
 
-/* False when the content is larger than any that we store: the row is not ours. */
+/* False when the content is larger than any that we store, or not all there: the row is not ours,
+ * or damaged. */
 static bool fill_message(struct record *record, sqlite3_stmt *statement)
 {
     struct queue_message *message = &record->message;
@@ -106,11 +107,14 @@ static bool fill_message(struct record *record, sqlite3_stmt *statement)
     message->size = (uint64_t)sqlite3_column_int64(statement, 6);
     message->eight_bit = (flags & STORE_EIGHT_BIT) != 0;
     message->sandbox = (flags & STORE_SANDBOX) != 0;
-    message->chunks = (uint32_t)sqlite3_column_int64(statement, 8);
+    int64_t chunks = sqlite3_column_int64(statement, 8);
+    message->chunks = (uint32_t)chunks;
     record->recipients = (uint32_t)sqlite3_column_int64(statement, 9);
 
     const void *content = sqlite3_column_blob(statement, 10);
     size_t len = (size_t)sqlite3_column_bytes(statement, 10);
+    if (chunks < 0 || chunks > UINT32_MAX || len != (chunks == 0 ? message->size : 0))
+        return false;
     return len == 0 || buf_add(&message->content, slice_make(content, len));
 }
 

@@ -211,10 +211,7 @@ enum store_result store_add_event(struct store *store, int64_t id, const struct 
     return store_run(store, statement);
 }
 
-/* A change or removal may be asked for twice: when a sync failed, what it was to write may be there
- * all the same once the log was read again. Then no row is changed, and nothing is counted twice.
- */
-enum store_result store_change(struct store *store, const struct store_change *change)
+static enum store_result update_message(struct store *store, const struct store_change *change)
 {
     static const char keep[] =
         "UPDATE message SET state = ?2, due_ms = ?3, ended_ms = ?4,"
@@ -230,7 +227,27 @@ enum store_result store_change(struct store *store, const struct store_change *c
     bind_time(statement, 4, change->ended_ms);
     bind_time(statement, 5, change->aged_from_ms);
     sqlite3_bind_int64(statement, 6, change->from);
-    enum store_result result = store_run(store, statement);
+    return store_run(store, statement);
+}
+
+/* A change or removal may be asked for twice: when a sync failed, what it was to write may be there
+ * all the same once the log was read again. Then the message is gone or in another state than the
+ * caller knew. It is written from there, for the second time may have come to another end, and
+ * nothing is counted twice. */
+enum store_result store_change(struct store *store, const struct store_change *asked)
+{
+    struct store_change found = *asked;
+    const struct store_change *change = &found;
+    struct store_brief brief;
+    enum store_result result = update_message(store, change);
+
+    if (result == STORE_OK && !changed_a_row(store)) {
+        result = store_find(store, change->id, &brief);
+        if (result != STORE_OK)
+            return result == STORE_NONE ? STORE_OK : result;
+        found.from = brief.state;
+        result = update_message(store, change);
+    }
     if (result != STORE_OK || !changed_a_row(store))
         return result;
     if (change->drop_content && change->has_chunks)

@@ -1,7 +1,7 @@
 /* submit.c - is this message safe on disk?
  * A small message is one row; the chunks of a larger one arrive before it and belong to nobody
  * until it is submitted, in one transaction with its row. Whatever ends a submission without
- * QUEUE_OK removes the chunks too. */
+ * QUEUE_OK removes the chunks too, and a row of which nobody knows whether it is there. */
 #include <assert.h>
 #include <stdlib.h>
 
@@ -12,13 +12,21 @@
 /* What a discard counts for in a batch: removing chunks reads them, and there may be many. */
 #define DISCARD_BYTES ((size_t)1024 * 1024)
 
+struct discard {
+    struct request request;
+    int64_t id;
+    bool withdraws; /* the message too, if it was stored */
+};
+
+static struct request *new_discard(int64_t id, bool withdraws);
+
 /* --- whole messages -------------------------------------------------------------------------- */
 
 struct submit {
     struct request request;
     struct queue_message *message;
     bool lease;
-    bool stored; /* its row was inserted */
+    bool stored; /* its row was inserted, for all that is known before the commit */
     bool (*permit)(void *permit_owner);
     void *permit_owner;
     queue_submit_cb *cb;
@@ -93,9 +101,13 @@ static void submit_fail(struct queue *queue, struct request *request)
 {
     struct submit *submit = (struct submit *)request;
 
+    /* A commit whose sync failed may be found in the log when the store is opened again. Its client
+     * has been told "not stored", and will come again. */
+    bool may_be_stored = submit->stored && request->result == QUEUE_FAILED;
+
     submit->lease = false;
-    if (submit->message->chunks > 0)
-        request_list_add(&queue->pending, submit_new_discard(submit->message->id));
+    if (may_be_stored || submit->message->chunks > 0)
+        request_list_add(&queue->kept, new_discard(submit->message->id, may_be_stored));
 }
 
 static void submit_answer(struct request *request)
@@ -202,17 +214,33 @@ void queue_append(struct queue *queue, int64_t id, uint32_t seq, struct buf *chu
     request_post(queue, &append->request);
 }
 
-struct discard {
-    struct request request;
-    int64_t id;
-};
+/* A message that was refused, if its row is there. It was never leased: nothing is, while something
+ * is kept. */
+static enum store_result withdraw(struct store *store, int64_t id)
+{
+    struct store_brief brief;
+    enum store_result result = store_find(store, id, &brief);
+
+    if (result != STORE_OK)
+        return result == STORE_NONE ? STORE_OK : result;
+    const struct store_removal removal = {
+        .id = id,
+        .from = brief.state,
+        .size = brief.size,
+        .has_chunks = true,
+    };
+    return store_remove(store, &removal);
+}
 
 static enum store_result discard_run(struct queue *queue, struct request *request)
 {
-    return store_discard(queue->store, ((struct discard *)request)->id);
+    const struct discard *discard = (const struct discard *)request;
+    enum store_result result = store_discard(queue->store, discard->id);
+
+    return result == STORE_OK && discard->withdraws ? withdraw(queue->store, discard->id) : result;
 }
 
-struct request *submit_new_discard(int64_t id)
+static struct request *new_discard(int64_t id, bool withdraws)
 {
     static const struct request_kind kind = {
         .name = "discard",
@@ -223,11 +251,12 @@ struct request *submit_new_discard(int64_t id)
     struct discard *discard = request_new(sizeof(*discard), &kind, NULL);
 
     discard->id = id;
+    discard->withdraws = withdraws;
     discard->request.bytes = DISCARD_BYTES;
     return &discard->request;
 }
 
 void queue_discard(struct queue *queue, int64_t id)
 {
-    request_post(queue, submit_new_discard(id));
+    request_post(queue, new_discard(id, false));
 }

@@ -19,8 +19,9 @@
  * WHEN THE STORE CANNOT WRITE
  *
  * A failed batch is rolled back and its requests are failed: submissions are refused, so the client
- * keeps its message. Settlements and discards are kept in memory and run again before each batch
- * and once a second. Until a write has worked again nothing is leased and queue_has_room() is
+ * keeps its message; if what failed was the sync, the log may hold them all the same, and they are
+ * taken back. Settlements and discards are kept in memory and run again before each batch and once
+ * a second. Until a write has worked again nothing is leased and queue_has_room() is
  * false: we do not send what we could not record. Two cases:
  *
  *   full      the transaction did not happen and the store is sound. Bringing the log in may make
@@ -32,6 +33,7 @@
 #include <stdlib.h>
 #include <sys/statvfs.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "queue/queue_priv.h"
 #include "relay/base/clock.h"
@@ -87,9 +89,9 @@ static void note_failure(struct queue *queue, enum store_result result)
         LOG(LOG_ERROR, "queue_refuses", LOG_STR("path", queue->path),
             LOG_STR("reason", result == STORE_FULL ? "disk_full" : "store_failed"));
     queue->refuses = true;
-    queue->mend_at_ms = clock_mono_ms() + TICK_MS;
-    if (queue->store == NULL)
+    if (queue->store == NULL) /* nothing was tried: the time of the next try stays */
         return;
+    queue->mend_at_ms = clock_mono_ms() + TICK_MS;
     if (result == STORE_FULL) {
         (void)store_checkpoint(queue->store); /* its failure says nothing new */
         return;
@@ -223,7 +225,13 @@ static bool reopen(struct queue *queue)
     if (clock_mono_ms() < queue->mend_at_ms)
         return false;
     queue->mend_at_ms = clock_mono_ms() + TICK_MS;
-    if (!store_open(&queue->store, queue->path, &why)) {
+    /* A file that went away (its disk was unmounted, say) is waited for: a new one in its place
+     * would take mail, and hide what was accepted. */
+    if (access(queue->path, F_OK) != 0)
+        why_errno(&why, errno, "%s", queue->path);
+    else
+        (void)store_open(&queue->store, queue->path, &why);
+    if (queue->store == NULL) {
         LOG(LOG_ERROR, "queue_cannot_reopen", LOG_STR("error", why.text));
         return false;
     }
@@ -308,6 +316,7 @@ static void tick(struct queue *queue)
     if (now_ms >= queue->tick_at_ms) {
         queue->tick_at_ms = now_ms + TICK_MS;
         writer_look_for_space(queue);
+        lease_look_again(queue);
     }
     if (now_ms >= queue->prune_at_ms && !queue->stopping) {
         queue->prune_at_ms = now_ms + TICK_MS; /* unless the step, when it has run, says better */
@@ -372,6 +381,7 @@ void *writer_main(void *owner)
     struct queue *queue = owner;
     bool stopping = false;
 
+    (void)pthread_setname_np(pthread_self(), "queue writer"); /* for top -H and profiles */
     while (!stopping) {
         stopping = wait_for_work(queue);
         writer_work(queue, stopping);

@@ -142,6 +142,14 @@ static bool fill_http(struct config *config, const struct config_section *http, 
     return true;
 }
 
+/* Rounded up, so that what is short does not become never. */
+static unsigned get_seconds(const struct config_section *section, const char *of, const char *name)
+{
+    uint64_t seconds = (config_get_duration(section, of, name) + 999) / 1000;
+
+    return seconds > INT_MAX ? INT_MAX : (unsigned)seconds;
+}
+
 static bool fill_limits(struct config *config, const struct config_section *section,
                         struct why *why)
 {
@@ -183,10 +191,8 @@ static bool fill_limits(struct config *config, const struct config_section *sect
     config->sessions = config_get_count(section, "limits", "sessions");
     config->sessions_per_address = config_get_count(section, "limits", "sessions_per_address");
     config->auth.penalty_failures = config_get_count(section, "limits", "penalty_failures");
-    config->auth.penalty_window_s =
-        (unsigned)(config_get_duration(section, "limits", "penalty_window") / 1000);
-    config->auth.penalty_s =
-        (unsigned)(config_get_duration(section, "limits", "penalty_time") / 1000);
+    config->auth.penalty_window_s = get_seconds(section, "limits", "penalty_window");
+    config->auth.penalty_s = get_seconds(section, "limits", "penalty_time");
     return config_get_positive(config, section, "sessions", config->sessions, 1000000, why) &&
            config_get_positive(config, section, "sessions_per_address",
                                config->sessions_per_address, 1000000, why);
@@ -258,21 +264,28 @@ static void fill_plans(struct config *config, const struct config_file *file)
     config->auth.plan_count = count;
 }
 
-/* --- the whole
- * ------------------------------------------------------------------------------------------ */
+/* --- the whole -------------------------------------------------------------------------------- */
 
-static bool fill(struct config *config, const struct config_file *file, struct why *why)
+/* What every command needs: where the state is, and the rules of the stores. */
+static bool fill_state(struct config *config, const struct config_file *file, struct why *why)
 {
-    return fill_top(config, config_section_at(file, "", 0), why) &&
-           fill_tls(config, config_section_at(file, "tls", 0), why) &&
-           fill_listeners(config, file, why) &&
-           fill_http(config, config_section_at(file, "http", 0), why) &&
-           fill_limits(config, config_section_at(file, "limits", 0), why) &&
-           fill_stores(config, file, why) && config_fill_upstreams(config, file, why) &&
-           config_fill_routes(config, file, why);
+    if (!fill_top(config, config_section_at(file, "", 0), why) ||
+        !fill_limits(config, config_section_at(file, "limits", 0), why) ||
+        !fill_stores(config, file, why))
+        return false;
+    fill_plans(config, file);
+    return true;
 }
 
-bool config_load(struct config **config, const char *path, struct why *why)
+static bool fill_service(struct config *config, const struct config_file *file, struct why *why)
+{
+    return fill_tls(config, config_section_at(file, "tls", 0), why) &&
+           fill_listeners(config, file, why) &&
+           fill_http(config, config_section_at(file, "http", 0), why) &&
+           config_fill_upstreams(config, file, why) && config_fill_routes(config, file, why);
+}
+
+static bool load(struct config **config, const char *path, bool state_only, struct why *why)
 {
     struct config *made = xcalloc(1, sizeof(*made));
     struct config_memory *memory = xcalloc(1, sizeof(*memory));
@@ -281,13 +294,24 @@ bool config_load(struct config **config, const char *path, struct why *why)
     if (path == NULL)
         path = getenv("LATCHPOST_CONFIG");
     made->path = config_take_text(made, path == NULL ? DEFAULT_PATH : path);
-    if (!config_file_read(&memory->file, made->path, why) || !fill(made, memory->file, why)) {
+    if (!config_file_read(&memory->file, made->path, state_only, why) ||
+        !fill_state(made, memory->file, why) ||
+        (!state_only && !fill_service(made, memory->file, why))) {
         config_free(made);
         return false;
     }
-    fill_plans(made, memory->file);
     *config = made;
     return true;
+}
+
+bool config_load(struct config **config, const char *path, struct why *why)
+{
+    return load(config, path, false, why);
+}
+
+bool config_load_state(struct config **config, const char *path, struct why *why)
+{
+    return load(config, path, true, why);
 }
 
 void config_free(struct config *config)

@@ -57,6 +57,10 @@ struct config { /* everything in it is owned by it and lives as long as it */
 
 /* path: -c FILE, else $LATCHPOST_CONFIG, else /etc/latchpost/latchpost.conf when NULL. */
 bool config_load(struct config **config, const char *path, struct why *why);
+/* Only what a command needs that talks to the daemon or opens the stores: no listeners, upstreams,
+ * routes, certificates. Passwords that come from the daemon's environment need not be in the
+ * operator's. */
+bool config_load_state(struct config **config, const char *path, struct why *why);
 void config_free(struct config *config); /* accepts NULL; wipes the passwords */
 
 #endif

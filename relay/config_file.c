@@ -134,13 +134,25 @@ static cfg_opt_t *make_options(const struct config_section_kind *kind, cfg_opt_t
     return options;
 }
 
-/* --- variables -----------------------------------------------------------------------------------
- */
+/* --- variables -------------------------------------------------------------------------------- */
+
+static bool is_variable(struct slice name)
+{
+    for (size_t i = 0; i < name.len; i++)
+        if (!ascii_is_alnum(name.data[i]) && name.data[i] != '_')
+            return false;
+    return name.len > 0;
+}
 
 static bool check_variable(const char *path, int line, struct slice inside, struct why *why)
 {
     struct slice rest = inside;
     struct slice name = slice_cut(&rest, ':');
+
+    /* Where the "}" is missing, `inside` is whatever stands in the file up to the next one. */
+    if (!is_variable(name))
+        return why_set(why, "%s:%d: ${ is not followed by a name and }, as in \"${NAME}\"", path,
+                       line);
     char *copy = slice_dup(name);
     bool ok = rest.data != NULL || getenv(copy) != NULL;
 
@@ -151,64 +163,100 @@ static bool check_variable(const char *path, int line, struct slice inside, stru
     return ok;
 }
 
-/* Walks the text as libconfuse's lexer will: comments and single quotes hide a ${NAME}, a backslash
- * takes its meaning. */
-static bool check_variables(const char *path, struct slice text, struct why *why)
+/* What the lexer of libconfuse is in behind this byte: 0 plain text, '#' a comment to the end of
+ * the line,
+ * '*' a long comment, or the quote that a string began with. */
+static char lex(char in, char c, char next)
 {
-    int line = 1;
-    char hidden_by = 0; /* '#', '*' or '\'' */
+    switch (in) {
+    case '#':
+        return c == '\n' ? 0 : in;
+    case '*':
+        return c == '*' && next == '/' ? 0 : in;
+    case '"':
+    case '\'':
+        return c == in ? 0 : in;
+    }
+    if (c == '#' || (c == '/' && next == '/'))
+        return '#';
+    if (c == '/' && next == '*')
+        return '*';
+    return c == '"' || c == '\'' ? c : 0;
+}
+
+/* Where the file ends inside a section, a list or a long comment, it was cut short: libconfuse
+ * takes the first and the last for closed. */
+static bool check_end(const char *path, int brace_line, int comment_line, struct why *why)
+{
+    if (comment_line > 0)
+        return why_set(why, "%s:%d: the comment that begins here has no end", path, comment_line);
+    return brace_line == 0 ||
+           why_set(why, "%s:%d: what the { of this line begins has no end", path, brace_line);
+}
+
+/* Only what libconfuse expands counts: comments, single quotes and a backslash hide a ${NAME}. With
+ * top_only, what stands inside a section is left to whoever uses the section. */
+static bool check_lexemes(const char *path, struct slice text, bool top_only, struct why *why)
+{
+    int line = 1, depth = 0, brace_line = 0, comment_line = 0;
+    char in = 0;
 
     for (size_t i = 0; i < text.len; i++) {
-        char c = text.data[i];
-        char next = i + 1 < text.len ? text.data[i + 1] : '\0';
+        char c = text.data[i], next = i + 1 < text.len ? text.data[i + 1] : '\0';
+        bool expands = in == 0 || in == '"';
 
-        if (c == '\n') {
-            line++;
-            if (hidden_by == '#')
-                hidden_by = 0;
-        } else if (hidden_by == '*') {
-            if (c == '*' && next == '/')
-                hidden_by = 0;
-        } else if (hidden_by == '\'') {
-            if (c == '\'')
-                hidden_by = 0;
-        } else if (hidden_by == 0 && (c == '#' || (c == '/' && next == '/'))) {
-            hidden_by = '#';
-        } else if (hidden_by == 0 && c == '/' && next == '*') {
-            hidden_by = '*';
-        } else if (hidden_by == 0 && c == '\'') {
-            hidden_by = '\'';
-        } else if (hidden_by == 0 && c == '"') {
-            hidden_by = '"';
-        } else if (hidden_by == '"' && c == '"') {
-            hidden_by = 0;
-        } else if (c == '\\') {
+        line += c == '\n';
+        if (c == '\\' && in != '#' && in != '*') {
+            line += next == '\n';
             i++;
-        } else if (hidden_by != '#' && c == '$' && next == '{') {
+        } else if (c == '$' && next == '{' && expands) {
             struct slice inside = slice_from(text, i + 2);
+            size_t len = slice_find(inside, '}');
 
-            if (!check_variable(path, line, slice_first(inside, slice_find(inside, '}')), why))
+            if (!(top_only && depth > 0) &&
+                !check_variable(path, line, slice_first(inside, len), why))
                 return false;
+            i += len == SLICE_NONE ? 1 : len + 2;
+        } else {
+            depth += in == 0 ? (c == '{') - (c == '}') : 0;
+            brace_line = depth <= 0 ? 0 : brace_line == 0 ? line : brace_line;
+            in = lex(in, c, next);
+            comment_line = in != '*' ? 0 : comment_line == 0 ? line : comment_line;
         }
     }
-    return true;
+    return check_end(path, brace_line, comment_line, why);
+}
+
+static struct slice skip_space(struct slice text)
+{
+    while (text.len > 0 && strchr(" \t\r\n", text.data[0]) != NULL)
+        text = slice_from(text, 1);
+    return text;
+}
+
+/* Does a value follow that stands in the file, and not in the environment? */
+static bool is_inline_value(struct slice text)
+{
+    text = skip_space(text);
+    return text.len > 0 && text.data[0] == '=' &&
+           !slice_starts_nocase(skip_space(slice_from(text, 1)), SLICE("\"${"));
 }
 
 /* Is there a password = "..." in the file itself? Then others must not read the file. */
 static bool find_inline_password(struct slice text)
 {
-    while (text.len > 0) {
-        struct slice line = slice_trim(slice_cut(&text, '\n'));
-        struct slice value;
+    char in = 0;
 
-        for (size_t at = 0; at + 8 <= line.len && line.data[at] != '#'; at++) {
-            if (!slice_starts_nocase(slice_from(line, at), SLICE("password")))
-                continue;
-            value = slice_trim(slice_from(line, at + 8));
-            if (value.len > 0 && value.data[0] == '=' &&
-                !slice_starts_nocase(slice_trim(slice_from(value, 1)), SLICE("\"${")))
-                return true;
-        }
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.data[i], next = i + 1 < text.len ? text.data[i + 1] : '\0';
+
+        if (in == 0 && slice_starts_nocase(slice_from(text, i), SLICE("password")) &&
+            is_inline_value(slice_from(text, i + 8)))
+            return true;
+        if (c == '\\' && in != '#' && in != '*')
+            i++;
+        else
+            in = lex(in, c, next);
     }
     return false;
 }
@@ -235,15 +283,20 @@ static bool read_text(const char *path, struct buf *text, struct why *why)
 }
 
 /* Before libconfuse: what it would not notice. */
-static bool check_text(struct config_file *file, struct why *why)
+static bool check_text(struct config_file *file, bool top_only, struct why *why)
 {
     struct buf text;
     struct stat status;
     bool ok = false;
 
     buf_init(&text, FILE_BYTES_MAX);
-    if (!read_text(file->path, &text, why) || !check_variables(file->path, buf_slice(&text), why))
+    if (!read_text(file->path, &text, why) ||
+        !check_lexemes(file->path, buf_slice(&text), top_only, why))
         goto out;
+    if (slice_find(buf_slice(&text), '\0') != SLICE_NONE) { /* a value would end there */
+        why_set(why, "%s holds a NUL byte: that is no configuration", file->path);
+        goto out;
+    }
     file->has_inline_password = find_inline_password(buf_slice(&text));
     if (file->has_inline_password && stat(file->path, &status) == 0 && (status.st_mode & 07)) {
         why_set(why,
@@ -258,8 +311,7 @@ out:
     return ok;
 }
 
-/* --- from libconfuse's tree to ours
- * ------------------------------------------------------------------ */
+/* --- from libconfuse's tree to ours ----------------------------------------------------------- */
 
 static void copy_value(struct config_section *section, const struct reading *reading,
                        const struct config_setting *setting, cfg_opt_t *opt)
@@ -267,7 +319,8 @@ static void copy_value(struct config_section *section, const struct reading *rea
     const struct seen *seen = find_seen(reading, opt);
     struct config_value *value;
 
-    if (seen == NULL && !(setting->is_list && cfg_opt_size(opt) > 0))
+    /* An empty list is not told to on_value(). */
+    if (seen == NULL && !(setting->is_list && (opt->flags & CFGF_MODIFIED)))
         return; /* the file does not set it */
     section->values =
         xrealloc(section->values, (section->value_count + 1) * sizeof(*section->values));
@@ -334,12 +387,28 @@ static bool parse(struct config_file *file, struct why *why)
     return ok;
 }
 
-bool config_file_read(struct config_file **file, const char *path, struct why *why)
+/* No list means anything when it is empty, and "any" is what it would be taken for. */
+static bool check_lists(const struct config_file *file, struct why *why)
+{
+    for (size_t s = 0; s < file->section_count; s++)
+        for (size_t v = 0; v < file->sections[s].value_count; v++) {
+            const struct config_value *value = &file->sections[s].values[v];
+
+            if (value->count == 0)
+                return why_set(why,
+                               "%s:%d: %s: the list is empty; name something, or leave the "
+                               "setting out",
+                               file->path, value->line, value->setting->name);
+        }
+    return true;
+}
+
+bool config_file_read(struct config_file **file, const char *path, bool top_only, struct why *why)
 {
     struct config_file *made = xcalloc(1, sizeof(*made));
 
     made->path = xstrdup(path);
-    if (!check_text(made, why) || !parse(made, why)) {
+    if (!check_text(made, top_only, why) || !parse(made, why) || !check_lists(made, why)) {
         config_file_free(made);
         return false;
     }
@@ -349,9 +418,8 @@ bool config_file_read(struct config_file **file, const char *path, struct why *w
 
 static void wipe_text(char *text)
 {
-    struct buf wiped = { .data = text, .end = strlen(text), .capacity = strlen(text) + 1 };
-
-    buf_wipe(&wiped);
+    explicit_bzero(text, strlen(text));
+    free(text);
 }
 
 void config_file_free(struct config_file *file)

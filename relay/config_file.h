@@ -29,7 +29,9 @@ struct config_file {
     bool has_inline_password; /* a password stands in the file itself, not as ${NAME} */
 };
 
-bool config_file_read(struct config_file **file, const char *path, struct why *why);
+/* top_only: a ${NAME} that is not set is an error at the top level only; inside a section it is
+ * empty. */
+bool config_file_read(struct config_file **file, const char *path, bool top_only, struct why *why);
 void config_file_free(struct config_file *file); /* accepts NULL; wipes every value */
 
 /* The i-th section of this name, or NULL. */

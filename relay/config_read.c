@@ -1,6 +1,7 @@
 /* config_read.c - from the values of a file to C types, and complaints about them. */
 #include "relay/config_read.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -118,9 +119,15 @@ bool config_check_readable(const struct config *config, const struct config_sect
     return config_complain(why, config, section, name);
 }
 
+/* An address, not a name: "127.example.com" is anybody's. */
 bool config_is_loopback(const char *address)
 {
-    return strncmp(address, "127.", 4) == 0 || strcmp(address, "::1") == 0;
+    static const uint8_t loopback[16] = { [15] = 1 };
+    uint8_t bytes[16];
+
+    if (inet_pton(AF_INET, address, bytes) == 1)
+        return bytes[0] == 127;
+    return inet_pton(AF_INET6, address, bytes) == 1 && memcmp(bytes, loopback, sizeof(bytes)) == 0;
 }
 
 size_t config_count_sections(const struct config_file *file, const char *name)

@@ -2,6 +2,7 @@
  * and the order without a route. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -73,11 +74,26 @@ static bool fill_upstream_smtp(struct config *config, const struct config_sectio
            config_check_readable(config, section, "client_key", upstream->client_key, why);
 }
 
+/* None may be 0, which would wait for ever. */
+static bool check_timeouts(const struct config *config, const struct config_section *section,
+                           struct why *why)
+{
+    static const char *const names[] = {
+        "connect_timeout", "banner_timeout", "command_timeout", "data_timeout",
+        "block_timeout",   "dot_timeout",    "idle_timeout",
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (!config_get_positive(config, section, names[i],
+                                 config_get_duration(section, "upstream", names[i]), UINT_MAX, why))
+            return false;
+    return true;
+}
+
 static bool fill_upstream(struct config *config, const struct config_section *section,
                           struct upstream_options *upstream, struct why *why)
 {
     const char *url = config_get_text(section, "upstream", "url");
-    unsigned per_minute = config_get_rate(section, "upstream", "rate");
 
     *upstream = (struct upstream_options){
         .name = section->title,
@@ -91,7 +107,7 @@ static bool fill_upstream(struct config *config, const struct config_section *se
         .max_connections = config_get_count(section, "upstream", "max_connections"),
         .max_messages_per_connection =
             config_get_count(section, "upstream", "max_messages_per_connection"),
-        .rate = (per_minute + 59) / 60,
+        .rate = config_get_rate(section, "upstream", "rate"),
         .timeouts = {
             .connect = config_get_duration(section, "upstream", "connect_timeout"),
             .banner = config_get_duration(section, "upstream", "banner_timeout"),
@@ -105,7 +121,8 @@ static bool fill_upstream(struct config *config, const struct config_section *se
     if (!config_get_positive(config, section, "max_connections", upstream->max_connections, 10000,
                              why) ||
         !config_get_positive(config, section, "max_messages_per_connection",
-                             upstream->max_messages_per_connection, 1000000, why))
+                             upstream->max_messages_per_connection, 1000000, why) ||
+        !check_timeouts(config, section, why))
         return false;
     if ((url == NULL) == (upstream->host == NULL)) {
         why_set(why, "upstream \"%s\" needs a host or a url, and not both", section->title);

@@ -6,11 +6,9 @@
 #include "relay/daemon.h"
 
 #include <assert.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sysexits.h>
@@ -20,21 +18,15 @@
 #include "relay/base/clock.h"
 #include "relay/base/log.h"
 #include "relay/config_value.h"
+#include "relay/generation.h"
 #include "relay/net/listener.h"
+#include "relay/state_lock.h"
 #include "relay/worker.h"
 
 #define FLUSH_MS 5000
 /* After the grace, what does not end by itself within this is left to the crash safety of the
  * queue. */
 #define ABORT_MS 10000
-
-/* One reading of the configuration in the form that the workers borrow. Kept until the process
- * ends, since sessions and deliveries may still use an older one. */
-struct generation {
-    struct generation *older;
-    struct config *config;
-    struct worker_settings *settings; /* one a worker */
-};
 
 struct daemon {
     struct generation *current;
@@ -48,6 +40,7 @@ struct daemon {
     size_t worker_count, drained_count;
     struct api api;
     struct http_service control, http;
+    bool http_is_secure; /* as it was when the listener was opened, until a restart */
     struct listener *control_listener, *http_listener;
     uv_signal_t signals[4];
     size_t signal_count;
@@ -59,158 +52,7 @@ struct daemon {
 
 static const struct http_door control_door = { .name = "control", .is_control = true };
 
-int daemon_lock_state(const char *state_dir, bool *busy, struct why *why)
-{
-    struct stat status;
-    char *path;
-    int fd;
-
-    *busy = false;
-    if (mkdir(state_dir, 0700) != 0 && errno != EEXIST) {
-        why_errno(why, errno, "cannot make state_dir %s", state_dir);
-        return -1;
-    }
-    if (stat(state_dir, &status) != 0 || !S_ISDIR(status.st_mode)) {
-        why_set(why, "state_dir %s is not a folder", state_dir);
-        return -1;
-    }
-    path = xasprintf("%s/lock", state_dir);
-    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0) {
-        why_errno(why, errno, "cannot open %s", path);
-    } else if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-        *busy = errno == EWOULDBLOCK;
-        if (*busy)
-            why_set(why,
-                    "%s is in use by another latchpost; stop it, or give this one a state_dir "
-                    "of its own",
-                    state_dir);
-        else
-            why_errno(why, errno, "cannot lock %s", path);
-        close(fd);
-        fd = -1;
-    }
-    free(path);
-    return fd;
-}
-
-/* --- generations
- * ---------------------------------------------------------------------------------------- */
-
-static unsigned share(unsigned total, size_t workers)
-{
-    return total == 0 ? 0 : (unsigned)((total + workers - 1) / workers);
-}
-
-/* A worker's part of each upstream's ceilings, so that together they keep to them (rounded up, so
- * that each worker may have at least one connection). */
-static struct upstream_options *share_upstreams(const struct config *config, size_t workers)
-{
-    struct upstream_options *shared = xcalloc(config->upstream_count + 1, sizeof(*shared));
-
-    for (size_t i = 0; i < config->upstream_count; i++) {
-        shared[i] = config->upstreams[i];
-        shared[i].max_connections = share(shared[i].max_connections, workers);
-        shared[i].rate = share(shared[i].rate, workers);
-    }
-    return shared;
-}
-
-static struct generation *generation_new(struct config *config, size_t workers)
-{
-    struct generation *generation = xcalloc(1, sizeof(*generation));
-    struct upstream_options *upstreams = share_upstreams(config, workers);
-    struct worker_listener *listeners = xcalloc(config->listener_count, sizeof(*listeners));
-
-    generation->config = config;
-    generation->settings = xcalloc(workers, sizeof(*generation->settings));
-    for (size_t i = 0; i < config->listener_count; i++)
-        listeners[i] =
-            (struct worker_listener){ config->listeners[i].door, config->listeners[i].address,
-                                      config->listeners[i].port };
-    for (size_t i = 0; i < workers; i++)
-        generation->settings[i] = (struct worker_settings){
-            .hostname = config->hostname,
-            .limits = config->smtp,
-            .hide_client_address = config->hide_client_address,
-            .listeners = listeners,
-            .listener_count = config->listener_count,
-            .upstreams = upstreams,
-            .upstream_count = config->upstream_count,
-            .routes = &config->routes,
-        };
-    return generation;
-}
-
-static void generations_free(struct generation *generation)
-{
-    while (generation != NULL) {
-        struct generation *older = generation->older;
-
-        free((void *)generation->settings[0].listeners);
-        free((void *)generation->settings[0].upstreams);
-        free(generation->settings);
-        config_free(generation->config);
-        free(generation);
-        generation = older;
-    }
-}
-
-static bool needs_tls(const struct config *config)
-{
-    for (size_t i = 0; i < config->listener_count; i++)
-        if (config->listeners[i].door.tls != SMTP_TLS_NONE)
-            return true;
-    return config->http.enabled && config->http.tls;
-}
-
-/* One context a worker (OpenSSL's locks are taken within one thread then) and one for HTTP, last.
- * True with all NULL when nothing needs TLS. */
-static bool make_contexts(const struct config *config, size_t workers,
-                          struct tls_context **contexts, struct why *why)
-{
-    struct tls_server_options options = config->tls;
-
-    if (!needs_tls(config))
-        return true;
-    if (config->tls_self_signed &&
-        !tls_make_self_signed(options.certificate, options.key, config->hostname, why))
-        return false;
-    for (size_t i = 0; i <= workers; i++) {
-        options.alpn = i < workers ? "smtp" : "http/1.1";
-        contexts[i] = tls_context_server(&options, why);
-        if (contexts[i] != NULL)
-            continue;
-        while (i > 0)
-            tls_context_unref(contexts[--i]);
-        return false;
-    }
-    return true;
-}
-
-/* --- reload
- * -------------------------------------------------------------------------------------------------
- */
-
-/* What a running process cannot change: where its stores and its control socket are, and its
- * threads. */
-static const char *find_fixed(const struct config *was, const struct config *is)
-{
-    if (strcmp(was->state_dir, is->state_dir) != 0)
-        return "state_dir";
-    if (strcmp(was->control_path, is->control_path) != 0)
-        return "runtime_dir";
-    if (was->workers != is->workers)
-        return "workers";
-    if (strcmp(was->auth.prefix_live, is->auth.prefix_live) != 0)
-        return "key_prefix";
-    if (strcmp(was->auth.prefix_test, is->auth.prefix_test) != 0)
-        return "test_key_prefix";
-    if (was->http.enabled != is->http.enabled || was->http.port != is->http.port ||
-        strcmp(was->http.address, is->http.address) != 0 || was->http.tls != is->http.tls)
-        return "http";
-    return NULL;
-}
+/* --- reload ----------------------------------------------------------------------------------- */
 
 static void apply(struct daemon *daemon, struct generation *generation,
                   struct tls_context **contexts)
@@ -223,9 +65,12 @@ static void apply(struct daemon *daemon, struct generation *generation,
     auth_set_plans(daemon->auth, config->auth.plans, config->auth.plan_count);
     queue_set_schedule(daemon->queue, &config->queue.schedule, config->queue.retention_ms);
     listener_limits_set(daemon->admissions, config->sessions, config->sessions_per_address);
-    daemon->http.limits = config->http.limits;
-    tls_context_unref(daemon->http.tls);
-    daemon->http.tls = contexts[daemon->worker_count];
+    daemon->control.limits = daemon->http.limits = config->http.limits;
+    if (contexts[daemon->worker_count] !=
+        NULL) { /* else the listener, if secure, keeps what it has */
+        tls_context_unref(daemon->http.tls);
+        daemon->http.tls = contexts[daemon->worker_count];
+    }
     for (size_t i = 0; i < daemon->worker_count; i++)
         worker_reload(daemon->workers[i], &generation->settings[i], contexts[i]);
 }
@@ -238,12 +83,12 @@ static void reload(struct daemon *daemon)
     const char *fixed;
 
     if (!config_load(&config, daemon->current->config->path, &why) ||
-        !make_contexts(config, daemon->worker_count, contexts, &why)) {
+        !generation_contexts(config, daemon->worker_count, contexts, &why)) {
         LOG(LOG_ERROR, "reload_failed", LOG_STR("reason", why.text),
             LOG_STR("kept", "everything as it was"));
         config_free(config);
     } else {
-        fixed = find_fixed(daemon->current->config, config);
+        fixed = generation_fixed(daemon->current->config, config);
         if (fixed != NULL)
             LOG(LOG_WARNING, "reload_partial", LOG_STR("setting", fixed),
                 LOG_STR("reason", "takes effect at a restart"));
@@ -253,9 +98,7 @@ static void reload(struct daemon *daemon)
     free(contexts);
 }
 
-/* --- stopping
- * ------------------------------------------------------------------------------------------------
- */
+/* --- stopping --------------------------------------------------------------------------------- */
 
 static void stop_main_loop(struct daemon *daemon)
 {
@@ -302,8 +145,7 @@ static void begin_stop(struct daemon *daemon, const char *reason)
     loop_timer_start(&daemon->grace_timer, daemon->current->config->grace_ms + 1, 0);
 }
 
-/* --- the main loop
- * --------------------------------------------------------------------------------------------- */
+/* --- the main loop ---------------------------------------------------------------------------- */
 
 static void on_signal(uv_signal_t *handle, int number)
 {
@@ -335,7 +177,7 @@ static void on_http(void *owner, uv_stream_t *server)
     static const struct http_door secure = { .name = "http", .tls = true };
     struct daemon *daemon = owner;
 
-    http_accept(&daemon->http, daemon->current->config->http.tls ? &secure : &plain, server);
+    http_accept(&daemon->http, daemon->http_is_secure ? &secure : &plain, server);
 }
 
 /* The signals are blocked in every other thread, which are started before. */
@@ -363,9 +205,7 @@ static void block_signals(bool block)
     pthread_sigmask(block ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
 }
 
-/* --- starting
- * -----------------------------------------------------------------------------------------------------
- */
+/* --- starting --------------------------------------------------------------------------------- */
 
 static void raise_file_limit(void)
 {
@@ -377,12 +217,21 @@ static void raise_file_limit(void)
     }
 }
 
+/* Keys pass through buffers that live as long as a loop: a core file, or another process of the
+ * same user that reads our memory, would have them. */
+static void forbid_dumps(void)
+{
+#ifndef __SANITIZE_ADDRESS__ /* whose search for leaks traces its own process */
+    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+#endif
+}
+
 static bool open_stores(struct daemon *daemon, struct why *why)
 {
     const struct config *config = daemon->current->config;
     bool busy;
 
-    daemon->lock_fd = daemon_lock_state(config->state_dir, &busy, why);
+    daemon->lock_fd = state_lock(config->state_dir, &busy, why);
     return daemon->lock_fd >= 0 && auth_open(&daemon->auth, &config->auth, why) &&
            queue_open(&daemon->queue, &config->queue, why) && queue_start(daemon->queue, why);
 }
@@ -399,7 +248,7 @@ static bool open_workers(struct daemon *daemon, struct why *why)
         .drained = on_worker_drained,
         .owner = daemon,
     };
-    bool ok = make_contexts(config, config->workers, contexts, why);
+    bool ok = generation_contexts(config, config->workers, contexts, why);
 
     daemon->workers = xcalloc(config->workers, sizeof(struct worker *));
     for (size_t i = 0; ok && i < config->workers; i++) {
@@ -443,6 +292,7 @@ static bool open_http(struct daemon *daemon, struct why *why)
         return why_prefix(why, "control socket: ");
     if (!config->http.enabled)
         return true;
+    daemon->http_is_secure = config->http.tls;
     daemon->http_listener = listener_open(&daemon->loop, &http, on_http, daemon, why);
     return daemon->http_listener != NULL || why_prefix(why, "http: ");
 }
@@ -452,8 +302,10 @@ static bool start(struct daemon *daemon, struct why *why)
     const struct config *config = daemon->current->config;
 
     umask(077);
+    forbid_dumps();
     raise_file_limit();
-    signal(SIGPIPE, SIG_IGN);
+    signal(SIGPIPE, SIG_IGN); /* both are answers of write(2), not reasons to die */
+    signal(SIGXFSZ, SIG_IGN);
     block_signals(true);
     if (!loop_init(&daemon->loop, why))
         return false;
@@ -470,8 +322,8 @@ static bool start(struct daemon *daemon, struct why *why)
     for (size_t i = 0; i < daemon->worker_count; i++)
         if (!worker_start(daemon->workers[i], why))
             return false;
-    block_signals(false);
     watch_signals(daemon);
+    block_signals(false); /* what came while we started is handled now */
     return true;
 }
 
@@ -492,9 +344,7 @@ static void log_ready(const struct daemon *daemon)
         LOG_INT("workers", daemon->worker_count));
 }
 
-/* --- ending
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- ending ----------------------------------------------------------------------------------- */
 
 /* Everything in reverse; takes what start() left half-built. */
 static void close_all(struct daemon *daemon)
@@ -523,12 +373,12 @@ static void close_all(struct daemon *daemon)
     }
     if (daemon->queue != NULL)
         queue_stop(daemon->queue);
+    if (daemon->has_loop)
+        mailbox_drain(&daemon->loop.mailbox); /* a worker's last letter is part of the worker */
     for (size_t i = 0; i < daemon->worker_count; i++)
         worker_close(daemon->workers[i]);
-    if (daemon->has_loop) {
-        mailbox_drain(&daemon->loop.mailbox);
+    if (daemon->has_loop)
         loop_close(&daemon->loop);
-    }
     queue_free(daemon->queue);
     auth_close(daemon->auth);
     tls_context_unref(daemon->http.tls);

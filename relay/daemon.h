@@ -9,9 +9,4 @@
  * path. Returns an exit code of sysexits.h; when it could not start, the reason was logged. */
 int daemon_run(struct config *config);
 
-/* The exclusive right to a state directory, held until the process ends or the descriptor is
- * closed. -1 and why: another process has it (then *busy is true), or the directory cannot be used.
- * Makes the directory (0700) when it is missing. */
-int daemon_lock_state(const char *state_dir, bool *busy, struct why *why);
-
 #endif

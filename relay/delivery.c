@@ -1,9 +1,8 @@
-/* delivery.c - the life of a due message on one worker: when is something leased, and for how much is
- * there room?
- * The queue is asked when this starts, when the time it named has come, when it rings, and when room
- * frees up while more is due. What is in memory is bounded by messages and by bytes; the lease under
- * way counts as if it brought all that it may. Nothing here is durable: whatever is not settled when
- * the process dies was never un-queued.
+/* delivery.c - the life of a due message on one worker: when is something leased, and for how much
+ * is there room? The queue is asked when this starts, when the time it named has come, when it
+ * rings, and when room frees up while more is due. What is in memory is bounded by messages and by
+ * bytes; the lease under way counts as if it brought all that it may. Nothing here is durable:
+ * whatever is not settled when the process dies was never un-queued.
  *
  * Everything belongs to the loop's thread; the queue's answers come through the loop's mailbox. */
 #include "relay/delivery.h"
@@ -19,7 +18,7 @@
 #define ASK_AGAIN_MS  1000  /* when something is due and yet nothing was handed out */
 #define ASK_LATEST_MS 60000 /* the wall clock may jump; our timers do not */
 
-/* --- leases ------------------------------------------------------------------------------------------- */
+/* --- leases ----------------------------------------------------------------------------------- */
 
 static size_t messages_left(const struct delivery *delivery)
 {
@@ -42,7 +41,9 @@ static bool is_worth_asking(const struct delivery *delivery)
 
     if (delivery->messages == 0)
         return true;
-    return messages_left(delivery) >= (batch < 1 ? 1 : batch < LEASE_MAX ? batch : LEASE_MAX) &&
+    return messages_left(delivery) >= (batch < 1           ? 1
+                                       : batch < LEASE_MAX ? batch
+                                                           : LEASE_MAX) &&
            bytes_left(delivery) >= delivery->options.bytes_max / 8;
 }
 
@@ -110,7 +111,7 @@ void delivery_release(struct delivery *delivery, size_t content_bytes)
     delivery_look_closed(delivery);
 }
 
-/* --- fresh messages -------------------------------------------------------------------------------------- */
+/* --- fresh messages --------------------------------------------------------------------------- */
 
 bool delivery_has_room(const struct delivery *delivery, const struct queue_message *message)
 {
@@ -126,9 +127,9 @@ void delivery_take(struct delivery *delivery, struct queue_message *message)
     attempt_begin(delivery, message);
 }
 
-/* --- life -------------------------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------- */
 
-/* The queue is asked only once the loop runs, so that one that never does has nothing to wait for. */
+/* The queue is asked only once the loop runs: one that never does has nothing to wait for. */
 static void on_begin(void *owner)
 {
     struct delivery *delivery = owner;

@@ -10,8 +10,8 @@
 
 struct delivery;
 
-struct delivery_options { /* queue and routes: borrowed until delivery_reconfigure() or `closed`; the
-                             upstreams' options are copied */
+struct delivery_options { /* queue and routes: borrowed until delivery_reconfigure() or `closed`;
+                             the upstreams' options are copied */
     struct queue *queue;
     const struct upstream_options *upstreams;
     size_t upstream_count;
@@ -20,8 +20,8 @@ struct delivery_options { /* queue and routes: borrowed until delivery_reconfigu
     size_t bytes_max;    /* and their content: 16 MiB */
 };
 
-/* Starts to lease what is due once the loop runs, which is then held until `closed`. NULL and why: a
- * file of an upstream cannot be read. */
+/* Starts to lease what is due once the loop runs, which is then held until `closed`. NULL and why:
+ * a file of an upstream cannot be read. */
 struct delivery *delivery_open(struct loop *loop, const struct delivery_options *options,
                                struct why *why);
 /* New upstreams and routes (not another queue); what is under way finishes with the old ones, what
@@ -29,8 +29,8 @@ struct delivery *delivery_open(struct loop *loop, const struct delivery_options 
 bool delivery_reconfigure(struct delivery *delivery, const struct delivery_options *options,
                           struct why *why);
 
-/* Room for one more fresh message? Then it may be leased at submit and given to delivery_take(). While
- * older messages are due, a quarter of the room is theirs. */
+/* Room for one more fresh message? Then it may be leased at submit and given to delivery_take().
+ * While older messages are due, a quarter of the room is theirs. */
 bool delivery_has_room(const struct delivery *delivery, const struct queue_message *message);
 /* message: leased, now ours. Never refused; while draining it goes back to the queue untried. */
 void delivery_take(struct delivery *delivery, struct queue_message *message);
@@ -39,8 +39,8 @@ void delivery_take(struct delivery *delivery, struct queue_message *message);
  * delivery_abort(). `closed` once everything was handed to queue_settle(), from the loop. */
 void delivery_drain(struct delivery *delivery, void (*closed)(void *owner), void *owner);
 void delivery_abort(struct delivery *delivery); /* after delivery_drain() */
-/* After `closed`; or after delivery_drain() on a loop that never ran: then `closed` is not called, and
- * loop_close() lets go of the rest. Accepts NULL. */
+/* After `closed`; or after delivery_drain() on a loop that never ran: then `closed` is not called,
+ * and loop_close() lets go of the rest. Accepts NULL. */
 void delivery_free(struct delivery *delivery);
 
 #endif

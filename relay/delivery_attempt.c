@@ -1,8 +1,8 @@
-/* delivery_attempt.c - one leased message on its way: which upstream, what became of each recipient,
- * and what is written down.
- * One attempt is one walk along the route's list: all recipients go to the first usable upstream in one
- * transaction, those that it could not even try go to the next. What is left at the end of the list
- * waits for the next attempt. A message's memory is here from the lease to queue_settle(). */
+/* delivery_attempt.c - one leased message on its way: which upstream, what became of each
+ * recipient, and what is written down. One attempt is one walk along the route's list: all
+ * recipients go to the first usable upstream in one transaction, those that it could not even try
+ * go to the next. What is left at the end of the list waits for the next attempt. A message's
+ * memory is here from the lease to queue_settle(). */
 #include <assert.h>
 #include <stdlib.h>
 
@@ -30,7 +30,7 @@ static size_t content_bytes(const struct queue_message *message)
     return buf_len(&message->content);
 }
 
-/* --- the end ------------------------------------------------------------------------------------------ */
+/* --- the end ---------------------------------------------------------------------------------- */
 
 static const struct { /* how a fate is told in the log and counted */
     const char *name;
@@ -106,16 +106,15 @@ static void settle_exhausted(struct attempt *attempt, const char *upstream, cons
     settle(attempt, upstream);
 }
 
-/* --- one upstream after the other ---------------------------------------------------------------------- */
+/* --- one upstream after the other ------------------------------------------------------------- */
 
-/* The next usable upstream of the route's list, or NULL. The routes are those of the current fleet. */
+/* The next usable upstream of the route's list, or NULL. The routes belong to the current fleet. */
 static struct upstream *next_upstream(struct attempt *attempt, const char **reason)
 {
     const struct queue_message *message = attempt->message;
     size_t count;
-    const unsigned *list =
-        route_find(attempt->delivery->options.routes, slice_of(message->account),
-                   slice_of(message->key_id), slice_of(message->sender), &count);
+    const unsigned *list = route_find(attempt->delivery->options.routes, slice_of(message->account),
+                                      slice_of(message->key_id), slice_of(message->sender), &count);
 
     *reason = count == 0 ? "no upstream is configured for this message" : "no upstream is usable";
     while (attempt->next < count) {
@@ -164,15 +163,15 @@ static void go_on(struct attempt *attempt, const char *upstream)
     upstream_deliver(next, &attempt->job);
 }
 
-/* --- what the upstream says ---------------------------------------------------------------------------- */
+/* --- what the upstream says ------------------------------------------------------------------- */
 
-/* The job's recipients are the message's that had no fate, in the same order. Returns how many still
- * have none. */
+/* The job's recipients are the message's that had no fate, in the same order. Returns how many
+ * still have none. */
 static size_t take_fates(struct attempt *attempt)
 {
     static const enum queue_fate as[] = {
-        [UPSTREAM_UNTRIED] = QUEUE_UNTRIED, [UPSTREAM_DELIVERED] = QUEUE_SENT,
-        [UPSTREAM_LATER] = QUEUE_LATER,     [UPSTREAM_NEVER] = QUEUE_NEVER,
+        [UPSTREAM_UNTRIED] = QUEUE_UNTRIED,    [UPSTREAM_DELIVERED] = QUEUE_SENT,
+        [UPSTREAM_LATER] = QUEUE_LATER,        [UPSTREAM_NEVER] = QUEUE_NEVER,
         [UPSTREAM_UNCERTAIN] = QUEUE_DOUBTFUL,
     };
     struct queue_message *message = attempt->message;
@@ -222,12 +221,12 @@ static void fetch(void *owner, struct upstream_job *job, uint32_t seq)
                &attempt->delivery->loop->mailbox);
 }
 
-/* --- the beginning ------------------------------------------------------------------------------------- */
+/* --- the beginning ---------------------------------------------------------------------------- */
 
 static struct attempt *attempt_new(struct delivery *delivery, struct queue_message *message)
 {
-    struct attempt *attempt = xcalloc(
-        1, sizeof(*attempt) + message->recipient_count * sizeof(struct upstream_recipient));
+    struct attempt *attempt =
+        xcalloc(1, sizeof(*attempt) + message->recipient_count * sizeof(struct upstream_recipient));
 
     attempt->delivery = delivery;
     attempt->fleet = delivery->fleet;

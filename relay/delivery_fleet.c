@@ -1,6 +1,6 @@
-/* delivery_fleet.c - the set of upstreams of one configuration, from its opening to the end of its last
- * job. A reload opens a new fleet beside the old one, which then lives as long as what is under way on
- * it. Belongs to the loop's thread. */
+/* delivery_fleet.c - the set of upstreams of one configuration, from its opening to the end of its
+ * last job. A reload opens a new fleet beside the old one, which then lives as long as what is
+ * under way on it. Belongs to the loop's thread. */
 #include <stdlib.h>
 
 #include "relay/base/alloc.h"
@@ -32,7 +32,8 @@ void fleet_retire(struct fleet *fleet)
         fleet_free(fleet);
         return;
     }
-    for (size_t i = 0; i < fleet->count; i++) /* each is still open, and closes from the loop only */
+    for (size_t i = 0; i < fleet->count;
+         i++) /* each is still open, and closes from the loop only */
         upstream_close(fleet->berths[i].upstream, on_upstream_closed, &fleet->berths[i]);
 }
 

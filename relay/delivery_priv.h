@@ -1,16 +1,16 @@
-/* delivery_priv.h - what delivery.c (leases, room, life), delivery_attempt.c (one message on its way)
- * and delivery_fleet.c (the set of upstreams) share. */
+/* delivery_priv.h - what delivery.c (leases, room, life), delivery_attempt.c (one message on its
+ * way) and delivery_fleet.c (the set of upstreams) share. */
 #ifndef LATCHPOST_DELIVERY_PRIV_H
 #define LATCHPOST_DELIVERY_PRIV_H
 
 #include "relay/delivery.h"
 
-struct berth { /* one upstream of a fleet */
+struct berth {                 /* one upstream of a fleet */
     struct upstream *upstream; /* NULL once it is closed */
     struct fleet *fleet;
 };
 
-struct fleet { /* the upstreams of one configuration, by their index in it */
+struct fleet {                 /* the upstreams of one configuration, by their index in it */
     struct list node;          /* in delivery->fleets */
     struct delivery *delivery; /* NULL: nobody wants to hear of its end */
     struct berth *berths;
@@ -28,7 +28,7 @@ struct delivery {
     size_t messages, bytes; /* in memory; content only */
     size_t asked;           /* messages that a lease under way may bring */
     bool leasing;
-    bool more_due;          /* something is due now that there was no room for */
+    bool more_due; /* something is due now that there was no room for */
     struct loop_timer due_timer;
 
     struct loop_task begin;
@@ -42,7 +42,7 @@ struct delivery {
     void *owner;
 };
 
-/* --- delivery_fleet.c ------------------------------------------------------------------------------ */
+/* --- delivery_fleet.c ------------------------------------------------------------------------- */
 
 struct fleet *fleet_open(struct delivery *delivery, const struct delivery_options *options,
                          struct why *why);
@@ -50,12 +50,12 @@ struct fleet *fleet_open(struct delivery *delivery, const struct delivery_option
 void fleet_retire(struct fleet *fleet);
 void fleet_abort(struct fleet *fleet); /* a retired one */
 
-/* --- delivery_attempt.c ---------------------------------------------------------------------------- */
+/* --- delivery_attempt.c ----------------------------------------------------------------------- */
 
 /* Brings a leased message on its way; it settles itself. */
 void attempt_begin(struct delivery *delivery, struct queue_message *message);
 
-/* --- delivery.c ------------------------------------------------------------------------------------ */
+/* --- delivery.c ------------------------------------------------------------------------------- */
 
 /* A message is settled: there is room again. */
 void delivery_release(struct delivery *delivery, size_t content_bytes);

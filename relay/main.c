@@ -1,7 +1,9 @@
 /* main.c - which subcommand is this? */
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #include "relay/base/macros.h"
 #include "relay/cli/cli.h"
@@ -51,15 +53,29 @@ static int run_help(int argc, char **argv)
 /* "--version" and "--help" (or "-h") are what people try first. */
 static const char *subcommand_name(const char *word)
 {
-    if (strcmp(word, "-h") == 0)
+    if (strcmp(word, "-h") == 0 || strcmp(word, "--help") == 0)
         return "help";
-    return strncmp(word, "--", 2) == 0 ? word + 2 : word;
+    return strcmp(word, "--version") == 0 ? "version" : word;
+}
+
+/* Whoever starts us may have closed the standard streams. Their numbers must not go to a database
+ * or a connection, which would then get our log. Read-only, so that what is printed is an error. */
+static void occupy_standard_streams(void)
+{
+    int fd;
+
+    do
+        fd = open("/dev/null", O_RDONLY);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
 }
 
 int main(int argc, char **argv)
 {
     const char *name = argc < 2 ? "" : subcommand_name(argv[1]);
 
+    occupy_standard_streams();
     for (size_t i = 0; i < ARRAY_LEN(subcommands); i++)
         if (strcmp(subcommands[i].name, name) == 0)
             return subcommands[i].run(argc - 1, argv + 1);

@@ -46,8 +46,7 @@ struct order {
     struct tls_context *tls;
 };
 
-/* --- between sessions and delivery
- * -------------------------------------------------------------------- */
+/* --- between sessions and delivery ------------------------------------------------------------ */
 
 static bool wants_lease(void *owner, const struct queue_message *message)
 {
@@ -63,8 +62,7 @@ static void on_message(void *owner, struct queue_message *message)
     delivery_take(worker->delivery, message);
 }
 
-/* --- listeners
- * ------------------------------------------------------------------------------------------ */
+/* --- listeners -------------------------------------------------------------------------------- */
 
 static void on_connection(void *owner, uv_stream_t *server)
 {
@@ -132,8 +130,7 @@ static void close_doors(struct worker *worker, const struct worker_settings *wan
     }
 }
 
-/* --- settings
- * --------------------------------------------------------------------------------------------- */
+/* --- settings --------------------------------------------------------------------------------- */
 
 static void take_settings(struct worker *worker, const struct worker_settings *settings,
                           struct tls_context *tls)
@@ -179,9 +176,7 @@ static void reload(struct worker *worker, const struct worker_settings *settings
             LOG(LOG_ERROR, "reload_failed", LOG_STR("reason", why.text));
 }
 
-/* --- the end
- * ------------------------------------------------------------------------------------------------
- */
+/* --- the end ---------------------------------------------------------------------------------- */
 
 static void on_drained_told(struct letter *letter)
 {
@@ -255,8 +250,7 @@ static void send_order(struct worker *worker, struct order order)
     mailbox_post(&worker->loop.mailbox, &sent->letter);
 }
 
-/* --- the main thread's calls
- * ---------------------------------------------------------------------------------- */
+/* --- the main thread's calls ------------------------------------------------------------------ */
 
 void worker_reload(struct worker *worker, const struct worker_settings *settings,
                    struct tls_context *tls)
@@ -322,6 +316,7 @@ static void *run(void *argument)
 {
     struct worker *worker = argument;
 
+    (void)pthread_setname_np(pthread_self(), "worker"); /* for top -H and profiles */
     loop_run(&worker->loop);
     return NULL;
 }

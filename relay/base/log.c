@@ -7,7 +7,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -125,11 +124,28 @@ static size_t escape(uint32_t c, bool is_character, enum log_format format, char
     return (size_t)sprintf(out, "\\x%02x", (unsigned)c & 0xff);
 }
 
+/* How many bytes at the start mean themselves: nearly all that is ever logged. */
+static size_t plain_len(struct slice text)
+{
+    size_t len = 0;
+
+    while (len < text.len && text.data[len] >= ' ' && text.data[len] <= '~' &&
+           text.data[len] != '"' && text.data[len] != '\\')
+        len++;
+    return len;
+}
+
 static void put_escaped(struct line *line, enum log_format format, struct slice text)
 {
     size_t most = line->len + VALUE_BYTES;
 
     while (text.len > 0) {
+        /* Not looked at beyond what may be put, or a long one would be counted for each byte. */
+        size_t plain = plain_len(slice_first(text, most - line->len));
+        if (plain > 0 && put(line, text.data, plain)) {
+            text = slice_from(text, plain);
+            continue;
+        }
         char escaped[8];
         uint32_t c = (unsigned char)text.data[0];
         size_t taken = utf8_decode(text, &c);
@@ -188,23 +204,44 @@ static void put_int_field(struct line *line, enum log_format format, const char 
                           int64_t number)
 {
     char digits[24];
+    size_t at = sizeof(digits);
+    uint64_t rest = number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
 
-    snprintf(digits, sizeof(digits), "%" PRId64, number);
+    do {
+        digits[--at] = (char)('0' + rest % 10);
+        rest /= 10;
+    } while (rest > 0);
+    if (number < 0)
+        digits[--at] = '-';
     if (start_field(line, format, name))
-        put_text(line, digits); /* fits: start_field() saw to it */
+        put(line, digits + at, sizeof(digits) - at); /* fits: start_field() saw to it */
 }
 
+/* Most lines share their second with the line before: each thread keeps its text. */
 static void put_time(struct line *line, enum log_format format)
 {
+    static _Thread_local struct {
+        int64_t second;
+        char text[32];
+        size_t len;
+    } last = { .second = INT64_MIN };
     int64_t now_ms = clock_wall_ms();
-    time_t now_s = (time_t)(now_ms / 1000);
-    struct tm utc = { 0 };
-    char date[32], whole[48];
+    unsigned ms = (unsigned)(now_ms % 1000);
+    char whole[40];
 
-    gmtime_r(&now_s, &utc);
-    size_t len = strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &utc);
-    snprintf(whole, sizeof(whole), "%.*s.%03dZ", (int)len, date, (int)(now_ms % 1000));
-    put_text_field(line, format, "ts", slice_of(whole));
+    if (now_ms / 1000 != last.second) {
+        time_t now_s = (time_t)(now_ms / 1000);
+        struct tm utc = { 0 };
+
+        gmtime_r(&now_s, &utc);
+        last.len = strftime(last.text, sizeof(last.text), "%Y-%m-%dT%H:%M:%S", &utc);
+        last.second = now_ms / 1000;
+    }
+    memcpy(whole, last.text, last.len);
+    const char tail[] = { '.', (char)('0' + ms / 100), (char)('0' + ms / 10 % 10),
+                          (char)('0' + ms % 10), 'Z' };
+    memcpy(whole + last.len, tail, sizeof(tail));
+    put_text_field(line, format, "ts", slice_make(whole, last.len + sizeof(tail)));
 }
 
 /* --- the face -------------------------------------------------------------------------------- */

@@ -5,10 +5,8 @@
 #include "relay/cli/client.h"
 
 static const struct cli_column columns[] = {
-    { "ACCOUNT", "handle", CLI_PLAIN },
-    { "PLAN", "plan", CLI_PLAIN },
-    { "STATUS", "status", CLI_PLAIN },
-    { "KEYS", "activeKeys", CLI_PLAIN },
+    { "ACCOUNT", "handle", CLI_PLAIN },    { "PLAN", "plan", CLI_PLAIN },
+    { "STATUS", "status", CLI_PLAIN },     { "KEYS", "activeKeys", CLI_PLAIN },
     { "CREATED", "createdAt", CLI_PLAIN },
 };
 

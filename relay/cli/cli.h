@@ -11,8 +11,8 @@
 
 #include <jansson.h>
 
-/* Each takes the arguments behind the program's name (argv[0] is the subcommand) and returns an exit
- * code of sysexits.h. */
+/* Each takes the arguments behind the program's name (argv[0] is the subcommand) and returns an
+ * exit code of sysexits.h. */
 int cli_serve(int argc, char **argv);
 int cli_check(int argc, char **argv);
 int cli_key(int argc, char **argv);
@@ -20,7 +20,7 @@ int cli_account(int argc, char **argv);
 int cli_domain(int argc, char **argv);
 int cli_queue(int argc, char **argv);
 
-/* --- options (options.c) ------------------------------------------------------------------------- */
+/* --- options (options.c) ---------------------------------------------------------------------- */
 
 #define CLI_OPTIONS_MAX 16
 
@@ -31,7 +31,7 @@ struct cli_option {
     const char *help;
 };
 
-struct cli_arguments { /* borrows argv */
+struct cli_arguments {  /* borrows argv */
     const char *config; /* -c FILE, or NULL */
     bool json;
     /* By the option's place in its table: */
@@ -60,13 +60,10 @@ struct cli_noun {
 /* Finds the verb, reads its options, runs it, and sees to it that what was printed has arrived. */
 int cli_run(const struct cli_noun *noun, int argc, char **argv);
 
-/* The same for a subcommand that is a verb by itself ("serve"). */
-int cli_run_verb(const struct cli_verb *verb, int argc, char **argv);
-
 /* "latchpost: <sentence>" on standard error, escaped; returns `code`. */
 int cli_fail(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* --- output (print.c) ---------------------------------------------------------------------------- */
+/* --- output (print.c) ------------------------------------------------------------------------- */
 
 /* What a terminal must not interpret (controls, ESC, C1, line and direction marks, what is not
  * UTF-8) written as text, like \x1b or \u2028. The caller frees. */

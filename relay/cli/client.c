@@ -1,9 +1,9 @@
-/* client.c - where does the request go? To the control socket of the daemon or, when no daemon runs,
- * to the same endpoints in this process. Which of the two is decided by the lock on the state
+/* client.c - where does the request go? To the control socket of the daemon or, when no daemon
+ * runs, to the same endpoints in this process. Which of the two is decided by the lock on the state
  * directory and by nothing else: a socket that nobody answers may be a leftover, and a daemon that
  * starts or stops has the lock before and after it has the socket. So: connect; else take the lock;
- * else wait a little and begin again. Blocking sockets, one connection a request; what passed through
- * here may be a new key, so buffers are wiped, and jansson's memory with them. */
+ * else wait a little and begin again. Blocking sockets, one connection a request; what passed
+ * through here may be a new key, so buffers are wiped, and jansson's memory with them. */
 #include "relay/cli/client.h"
 
 #include <errno.h>
@@ -21,13 +21,13 @@
 
 #include "relay/base/alloc.h"
 #include "relay/config.h"
-#include "relay/daemon.h"
+#include "relay/state_lock.h"
 #include "relay/http/endpoints.h"
 
-#define PATIENCE_S 30
-#define RETRY_FOR_MS 5000
+#define PATIENCE_S     30
+#define RETRY_FOR_MS   5000
 #define RETRY_EVERY_MS 100
-#define ANSWER_MAX (96u * 1024 * 1024) /* above what the API makes */
+#define ANSWER_MAX     (96u * 1024 * 1024) /* above what the API makes */
 
 struct cli_client {
     struct config *config;
@@ -47,7 +47,7 @@ struct reply {
     struct buf body;
 };
 
-/* --- small things -------------------------------------------------------------------------------- */
+/* --- small things ----------------------------------------------------------------------------- */
 
 static void wipe_and_free(void *memory)
 {
@@ -96,7 +96,7 @@ static int64_t mono_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* --- by the socket ------------------------------------------------------------------------------- */
+/* --- by the socket ---------------------------------------------------------------------------- */
 
 /* A connected socket, or -1 and errno. */
 static int connect_control(const char *path, unsigned patience_s)
@@ -194,7 +194,7 @@ out:
     return ok;
 }
 
-/* --- in this process ----------------------------------------------------------------------------- */
+/* --- in this process -------------------------------------------------------------------------- */
 
 static void on_answer(void *owner, const struct api_answer *answer)
 {
@@ -264,7 +264,7 @@ static int open_stores(struct cli_client *client)
     return EX_OK;
 }
 
-/* --- which of the two ---------------------------------------------------------------------------- */
+/* --- which of the two ------------------------------------------------------------------------- */
 
 static bool nobody_listens(int error)
 {
@@ -276,8 +276,8 @@ static int explain_connect(const char *path, int error)
     if (error == EACCES || error == EPERM)
         return cli_fail(EX_NOPERM,
                         "%s: not permitted. Run this as root or as the user of the daemon.", path);
-    return cli_fail(error == EAGAIN ? EX_TEMPFAIL : EX_UNAVAILABLE, "%s: %s", path,
-                    strerror(error));
+    bool passes = nobody_listens(error) || error == EAGAIN; /* it ends or begins just now */
+    return cli_fail(passes ? EX_TEMPFAIL : EX_UNAVAILABLE, "%s: %s", path, strerror(error));
 }
 
 /* Leaves client->lock at -1 when a daemon answers the socket. */
@@ -299,7 +299,7 @@ static int find_daemon(struct cli_client *client)
         if (code != EX_OK)
             return code;
         bool busy = false;
-        client->lock = daemon_lock_state(client->config->state_dir, &busy, &why);
+        client->lock = state_lock(client->config->state_dir, &busy, &why);
         if (client->lock >= 0)
             return open_stores(client);
         if (!busy)
@@ -324,7 +324,7 @@ int cli_open(struct cli_client **client, const struct cli_arguments *arguments)
     fresh->lock = -1;
     fresh->json = arguments->json;
     fresh->patience_s = PATIENCE_S;
-    int code = config_load(&fresh->config, arguments->config, &why)
+    int code = config_load_state(&fresh->config, arguments->config, &why)
                    ? find_daemon(fresh)
                    : cli_fail(EX_CONFIG, "%s", why.text);
     if (code == EX_OK)
@@ -360,7 +360,7 @@ void cli_set_patience(struct cli_client *client, unsigned seconds)
     client->patience_s = seconds;
 }
 
-/* --- asking -------------------------------------------------------------------------------------- */
+/* --- asking ----------------------------------------------------------------------------------- */
 
 static int ask_daemon(struct cli_client *client, const char *method, const char *target,
                       const char *body, struct reply *reply)
@@ -384,8 +384,8 @@ static int ask_daemon(struct cli_client *client, const char *method, const char 
 static int judge(const struct cli_client *client, const struct reply *reply, json_t **answer)
 {
     struct slice text = buf_slice(&reply->body);
-    json_t *json = json_loadb(text.data == NULL ? "" : text.data, text.len, JSON_REJECT_DUPLICATES,
-                              NULL);
+    json_t *json =
+        json_loadb(text.data == NULL ? "" : text.data, text.len, JSON_REJECT_DUPLICATES, NULL);
     int code = cli_exit_code(reply->status);
 
     if (json == NULL)
@@ -405,7 +405,7 @@ static int judge(const struct cli_client *client, const struct reply *reply, jso
 }
 
 int cli_ask(struct cli_client *client, const char *method, const char *target, json_t *body,
-               json_t **answer)
+            json_t **answer)
 {
     struct reply reply = { 0 };
     char *text = body == NULL ? NULL : json_dumps(body, JSON_COMPACT);
@@ -426,7 +426,7 @@ int cli_ask(struct cli_client *client, const char *method, const char *target, j
 }
 
 int cli_ask_once(const struct cli_arguments *arguments, const char *method, const char *target,
-                    json_t *body, json_t **answer)
+                 json_t *body, json_t **answer)
 {
     struct cli_client *client;
     int code = cli_open(&client, arguments);

@@ -1,6 +1,6 @@
 /* client.h - one command's way to the API: the control socket, or this process.
- * Failures are told on standard error by the function that met them (with --json the API's refusal is
- * printed on standard output, too) and come as an exit code of sysexits.h. */
+ * Failures are told on standard error by the function that met them (with --json the API's refusal
+ * is printed on standard output, too) and come as an exit code of sysexits.h. */
 #ifndef LATCHPOST_CLIENT_H
 #define LATCHPOST_CLIENT_H
 
@@ -19,11 +19,11 @@ void cli_set_patience(struct cli_client *client, unsigned seconds);
 /* One request: a method, a path with its query, and an object that is consumed (NULL: no body).
  * EX_OK: *answer is the whole envelope, the caller's to decref. */
 int cli_ask(struct cli_client *client, const char *method, const char *target, json_t *body,
-               json_t **answer);
+            json_t **answer);
 
 /* open, ask, close: for commands with one question. */
 int cli_ask_once(const struct cli_arguments *arguments, const char *method, const char *target,
-                    json_t *body, json_t **answer);
+                 json_t *body, json_t **answer);
 
 /* "%40" for "@" and the like: a text as part of a path or query. The caller frees. */
 char *cli_encode(const char *text);

@@ -1,6 +1,8 @@
 /* key.c - `latchpost key`: make, list, show and revoke API keys.
- * A new key goes to standard output alone, so that it can be piped into a file or a secret store, and
- * to nothing else; what is to be said about it goes to standard error. No option takes a secret. */
+ * A new key goes to standard output alone, so that it can be piped into a file or a secret store,
+ * and to nothing else; what is to be said about it goes to standard error. No option takes a
+ * secret. */
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
@@ -27,8 +29,9 @@ enum create_option {
 static const struct cli_option create_options[] = {
     [CREATE_NAME] = { "name", "NAME", false, "1 to 100 characters; needed" },
     [CREATE_ACCOUNT] = { "account", "ACCOUNT", false, "whose key; else \"default\"" },
-    [CREATE_SCOPE] = { "scope", "SCOPES", true, "send,keys,messages,domains,accounts,metrics; "
-                                                "else send" },
+    [CREATE_SCOPE] = { "scope", "SCOPES", true,
+                       "send,keys,messages,domains,accounts,metrics; "
+                       "else send" },
     [CREATE_DOMAIN] = { "domain", "DOMAIN", true, "may send as this domain only; also *.DOMAIN" },
     [CREATE_SENDER] = { "sender", "ADDRESS", true, "may send as this address only" },
     [CREATE_RECIPIENT] = { "recipient", "WHO", true, "may send to this address or domain only" },
@@ -39,10 +42,10 @@ static const struct cli_option create_options[] = {
 };
 
 static const struct cli_column list_columns[] = {
-    { "ID", "keyId", CLI_PLAIN },         { "NAME", "name", CLI_PLAIN },
-    { "ACCOUNT", "account", CLI_PLAIN },  { "SCOPES", "scopes", CLI_PLAIN },
-    { "DOMAINS", "domains", CLI_PLAIN },  { "STATUS", "status", CLI_PLAIN },
-    { "CREATED", "createdAt", CLI_PLAIN }, { "EXPIRES", "expirationTs", CLI_PLAIN },
+    { "ID", "keyId", CLI_PLAIN },           { "NAME", "name", CLI_PLAIN },
+    { "ACCOUNT", "account", CLI_PLAIN },    { "SCOPES", "scopes", CLI_PLAIN },
+    { "DOMAINS", "domains", CLI_PLAIN },    { "STATUS", "status", CLI_PLAIN },
+    { "CREATED", "createdAt", CLI_PLAIN },  { "EXPIRES", "expirationTs", CLI_PLAIN },
     { "LAST USED", "lastUsed", CLI_PLAIN },
 };
 
@@ -65,7 +68,7 @@ static const struct cli_column show_columns[] = {
     { "Last used", "lastUsed", CLI_PLAIN },
 };
 
-/* --- create ---------------------------------------------------------------------------------------- */
+/* --- create ----------------------------------------------------------------------------------- */
 
 /* A number with an ending, or without if `bare`. */
 static bool read_count(const char *text, const char *ending, bool bare, uint64_t *count)
@@ -91,14 +94,13 @@ static int add_numbers(const struct cli_arguments *arguments, json_t *body)
     if (expires != NULL)
         json_object_set_new(body, "expirationDays", json_integer((json_int_t)count));
     if (rate != NULL && !read_count(rate, "/min", true, &count))
-        return cli_fail(EX_USAGE, "--rate takes messages a minute, like 100/min, not \"%s\"",
-                        rate);
+        return cli_fail(EX_USAGE, "--rate takes messages a minute, like 100/min, not \"%s\"", rate);
     if (rate != NULL)
         json_object_set_new(body, "rateLimit", json_integer((json_int_t)count));
     return EX_OK;
 }
 
-/* Values of an option as an array; NULL when it was not given, or holds what is not UTF-8. */
+/* Values of an option as an array; NULL when one is not UTF-8. */
 static json_t *list_of(const struct cli_arguments *arguments, size_t option, bool cut)
 {
     json_t *list = json_array();
@@ -107,7 +109,10 @@ static json_t *list_of(const struct cli_arguments *arguments, size_t option, boo
         struct slice rest = slice_of(arguments->values[option][i]);
         do {
             struct slice item = cut ? slice_trim(slice_cut(&rest, ',')) : rest;
-            json_array_append_new(list, json_stringn(item.data, item.len));
+            if (json_array_append_new(list, json_stringn(item.data, item.len)) != 0) {
+                json_decref(list);
+                return NULL;
+            }
         } while (cut && rest.data != NULL);
     }
     return list;
@@ -118,10 +123,8 @@ static const struct {
     const char *member;
     bool cut; /* at commas */
 } lists[] = {
-    { CREATE_SCOPE, "scopes", true },
-    { CREATE_DOMAIN, "domains", false },
-    { CREATE_SENDER, "senders", false },
-    { CREATE_RECIPIENT, "recipients", false },
+    { CREATE_SCOPE, "scopes", true },          { CREATE_DOMAIN, "domains", false },
+    { CREATE_SENDER, "senders", false },       { CREATE_RECIPIENT, "recipients", false },
     { CREATE_ALLOW_FROM, "allowFrom", false },
 };
 
@@ -137,14 +140,12 @@ static int make_body(const struct cli_arguments *arguments, json_t **body)
     if (account != NULL && json_object_set_new(*body, "account", json_string(account)) != 0)
         return cli_fail(EX_USAGE, "--account is not UTF-8");
     for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
-        size_t given = arguments->counts[lists[i].option];
         json_t *list = list_of(arguments, lists[i].option, lists[i].cut);
-        bool whole = json_array_size(list) >= given;
-        if (given > 0)
+        if (list == NULL)
+            return cli_fail(EX_USAGE, "--%s is not UTF-8", create_options[lists[i].option].name);
+        if (json_array_size(list) > 0)
             json_object_set(*body, lists[i].member, list);
         json_decref(list);
-        if (!whole)
-            return cli_fail(EX_USAGE, "--%s is not UTF-8", create_options[lists[i].option].name);
     }
     if (arguments->counts[CREATE_TEST] > 0)
         json_object_set_new(*body, "test", json_true());
@@ -158,9 +159,9 @@ static void print_remarks(const json_t *answer)
     size_t i;
     json_t *note;
 
-    cli_print_sheet(stderr, json_object_get(answer, "data"), show_columns,
-                    ARRAY_LEN(show_columns));
-    json_array_foreach(json_object_get(meta, "notes"), i, note) {
+    cli_print_sheet(stderr, json_object_get(answer, "data"), show_columns, ARRAY_LEN(show_columns));
+    json_array_foreach(json_object_get(meta, "notes"), i, note)
+    {
         char *text = cli_escape(json_string_value(note));
         fprintf(stderr, "Note: %s\n", text);
         free(text);
@@ -195,6 +196,7 @@ static int create(const struct cli_arguments *arguments)
 {
     json_t *body, *answer = NULL;
 
+    signal(SIGPIPE, SIG_IGN); /* whoever was to read the key has left: that must be said */
     if (cli_value(arguments, CREATE_NAME) == NULL)
         return cli_fail(EX_USAGE, "--name is needed: see latchpost key --help");
     int code = make_body(arguments, &body);
@@ -209,7 +211,7 @@ static int create(const struct cli_arguments *arguments)
     return code;
 }
 
-/* --- list, show, revoke ---------------------------------------------------------------------------- */
+/* --- list, show, revoke ----------------------------------------------------------------------- */
 
 static const struct cli_option list_options[] = {
     { "account", "ACCOUNT", false, "only the keys of this account" },
@@ -275,7 +277,7 @@ static int show(const struct cli_arguments *arguments)
     return code;
 }
 
-static int revoke(const struct cli_arguments *arguments)
+static int revoke_key(const struct cli_arguments *arguments)
 {
     json_t *answer;
     int code = ask_about(arguments, "DELETE", &answer);
@@ -291,7 +293,7 @@ static const struct cli_verb verbs[] = {
       "Make a key and print it, this once, on standard output." },
     { "list", NULL, 0, 0, list_options, ARRAY_LEN(list_options), list, "List the keys." },
     { "show", "ID", 1, 1, NULL, 0, show, "Show what a key may do and when it was used." },
-    { "revoke", "ID", 1, 1, NULL, 0, revoke, "Revoke a key, at once and for good." },
+    { "revoke", "ID", 1, 1, NULL, 0, revoke_key, "Revoke a key, at once and for good." },
 };
 static const struct cli_noun noun = { "key", "API keys", verbs, ARRAY_LEN(verbs) };
 

@@ -35,7 +35,7 @@ const char *cli_value(const struct cli_arguments *arguments, size_t option)
     return count == 0 ? NULL : arguments->values[option][count - 1];
 }
 
-/* --- help ---------------------------------------------------------------------------------------- */
+/* --- help ------------------------------------------------------------------------------------- */
 
 static void print_option(const char *name, const char *value, const char *help)
 {
@@ -48,9 +48,8 @@ static void print_option(const char *name, const char *value, const char *help)
 
 static void print_verb(const char *noun, const struct cli_verb *verb)
 {
-    printf("  latchpost %s%s%s%s%s\n      %s\n", noun, noun[0] != '\0' ? " " : "", verb->name,
-           verb->operand != NULL ? " " : "", verb->operand != NULL ? verb->operand : "",
-           verb->help);
+    printf("  latchpost %s %s%s%s\n      %s\n", noun, verb->name, verb->operand != NULL ? " " : "",
+           verb->operand != NULL ? verb->operand : "", verb->help);
     for (size_t i = 0; i < verb->option_count; i++) {
         char name[64];
         snprintf(name, sizeof(name), "--%s", verb->options[i].name);
@@ -78,10 +77,10 @@ static void print_help(const struct cli_noun *noun)
            "configuration.\n");
 }
 
-/* --- reading ------------------------------------------------------------------------------------- */
+/* --- reading ---------------------------------------------------------------------------------- */
 
 struct reader {
-    const struct cli_noun *noun; /* NULL: the verb stands by itself */
+    const struct cli_noun *noun;
     const struct cli_verb *verb;
     struct cli_arguments arguments;
     bool help;
@@ -92,8 +91,7 @@ static int misuse(const struct reader *reader, const char *format, const char *d
     char problem[256];
 
     snprintf(problem, sizeof(problem), format, detail);
-    return cli_fail(EX_USAGE, "%s: see latchpost %s --help", problem,
-                    reader->noun != NULL ? reader->noun->name : reader->verb->name);
+    return cli_fail(EX_USAGE, "%s: see latchpost %s --help", problem, reader->noun->name);
 }
 
 /* The verb's options have the value 1000 and more, so that no letter is among them. */
@@ -111,8 +109,8 @@ static void make_options(const struct cli_verb *verb, struct option *options)
     for (size_t i = 0; i < verb->option_count; i++)
         options[SHARED_OPTIONS + i] =
             (struct option){ verb->options[i].name,
-                             verb->options[i].value != NULL ? required_argument : no_argument,
-                             NULL, OWN_OPTION + (int)i };
+                             verb->options[i].value != NULL ? required_argument : no_argument, NULL,
+                             OWN_OPTION + (int)i };
     options[SHARED_OPTIONS + verb->option_count] = (struct option){ 0 };
 }
 
@@ -123,8 +121,8 @@ static int take_own(struct reader *reader, size_t i, const char *value)
 
     if (arguments->counts[i] > 0 && !option->repeats && option->value != NULL)
         return misuse(reader, "--%s is given twice", option->name);
-    arguments->values[i] = xrealloc(arguments->values[i], (arguments->counts[i] + 1) *
-                                                              sizeof(*arguments->values[i]));
+    arguments->values[i] =
+        xrealloc(arguments->values[i], (arguments->counts[i] + 1) * sizeof(*arguments->values[i]));
     arguments->values[i][arguments->counts[i]++] = value;
     return EX_OK;
 }
@@ -159,8 +157,8 @@ static int read_arguments(struct reader *reader, int argc, char **argv)
     make_options(reader->verb, options);
     optind = 0; /* glibc: start anew */
     opterr = 0;
-    for (int option; code == EX_OK &&
-                     (option = getopt_long(argc, argv, ":c:h", options, NULL)) != -1;)
+    for (int option;
+         code == EX_OK && (option = getopt_long(argc, argv, ":c:h", options, NULL)) != -1;)
         code = take_option(reader, option, argv);
     if (code != EX_OK || reader->help)
         return code;
@@ -177,26 +175,15 @@ static int run(struct reader *reader, int argc, char **argv)
 {
     int code = read_arguments(reader, argc, argv);
 
-    if (code == EX_OK && reader->help && reader->noun != NULL) {
+    if (code == EX_OK && reader->help)
         print_help(reader->noun);
-    } else if (code == EX_OK && reader->help) {
-        print_verb("", reader->verb);
-        print_shared();
-    } else if (code == EX_OK) {
+    else if (code == EX_OK)
         code = reader->verb->run(&reader->arguments);
-    }
     for (size_t i = 0; i < reader->verb->option_count; i++)
         free(reader->arguments.values[i]);
     if ((fflush(stdout) != 0 || ferror(stdout)) && code == EX_OK)
         code = cli_fail(EX_IOERR, "Standard output could not be written.");
     return code;
-}
-
-int cli_run_verb(const struct cli_verb *verb, int argc, char **argv)
-{
-    struct reader reader = { .verb = verb };
-
-    return run(&reader, argc, argv);
 }
 
 static bool is_help(const char *word)

@@ -1,6 +1,6 @@
 /* print.c - answers for people: aligned tables, and text that a terminal only shows.
- * What is printed was written by clients, upstreams and other people's keys: nothing of it may move a
- * cursor, change a title or reverse a line. */
+ * What is printed was written by clients, upstreams and other people's keys: nothing of it may move
+ * a cursor, change a title or reverse a line. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,7 +9,7 @@
 #include "relay/base/slice.h"
 #include "relay/cli/cli.h"
 
-/* --- escaping ------------------------------------------------------------------------------------ */
+/* --- escaping --------------------------------------------------------------------------------- */
 
 /* The UTF-8 character at `text` as a code point and its length, or false. */
 static bool read_character(const unsigned char *text, uint32_t *code, size_t *len)
@@ -33,14 +33,14 @@ static bool is_dangerous(uint32_t code)
     static const struct {
         uint32_t first, last;
     } rows[] = {
-        { 0x00, 0x1f },     /* C0 */
-        { 0x7f, 0x9f },     /* DEL, C1 */
-        { 0xad, 0xad },     /* soft hyphen */
-        { 0x200b, 0x200f }, /* zero width, direction marks */
-        { 0x2028, 0x202e }, /* line and paragraph separators, direction overrides */
-        { 0x2060, 0x206f }, /* invisible operators, direction isolates */
-        { 0xfeff, 0xfeff }, /* byte order mark */
-        { 0xfff9, 0xfffb }, /* annotations */
+        { 0x00, 0x1f },       /* C0 */
+        { 0x7f, 0x9f },       /* DEL, C1 */
+        { 0xad, 0xad },       /* soft hyphen */
+        { 0x200b, 0x200f },   /* zero width, direction marks */
+        { 0x2028, 0x202e },   /* line and paragraph separators, direction overrides */
+        { 0x2060, 0x206f },   /* invisible operators, direction isolates */
+        { 0xfeff, 0xfeff },   /* byte order mark */
+        { 0xfff9, 0xfffb },   /* annotations */
         { 0xe0000, 0xe007f }, /* tags */
     };
 
@@ -78,7 +78,7 @@ char *cli_escape(const char *text)
     return out;
 }
 
-/* --- cells --------------------------------------------------------------------------------------- */
+/* --- cells ------------------------------------------------------------------------------------ */
 
 static char *join(const json_t *list)
 {
@@ -86,7 +86,8 @@ static char *join(const json_t *list)
     size_t i;
     json_t *item;
 
-    json_array_foreach(list, i, item) {
+    json_array_foreach(list, i, item)
+    {
         const char *word = json_string_value(item);
         char *longer = xasprintf("%s%s%s", text, i > 0 ? "," : "", word != NULL ? word : "?");
         free(text);
@@ -158,8 +159,8 @@ void cli_print_rows(FILE *out, const json_t *rows, const struct cli_column *colu
     for (size_t column = 0; column < count; column++) {
         widths[column] = width_of(columns[column].title);
         for (size_t row = 0; row < height; row++) {
-            const json_t *value = json_object_get(json_array_get(rows, row),
-                                                  columns[column].member);
+            const json_t *value =
+                json_object_get(json_array_get(rows, row), columns[column].member);
             char *cell = format_cell(value, columns[column].form);
             cells[row * count + column] = cell;
             if (width_of(cell) > widths[column])

@@ -9,22 +9,31 @@
 #include "relay/base/slice.h"
 #include "relay/cli/client.h"
 
-#define PAGE_ROWS 500
+#define PAGE_ROWS        500
 #define RETRY_PATIENCE_S 600 /* all of a long queue */
 
 static const struct cli_column list_columns[] = {
-    { "ID", "id", CLI_PLAIN },           { "STATE", "state", CLI_PLAIN },
-    { "RECEIVED", "receivedAt", CLI_PLAIN }, { "DUE", "dueAt", CLI_PLAIN },
-    { "SIZE", "size", CLI_BYTES },       { "TRIES", "attempts", CLI_PLAIN },
-    { "ACCOUNT", "account", CLI_PLAIN }, { "FROM", "from", CLI_PLAIN },
-    { "RCPTS", "recipientCount", CLI_PLAIN }, { "TO", "to", CLI_PLAIN },
+    { "ID", "id", CLI_PLAIN },
+    { "STATE", "state", CLI_PLAIN },
+    { "RECEIVED", "receivedAt", CLI_PLAIN },
+    { "DUE", "dueAt", CLI_PLAIN },
+    { "SIZE", "size", CLI_BYTES },
+    { "TRIES", "attempts", CLI_PLAIN },
+    { "ACCOUNT", "account", CLI_PLAIN },
+    { "FROM", "from", CLI_PLAIN },
+    { "RCPTS", "recipientCount", CLI_PLAIN },
+    { "TO", "to", CLI_PLAIN },
     { "LAST ERROR", "lastError", CLI_PLAIN },
 };
 static const struct cli_column show_columns[] = {
-    { "ID", "id", CLI_PLAIN },           { "State", "state", CLI_PLAIN },
-    { "Account", "account", CLI_PLAIN }, { "Key", "keyId", CLI_PLAIN },
-    { "From", "from", CLI_PLAIN },       { "Size", "size", CLI_BYTES },
-    { "Received", "receivedAt", CLI_PLAIN }, { "Due", "dueAt", CLI_PLAIN },
+    { "ID", "id", CLI_PLAIN },
+    { "State", "state", CLI_PLAIN },
+    { "Account", "account", CLI_PLAIN },
+    { "Key", "keyId", CLI_PLAIN },
+    { "From", "from", CLI_PLAIN },
+    { "Size", "size", CLI_BYTES },
+    { "Received", "receivedAt", CLI_PLAIN },
+    { "Due", "dueAt", CLI_PLAIN },
     { "Attempts", "attempts", CLI_PLAIN },
 };
 static const struct cli_column recipient_columns[] = {
@@ -35,9 +44,12 @@ static const struct cli_column recipient_columns[] = {
     { "TEXT", "text", CLI_PLAIN },
 };
 static const struct cli_column event_columns[] = {
-    { "AT", "at", CLI_PLAIN },             { "WHAT", "what", CLI_PLAIN },
-    { "RECIPIENT", "recipient", CLI_PLAIN }, { "UPSTREAM", "upstream", CLI_PLAIN },
-    { "CODE", "code", CLI_PLAIN },         { "ENHANCED", "enhanced", CLI_PLAIN },
+    { "AT", "at", CLI_PLAIN },
+    { "WHAT", "what", CLI_PLAIN },
+    { "RECIPIENT", "recipient", CLI_PLAIN },
+    { "UPSTREAM", "upstream", CLI_PLAIN },
+    { "CODE", "code", CLI_PLAIN },
+    { "ENHANCED", "enhanced", CLI_PLAIN },
     { "TEXT", "text", CLI_PLAIN },
 };
 static const struct cli_column stats_columns[] = {
@@ -48,12 +60,13 @@ static const struct cli_column stats_columns[] = {
     { "Room for mail", "hasRoom", CLI_PLAIN },
 };
 
-/* --- list ------------------------------------------------------------------------------------------ */
+/* --- list ------------------------------------------------------------------------------------- */
 
 enum list_option { LIST_STATE, LIST_ACCOUNT, LIST_LIMIT };
 static const struct cli_option list_options[] = {
-    [LIST_STATE] = { "state", "STATE", false, "queued, delivering, deferred, uncertain, held, "
-                                              "delivered, bounced, failed, ..." },
+    [LIST_STATE] = { "state", "STATE", false,
+                     "queued, delivering, deferred, uncertain, held, "
+                     "delivered, bounced, failed, ..." },
     [LIST_ACCOUNT] = { "account", "ACCOUNT", false, "only the messages of this account" },
     [LIST_LIMIT] = { "limit", "N", false, "at most so many, the newest; else all" },
 };
@@ -82,8 +95,8 @@ static char *make_filter(const struct cli_arguments *arguments)
     return filter;
 }
 
-/* In JSON the parts of one document are printed as they come; one that breaks off in the middle is no
- * JSON, so nobody takes it for the whole. */
+/* In JSON the parts of one document are printed as they come; one that breaks off in the middle is
+ * no JSON, so nobody takes it for the whole. */
 static void print_page(struct listing *listing, const json_t *rows)
 {
     size_t i;
@@ -97,7 +110,8 @@ static void print_page(struct listing *listing, const json_t *rows)
     if (!listing->titled)
         printf("{\"success\":true,\"data\":[");
     listing->titled = true;
-    json_array_foreach(rows, i, row) {
+    json_array_foreach(rows, i, row)
+    {
         if (listing->count + i > 0)
             printf(",");
         cli_print_json(stdout, row);
@@ -108,17 +122,16 @@ static int list_page(struct listing *listing)
 {
     json_t *answer;
     uint64_t rows = listing->left < PAGE_ROWS ? listing->left : PAGE_ROWS;
-    char *target = xasprintf("/v1/messages?limit=%llu%s%s%s", (unsigned long long)rows,
-                             listing->filter, listing->next[0] == '\0' ? "" : "&before=",
-                             listing->next);
+    char *target =
+        xasprintf("/v1/messages?limit=%llu%s%s%s", (unsigned long long)rows, listing->filter,
+                  listing->next[0] == '\0' ? "" : "&before=", listing->next);
     int code = cli_ask(listing->client, "GET", target, NULL, &answer);
 
     free(target);
     if (code != EX_OK)
         return code;
     const json_t *data = json_object_get(answer, "data");
-    const char *next =
-        json_string_value(json_object_get(json_object_get(answer, "meta"), "next"));
+    const char *next = json_string_value(json_object_get(json_object_get(answer, "meta"), "next"));
     print_page(listing, data);
     listing->count += json_array_size(data);
     listing->left -= json_array_size(data) < listing->left ? json_array_size(data) : listing->left;
@@ -135,9 +148,9 @@ static int list_all(struct listing *listing)
         code = list_page(listing);
     while (code == EX_OK && listing->left > 0 && listing->next[0] != '\0');
     if (code == EX_OK && listing->arguments->json)
-        printf("],\"meta\":{\"count\":%llu,\"next\":%s%s%s}}\n",
-               (unsigned long long)listing->count, listing->next[0] == '\0' ? "null" : "\"",
-               listing->next, listing->next[0] == '\0' ? "" : "\"");
+        printf("],\"meta\":{\"count\":%llu,\"next\":%s%s%s}}\n", (unsigned long long)listing->count,
+               listing->next[0] == '\0' ? "null" : "\"", listing->next,
+               listing->next[0] == '\0' ? "" : "\"");
     return code;
 }
 
@@ -158,7 +171,7 @@ static int list(const struct cli_arguments *arguments)
     return code;
 }
 
-/* --- show, retry, stats ---------------------------------------------------------------------------- */
+/* --- show, retry, stats ----------------------------------------------------------------------- */
 
 static char *message_target(const char *id, const char *rest)
 {
@@ -196,8 +209,7 @@ static const struct cli_option retry_options[] = {
     { "all", NULL, false, "every message that is deferred or uncertain" },
 };
 
-static int ask_for_retry(const struct cli_arguments *arguments, const char *target,
-                         json_t **answer)
+static int ask_for_retry(const struct cli_arguments *arguments, const char *target, json_t **answer)
 {
     struct cli_client *client;
     int code = cli_open(&client, arguments);
@@ -218,8 +230,8 @@ static int retry(const struct cli_arguments *arguments)
 
     if (all == (arguments->operand_count > 0))
         return cli_fail(EX_USAGE, "Give the id of a message, or --all.");
-    char *target = all ? xstrdup("/v1/queue/retry")
-                       : message_target(arguments->operands[0], "/retry");
+    char *target =
+        all ? xstrdup("/v1/queue/retry") : message_target(arguments->operands[0], "/retry");
     int code = ask_for_retry(arguments, target, &answer);
     free(target);
     if (code == EX_OK && arguments->json)

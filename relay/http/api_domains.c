@@ -92,8 +92,8 @@ void api_domains_add(struct api_call *call, const struct api_request *request)
 static bool find_own_domain(struct api_call *call, const char *name, struct auth_domains *domains,
                             const char **account)
 {
-    auth_domain_list(call->api->auth,
-                     call->is_operator ? NULL : auth_grant_account(call->grant), domains);
+    auth_domain_list(call->api->auth, call->is_operator ? NULL : auth_grant_account(call->grant),
+                     domains);
     for (size_t i = 0; i < domains->count; i++)
         if (strcmp(domains->domains[i].name, name) == 0) {
             *account = domains->domains[i].account;
@@ -122,8 +122,8 @@ void api_domains_remove(struct api_call *call, const struct api_request *request
         api_fail(call, 404, "not_found", "There is no such domain.");
         return;
     }
-    enum auth_result result = auth_domain_remove(call->api->auth, call->actor, account, name,
-                                                 clock_wall_s(), &why);
+    enum auth_result result =
+        auth_domain_remove(call->api->auth, call->actor, account, name, clock_wall_s(), &why);
     if (result == AUTH_DONE)
         api_done(call, 200, json_pack("{s:s, s:b}", "name", name, "removed", 1), NULL);
     else

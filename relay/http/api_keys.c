@@ -1,8 +1,8 @@
 /* api_keys.c - /v1/api-keys: the keys of an account.
  * A key with the scope `keys` manages those of its own account and makes none that can do more than
- * itself (bounds.c); the operator manages all. A domain that the operator names at creation and that
- * nobody has yet is added, verified, to the key's account: that is the operator's word, and it is
- * said in meta.notes. When the key then cannot be made, the domain goes again. */
+ * itself (bounds.c); the operator manages all. A domain that the operator names at creation and
+ * that nobody has yet is added, verified, to the key's account: that is the operator's word, and it
+ * is said in meta.notes. When the key then cannot be made, the domain goes again. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -13,14 +13,14 @@
 #include "relay/message/address.h"
 #include "relay/message/domain.h"
 
-#define DAY_S 86400
+#define DAY_S               86400
 #define EXPIRATION_DAYS_MAX 365
-#define RATE_MAX 1000000
+#define RATE_MAX            1000000
 #define KEY_WARNING                                                                                \
     "This is the only time the key is shown. Store it now; if it is lost, revoke it and make "     \
     "another."
 
-/* --- showing ------------------------------------------------------------------------------------ */
+/* --- showing ---------------------------------------------------------------------------------- */
 
 json_t *api_scopes_json(unsigned scopes)
 {
@@ -84,12 +84,10 @@ void api_keys_list(struct api_call *call, const struct api_request *request)
 /* The key of the path if the caller may see it; else false, and answered. */
 static bool find_own_key(struct api_call *call, struct auth_keys *keys)
 {
-    enum auth_result result =
-        auth_key_find(call->api->auth, call->param, clock_wall_s(), keys);
+    enum auth_result result = auth_key_find(call->api->auth, call->param, clock_wall_s(), keys);
 
     if (result == AUTH_DONE &&
-        (call->is_operator ||
-         strcmp(keys->keys[0].account, auth_grant_account(call->grant)) == 0))
+        (call->is_operator || strcmp(keys->keys[0].account, auth_grant_account(call->grant)) == 0))
         return true;
     if (result == AUTH_DONE)
         auth_keys_free(keys);
@@ -119,17 +117,16 @@ void api_keys_revoke(struct api_call *call, const struct api_request *request)
     json_decref(body);
     if (!find_own_key(call, &keys))
         return;
-    enum auth_result result = auth_key_revoke(call->api->auth, call->actor, keys.keys[0].id,
-                                              clock_wall_s(), &why);
+    enum auth_result result =
+        auth_key_revoke(call->api->auth, call->actor, keys.keys[0].id, clock_wall_s(), &why);
     if (result == AUTH_DONE)
-        api_done(call, 200,
-                 json_pack("{s:s, s:b}", "keyId", keys.keys[0].id, "revoked", 1), NULL);
+        api_done(call, 200, json_pack("{s:s, s:b}", "keyId", keys.keys[0].id, "revoked", 1), NULL);
     else
         api_fail_auth(call, result, &why);
     auth_keys_free(&keys);
 }
 
-/* --- creating: reading what is asked for -------------------------------------------------------- */
+/* --- creating: reading what is asked for ------------------------------------------------------ */
 
 struct wish { /* what the body asks for; owns the texts that spec borrows */
     struct auth_key_spec spec;
@@ -303,7 +300,7 @@ static bool read_wish(struct api_call *call, const json_t *body, struct wish *wi
     return true;
 }
 
-/* --- creating: may it be, and doing it ---------------------------------------------------------- */
+/* --- creating: may it be, and doing it -------------------------------------------------------- */
 
 /* A limit of the maker that the wish does not mention is taken over; anything else must be said. */
 static bool check_bounds(struct api_call *call, struct wish *wish)
@@ -338,8 +335,7 @@ static bool account_covers(const struct auth_domains *domains, const char *patte
         const struct auth_domain_view *domain = &domains->domains[i];
         if (strcmp(domain->name, pattern) == 0)
             *known = true;
-        if (domain->verified &&
-            bounds_pattern_covers(slice_of(domain->name), slice_of(pattern)))
+        if (domain->verified && bounds_pattern_covers(slice_of(domain->name), slice_of(pattern)))
             return true;
     }
     return false;
@@ -429,10 +425,10 @@ static void create(struct api_call *call, struct wish *wish)
 void api_keys_create(struct api_call *call, const struct api_request *request)
 {
     static const struct api_field fields[] = {
-        { "name", API_TEXT },        { "scopes", API_LIST },     { "domain", API_TEXT },
-        { "domains", API_LIST },     { "expirationDays", API_NUMBER },
-        { "rateLimit", API_NUMBER }, { "allowFrom", API_LIST },  { "recipients", API_LIST },
-        { "senders", API_LIST },     { "test", API_FLAG },       { "account", API_TEXT },
+        { "name", API_TEXT },      { "scopes", API_LIST },           { "domain", API_TEXT },
+        { "domains", API_LIST },   { "expirationDays", API_NUMBER }, { "rateLimit", API_NUMBER },
+        { "allowFrom", API_LIST }, { "recipients", API_LIST },       { "senders", API_LIST },
+        { "test", API_FLAG },      { "account", API_TEXT },
     };
     struct wish wish = { .notes = json_array() };
     json_t *body = api_body(call, request, fields, ARRAY_LEN(fields));

@@ -1,10 +1,10 @@
 /* api_messages.c - /v1/messages: what became of a message, and try it again.
- * A key with the scope `messages` sees those of its account; of others it hears what it would hear of
- * none at all. Lists are pages, newest first; meta.next is the `before` of the next page. */
+ * A key with the scope `messages` sees those of its account; of others it hears what it would hear
+ * of none at all. Lists are pages, newest first; meta.next is the `before` of the next page. */
 #include "relay/base/ident.h"
 #include "relay/http/api_priv.h"
 
-#define PAGE_ROWS 50
+#define PAGE_ROWS     50
 #define PAGE_ROWS_MAX 1000
 
 static json_t *id_json(int64_t id)
@@ -46,7 +46,7 @@ static json_t *row_json(const struct queue_row *row)
     return json;
 }
 
-/* --- list --------------------------------------------------------------------------------------- */
+/* --- list ------------------------------------------------------------------------------------- */
 
 static void on_page(void *owner, enum queue_result result, struct queue_page *page)
 {
@@ -59,9 +59,9 @@ static void on_page(void *owner, enum queue_result result, struct queue_page *pa
     json_t *array = json_array();
     for (size_t i = 0; i < page->count; i++)
         json_array_append_new(array, row_json(&page->rows[i]));
-    api_done(call, 200, array,
-             json_pack("{s:I, s:o}", "count", (json_int_t)page->count, "next",
-                       id_json(page->next_id)));
+    api_done(
+        call, 200, array,
+        json_pack("{s:I, s:o}", "count", (json_int_t)page->count, "next", id_json(page->next_id)));
 }
 
 static bool refuse_parameter(struct api_call *call, const char *name, const char *allowed)
@@ -82,8 +82,8 @@ static bool read_filter(struct api_call *call, char (*values)[API_QUERY_MAX],
     }
     if (values[2][0] != '\0' && !ident_parse(slice_of(values[2]), &filter->before_id))
         return refuse_parameter(call, "before", "the id of a message");
-    if (values[3][0] != '\0' && (!slice_to_u64(slice_of(values[3]), &limit) || limit < 1 ||
-                                 limit > PAGE_ROWS_MAX))
+    if (values[3][0] != '\0' &&
+        (!slice_to_u64(slice_of(values[3]), &limit) || limit < 1 || limit > PAGE_ROWS_MAX))
         return refuse_parameter(call, "limit", "a number from 1 to 1000");
     filter->limit = (size_t)limit;
     return api_account(call, values[1][0] == '\0' ? NULL : values[1], &filter->account);
@@ -99,7 +99,7 @@ void api_messages_list(struct api_call *call, const struct api_request *request)
         queue_list(call->api->queue, &filter, on_page, call, call->api->answers);
 }
 
-/* --- show --------------------------------------------------------------------------------------- */
+/* --- show ------------------------------------------------------------------------------------- */
 
 static json_t *recipients_json(const struct queue_story *story)
 {
@@ -143,8 +143,7 @@ static json_t *events_json(const struct queue_story *story)
 
 static bool may_see(const struct api_call *call, const struct queue_story *story)
 {
-    return call->is_operator ||
-           strcmp(story->row.account, auth_grant_account(call->grant)) == 0;
+    return call->is_operator || strcmp(story->row.account, auth_grant_account(call->grant)) == 0;
 }
 
 static void on_story(void *owner, enum queue_result result, struct queue_story *story)
@@ -176,7 +175,7 @@ void api_messages_show(struct api_call *call, const struct api_request *request)
         queue_show(call->api->queue, call->message_id, on_story, call, call->api->answers);
 }
 
-/* --- retry -------------------------------------------------------------------------------------- */
+/* --- retry ------------------------------------------------------------------------------------ */
 
 static void on_retried(void *owner, enum queue_result result, uint64_t changed)
 {
@@ -184,8 +183,8 @@ static void on_retried(void *owner, enum queue_result result, uint64_t changed)
 
     (void)changed;
     if (result == QUEUE_OK)
-        api_done(call, 200,
-                 json_pack("{s:o, s:b}", "id", id_json(call->message_id), "retried", 1), NULL);
+        api_done(call, 200, json_pack("{s:o, s:b}", "id", id_json(call->message_id), "retried", 1),
+                 NULL);
     else
         api_fail_queue(call, result);
 }

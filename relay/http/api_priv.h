@@ -7,10 +7,10 @@
 #include "relay/base/buf.h"
 #include "relay/http/endpoints.h"
 
-#define API_PARAM_MAX 256
-#define API_BODY_MAX (64u * 1024 * 1024) /* of an answer */
-#define API_DEPTH_MAX 32                 /* of the JSON in a request */
-#define API_VALUES_MAX 20000             /* ... and of the values in it: bounds its memory */
+#define API_PARAM_MAX  256
+#define API_BODY_MAX   (64u * 1024 * 1024) /* of an answer */
+#define API_DEPTH_MAX  32                  /* of the JSON in a request */
+#define API_VALUES_MAX 20000               /* ... and of the values in it: bounds its memory */
 
 struct api_call { /* from api_call() to its answer; the calling thread's */
     struct api *api;
@@ -32,11 +32,11 @@ struct api_call { /* from api_call() to its answer; the calling thread's */
     void *owner;
 };
 
-/* A handler answers the call exactly once, now or from a callback of the queue; then the call is gone
- * or on its way. `request` is lent. */
+/* A handler answers the call exactly once, now or from a callback of the queue; then the call is
+ * gone or on its way. `request` is lent. */
 typedef void api_handler(struct api_call *call, const struct api_request *request);
 
-/* --- answers ------------------------------------------------------------------------------------ */
+/* --- answers ---------------------------------------------------------------------------------- */
 
 /* data and meta are consumed; meta may be NULL. */
 void api_done(struct api_call *call, int status, json_t *data, json_t *meta);
@@ -52,13 +52,13 @@ void api_fail(struct api_call *call, int status, const char *code, const char *f
 void api_fail_auth(struct api_call *call, enum auth_result result, const struct why *why);
 void api_fail_queue(struct api_call *call, enum queue_result result);
 
-/* --- who may see what --------------------------------------------------------------------------- */
+/* --- who may see what ------------------------------------------------------------------------- */
 
 /* The account that a caller may ask about: NULL is "all" (the operator, asking for no account).
  * `asked` may be NULL. False, and answered with 404: it is not the caller's own. */
 bool api_account(struct api_call *call, const char *asked, const char **account);
 
-/* --- requests (json.c) -------------------------------------------------------------------------- */
+/* --- requests (json.c) ------------------------------------------------------------------------ */
 
 enum api_type {
     API_TEXT,
@@ -70,8 +70,8 @@ struct api_field {
     const char *name;
     enum api_type type;
 };
-/* The body as an object (an empty body is {}), in which only these fields stand, each of its type or
- * null. NULL: answered already. The caller decrefs. */
+/* The body as an object (an empty body is {}), in which only these fields stand, each of its type
+ * or null. NULL: answered already. The caller decrefs. */
 json_t *api_body(struct api_call *call, const struct api_request *request,
                  const struct api_field *fields, size_t count);
 /* Is it strict JSON of an object, with our limits? NULL and a phrase when not. */
@@ -91,27 +91,27 @@ struct api_texts { /* owned */
 void api_texts_add(struct api_texts *texts, struct slice text);
 void api_texts_free(struct api_texts *texts);
 struct auth_list api_texts_list(const struct api_texts *texts); /* borrowed */
-/* The texts of a list; one text is taken as "a,b". False, and answered with 422: an empty list (which
- * is too easily a mistake that would mean "all"), or one of more than AUTH_LIST_MAX. */
+/* The texts of a list; one text is taken as "a,b". False, and answered with 422: an empty list
+ * (which is too easily a mistake that would mean "all"), or one of more than AUTH_LIST_MAX. */
 bool api_texts_read(struct api_call *call, const json_t *body, const char *name,
                     struct api_texts *texts);
 
-/* The value of a query parameter, decoded; false, and answered with 400, for a parameter that is not
- * in `names` (NULL-ended), given twice or not readable. values[i]: empty when absent. */
+/* The value of a query parameter, decoded; false, and answered with 400, for a parameter that is
+ * not in `names` (NULL-ended), given twice or not readable. values[i]: empty when absent. */
 #define API_QUERY_MAX 128
 bool api_query(struct api_call *call, struct slice query, const char *const *names,
                char (*values)[API_QUERY_MAX]);
 
 bool api_decode(struct slice text, char *out, size_t size); /* %XX; false: not readable */
 
-/* --- values for answers (json.c) ---------------------------------------------------------------- */
+/* --- values for answers (json.c) -------------------------------------------------------------- */
 
 json_t *api_json_text(const char *text);    /* null for NULL; what is not UTF-8 becomes U+FFFD */
 json_t *api_json_texts(char *const *texts); /* NULL-ended; an array */
 json_t *api_json_time(int64_t unix_s);      /* ISO 8601; null for 0 */
 json_t *api_json_time_ms(int64_t unix_ms);
 
-/* --- handlers ----------------------------------------------------------------------------------- */
+/* --- handlers --------------------------------------------------------------------------------- */
 
 api_handler api_health, api_ready, api_metrics, api_whoami; /* status.c */
 api_handler api_keys_list, api_keys_create, api_keys_show, api_keys_revoke;

@@ -32,9 +32,9 @@ static void on_stats(void *owner, const struct queue_stats *stats)
     api_done(call, 200,
              json_pack("{s:o, s:I, s:I, s:I, s:I, s:b}", "messages", messages, "activeBytes",
                        (json_int_t)stats->active_bytes, "databaseBytes",
-                       (json_int_t)stats->database_bytes, "logBytes",
-                       (json_int_t)stats->log_bytes, "unsettled", (json_int_t)stats->unsettled,
-                       "hasRoom", (int)queue_has_room(call->api->queue)),
+                       (json_int_t)stats->database_bytes, "logBytes", (json_int_t)stats->log_bytes,
+                       "unsettled", (json_int_t)stats->unsettled, "hasRoom",
+                       (int)queue_has_room(call->api->queue)),
              NULL);
 }
 

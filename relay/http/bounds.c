@@ -38,18 +38,20 @@ static bool recipient_covers(struct slice allowed, struct slice other)
 struct network {
     uint8_t address[16]; /* IPv4 as ::ffff:a.b.c.d */
     unsigned bits;       /* of the 16 bytes */
+    bool is_ipv4;        /* as auth/network.c sees it: ::/0 holds no IPv4 address */
 };
 
-static bool parse_address(struct slice text, struct network *network, bool *is_ipv4)
+static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+
+static bool parse_address(struct slice text, struct network *network, bool *dotted)
 {
-    static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
     char room[64];
 
     if (text.len >= sizeof(room))
         return false;
     snprintf(room, sizeof(room), "%.*s", SLICE_ARG(text));
-    *is_ipv4 = inet_pton(AF_INET, room, network->address + 12) == 1;
-    if (*is_ipv4)
+    *dotted = inet_pton(AF_INET, room, network->address + 12) == 1;
+    if (*dotted)
         memcpy(network->address, mapped, sizeof(mapped));
     else if (inet_pton(AF_INET6, room, network->address) != 1)
         return false;
@@ -58,18 +60,17 @@ static bool parse_address(struct slice text, struct network *network, bool *is_i
 
 static bool parse_network(struct slice text, struct network *network)
 {
-    bool is_ipv4;
+    bool dotted;
     uint64_t bits;
     struct slice rest = text;
 
-    if (!parse_address(slice_cut(&rest, '/'), network, &is_ipv4))
+    if (!parse_address(slice_cut(&rest, '/'), network, &dotted))
         return false;
-    network->bits = 128;
-    if (rest.data == NULL)
-        return true;
-    if (!slice_to_u64(rest, &bits) || bits > (is_ipv4 ? 32 : 128))
+    bits = dotted ? 32 : 128;
+    if (rest.data != NULL && (!slice_to_u64(rest, &bits) || bits > (dotted ? 32 : 128)))
         return false;
-    network->bits = (unsigned)bits + (is_ipv4 ? 96 : 0);
+    network->bits = (unsigned)bits + (dotted ? 96 : 0);
+    network->is_ipv4 = network->bits >= 96 && memcmp(network->address, mapped, sizeof(mapped)) == 0;
     return true;
 }
 
@@ -78,7 +79,7 @@ bool bounds_network_covers(struct slice network, struct slice other)
     struct network wide, narrow;
 
     if (!parse_network(network, &wide) || !parse_network(other, &narrow) ||
-        narrow.bits < wide.bits)
+        narrow.bits < wide.bits || narrow.is_ipv4 != wide.is_ipv4)
         return false;
     for (unsigned bit = 0; bit < wide.bits; bit++) {
         uint8_t mask = (uint8_t)(0x80u >> bit % 8);
@@ -125,8 +126,8 @@ static bool limits_permit(const struct auth_key_view *maker, const struct auth_k
         (spec->rate_per_minute == 0 || spec->rate_per_minute > maker->rate_per_minute))
         return why_set(why, "The new key's \"rateLimit\" must be at most %u a minute.",
                        maker->rate_per_minute);
-    if (maker->recipients_per_day != 0 && (spec->recipients_per_day == 0 ||
-                                           spec->recipients_per_day > maker->recipients_per_day))
+    if (maker->recipients_per_day != 0 &&
+        (spec->recipients_per_day == 0 || spec->recipients_per_day > maker->recipients_per_day))
         return why_set(why, "The new key must not have more recipients a day than the key that "
                             "makes it.");
     if (maker->test && !spec->test)

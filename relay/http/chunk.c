@@ -1,7 +1,8 @@
 /* chunk.c - where does a chunked body end? (pure)
  * One octet, one step; data is skipped in one go. Only CR LF ends a line, a size is 1 to 16 hex
  * digits without blanks, an extension is short and printable, and the last chunk is followed by the
- * empty line at once: a trailer field would stand where two readers may differ about what it does. */
+ * empty line at once: a trailer field would stand where two readers may differ about what it does.
+ */
 #include "relay/http/chunk.h"
 
 void chunk_init(struct chunk *chunk)

@@ -6,7 +6,7 @@
 
 #include "relay/base/slice.h"
 
-#define CHUNK_DIGITS_MAX 16     /* of a size: 64 bits */
+#define CHUNK_DIGITS_MAX    16  /* of a size: 64 bits */
 #define CHUNK_EXTENSION_MAX 128 /* octets behind the size of one chunk, semicolon included */
 
 struct chunk { /* all of it private */
@@ -21,9 +21,9 @@ struct chunk { /* all of it private */
         CHUNK_LAST_LF,
         CHUNK_ENDED,
     } place;
-    unsigned digits;   /* of the size being read */
+    unsigned digits;    /* of the size being read */
     unsigned extension; /* octets of the extension being read */
-    uint64_t left;     /* octets of the chunk that are still to come */
+    uint64_t left;      /* octets of the chunk that are still to come */
 };
 
 void chunk_init(struct chunk *chunk);

@@ -1,9 +1,9 @@
 /* endpoints.c - the HTTP API: which method and path does what, and who may call it?
- * The rules for all endpoints are here, before any handler runs: the path is found by its segments as
- * they were sent (decoding comes after, so nothing that decodes to a slash or dots moves a request),
- * then the caller is judged, then the method. That order lets a key that may not touch a resource
- * hear 403 whatever method it tries. An answer that is ready while api_call() still runs goes through
- * the mailbox, so that a caller never meets its own callback. */
+ * The rules for all endpoints are here, before any handler runs: the path is found by its segments
+ * as they were sent (decoding comes after, so nothing that decodes to a slash or dots moves a
+ * request), then the caller is judged, then the method. That order lets a key that may not touch a
+ * resource hear 403 whatever method it tries. An answer that is ready while api_call() still runs
+ * goes through the mailbox, so that a caller never meets its own callback. */
 #include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -70,7 +70,7 @@ bool api_endpoint(size_t i, struct api_endpoint_row *row)
     return true;
 }
 
-/* --- answering ---------------------------------------------------------------------------------- */
+/* --- answering -------------------------------------------------------------------------------- */
 
 static void deliver(struct api_call *call)
 {
@@ -109,8 +109,8 @@ bool api_format_error(struct buf *out, const char *code, const char *message)
 {
     json_t *error = json_pack("{s:b, s:{s:o, s:o}}", "success", 0, "error", "code",
                               api_json_text(code), "message", api_json_text(message));
-    bool ok = json_dump_callback(error, add_json, out, JSON_COMPACT) == 0 &&
-              buf_add_byte(out, '\n');
+    bool ok =
+        json_dump_callback(error, add_json, out, JSON_COMPACT) == 0 && buf_add_byte(out, '\n');
 
     json_decref(error);
     return ok;
@@ -219,7 +219,7 @@ void api_fail_queue(struct api_call *call, enum queue_result result)
     api_fail(call, rows[result].status, rows[result].code, "%s", rows[result].message);
 }
 
-/* --- who may see what --------------------------------------------------------------------------- */
+/* --- who may see what ------------------------------------------------------------------------- */
 
 bool api_account(struct api_call *call, const char *asked, const char **account)
 {
@@ -270,7 +270,7 @@ static void refuse_caller(struct api_call *call, const struct api_caller *caller
     }
 }
 
-/* --- finding ------------------------------------------------------------------------------------ */
+/* --- finding ---------------------------------------------------------------------------------- */
 
 /* Is `path` of this form? *param: the segment that stands for {...}. */
 static bool path_fits(const char *form, struct slice path, struct slice *param)
@@ -328,7 +328,7 @@ static struct api_call *call_new(struct api *api, const struct api_caller *calle
     call->api = api;
     call->is_operator = caller->is_operator;
     call->grant = caller->grant == NULL ? NULL : auth_grant_ref(caller->grant);
-    call->actor = caller->is_operator ? "operator"
+    call->actor = caller->is_operator   ? "operator"
                   : call->grant != NULL ? auth_grant_key_id(call->grant)
                                         : "nobody";
     call->cb = cb;

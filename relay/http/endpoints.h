@@ -14,7 +14,7 @@ struct api {
     struct queue *queue;
     struct mailbox *answers; /* of the thread that calls */
     const char *version;
-    bool draining;           /* /readyz says 503 */
+    bool draining; /* /readyz says 503 */
 };
 
 struct api_caller {
@@ -36,9 +36,9 @@ struct api_answer { /* lent for the call */
     struct slice body;      /* JSON (or text for /metrics); it may hold a new key: wipe copies */
     const char *allow;      /* of a 405: the methods of this path; else NULL */
     unsigned retry_after_s; /* of a 429; else 0 */
-    const char *endpoint;   /* the path as the table has it: fit for a log, where the path as sent may
-                               hold a secret by mistake; NULL: unknown */
-    const char *code;       /* of an error, as in its body; else NULL */
+    const char *endpoint; /* the path as the table has it: fit for a log, where the path as sent may
+                             hold a secret by mistake; NULL: unknown */
+    const char *code;     /* of an error, as in its body; else NULL */
 };
 
 /* Once, never from inside api_call(). */

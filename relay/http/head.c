@@ -1,7 +1,7 @@
 /* head.c - is this line of a request head read the same by everyone? (pure)
- * RFC 9112 sections 2.2, 3 and 5, without the liberties they give to the reader: no folded lines, no
- * blank before a colon, no control octet anywhere. Only the origin form of a target is taken; we are
- * nobody's proxy. */
+ * RFC 9112 sections 2.2, 3 and 5, without the liberties they give to the reader: no folded lines,
+ * no blank before a colon, no control octet anywhere. Only the origin form of a target is taken; we
+ * are nobody's proxy. */
 #include "relay/http/head.h"
 
 #include <string.h>
@@ -85,9 +85,8 @@ struct head_refusal head_parse_field(struct slice text, struct slice *name, stru
 bool head_is_single(struct slice name)
 {
     static const char *const singles[] = {
-        "Authorization",     "Content-Encoding", "Content-Length", "Content-Type",
-        "Expect",            "Host",             "Idempotency-Key", "Origin",
-        "Transfer-Encoding", "X-API-Key",
+        "Authorization", "Content-Encoding", "Content-Length", "Content-Type",      "Expect",
+        "Host",          "Idempotency-Key",  "Origin",         "Transfer-Encoding", "X-API-Key",
     };
 
     for (size_t i = 0; i < ARRAY_LEN(singles); i++)

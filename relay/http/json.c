@@ -1,10 +1,10 @@
 /* json.c - what does a request say, strictly, and how is a value written in an answer?
  * Around jansson, the strictest reader at hand: it refuses bad UTF-8, lone surrogates, NUL, numbers
- * that overflow, duplicate members and trailing data. What it lacks is a small limit on depth and on
- * the number of values, so both are counted in the text before it sees it: its own recursion goes to
- * 2048 levels and a hostile megabyte becomes fifty. Which members are known, and of which type, is
- * told by the handler's table; anything else is refused by name, because a misspelt restriction that
- * is silently ignored would make a key that may do too much. */
+ * that overflow, duplicate members and trailing data. What it lacks is a small limit on depth and
+ * on the number of values, so both are counted in the text before it sees it: its own recursion
+ * goes to 2048 levels and a hostile megabyte becomes fifty. Which members are known, and of which
+ * type, is told by the handler's table; anything else is refused by name, because a misspelt
+ * restriction that is silently ignored would make a key that may do too much. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -12,7 +12,7 @@
 #include "relay/http/api_priv.h"
 #include "relay/message/date.h"
 
-/* --- reading ------------------------------------------------------------------------------------ */
+/* --- reading ---------------------------------------------------------------------------------- */
 
 /* Counts outside of strings. Text that is no JSON may be counted wrongly; it is refused later. */
 static const char *check_size(struct slice text)
@@ -45,8 +45,8 @@ json_t *api_parse_json(struct slice text, char *problem, size_t size)
         snprintf(problem, size, "%s", limit);
         return NULL;
     }
-    json_t *json = json_loadb(text.data == NULL ? "" : text.data, text.len, JSON_REJECT_DUPLICATES,
-                              &error);
+    json_t *json =
+        json_loadb(text.data == NULL ? "" : text.data, text.len, JSON_REJECT_DUPLICATES, &error);
     /* jansson's own words may quote the text, which may hold anything. */
     if (json == NULL)
         snprintf(problem, size, "it is not strict JSON (line %d, column %d)", error.line,
@@ -82,9 +82,7 @@ static bool is_list(const json_t *value)
         return true;
     if (!json_is_array(value))
         return false;
-    json_array_foreach(value, i, item)
-        if (!json_is_string(item))
-            return false;
+    json_array_foreach(value, i, item) if (!json_is_string(item)) return false;
     return true;
 }
 
@@ -130,7 +128,8 @@ static bool check_members(struct api_call *call, json_t *body, const struct api_
     const char *name;
     json_t *value;
 
-    json_object_foreach(body, name, value) {
+    json_object_foreach(body, name, value)
+    {
         const struct api_field *field = find_field(fields, count, name);
         if (field == NULL) {
             api_fail(call, 400, "unknown_field", "The field \"%.100s\" is not known here.", name);
@@ -195,7 +194,7 @@ bool api_number(struct api_call *call, const json_t *body, const char *name, int
     return false;
 }
 
-/* --- lists of texts ----------------------------------------------------------------------------- */
+/* --- lists of texts --------------------------------------------------------------------------- */
 
 void api_texts_add(struct api_texts *texts, struct slice text)
 {
@@ -230,7 +229,8 @@ static void read_array(const json_t *value, struct api_texts *texts)
     size_t i;
     json_t *item;
 
-    json_array_foreach(value, i, item) {
+    json_array_foreach(value, i, item)
+    {
         if (texts->count > AUTH_LIST_MAX)
             return; /* one too many is enough to see that */
         api_texts_add(texts, slice_of(json_string_value(item)));
@@ -256,7 +256,7 @@ bool api_texts_read(struct api_call *call, const json_t *body, const char *name,
     return false;
 }
 
-/* --- queries ------------------------------------------------------------------------------------ */
+/* --- queries ---------------------------------------------------------------------------------- */
 
 static int hex_value(char c)
 {
@@ -309,8 +309,10 @@ static bool take_parameter(struct api_call *call, struct slice pair, const char 
                  SLICE_ARG(slice_first(name, 40)));
     else if (values[at][0] != '\0' || value.len == 0 ||
              !api_decode(value, values[at], API_QUERY_MAX))
-        api_fail(call, 400, "invalid_parameter", "The parameter \"%s\" is empty, not readable, or "
-                 "there twice.", names[at]);
+        api_fail(call, 400, "invalid_parameter",
+                 "The parameter \"%s\" is empty, not readable, or "
+                 "there twice.",
+                 names[at]);
     else
         return true;
     return false;
@@ -329,7 +331,7 @@ bool api_query(struct api_call *call, struct slice query, const char *const *nam
     return true;
 }
 
-/* --- writing ------------------------------------------------------------------------------------ */
+/* --- writing ---------------------------------------------------------------------------------- */
 
 /* The length of the UTF-8 character at `text` (RFC 3629), 0 when there is none. */
 static size_t character_len(const unsigned char *text)

@@ -1,10 +1,10 @@
 /* request.c - HTTP/1.1 head and body framing (pure): llhttp plus the checks it lacks.
- * Two readers look at every request. Ours goes first and is the stricter one: head.c judges each line
- * of the head as soon as it has ended, chunk.c follows the framing of a chunked body. What passed is
- * given to llhttp, the whole head at once and the body as it comes, and both must agree where the
- * request ends; so no octet of the next request is ever shown to llhttp early, and a mistake in one
- * reader is a refusal and not a smuggled request. The head is kept in one buffer of its own, because
- * what llhttp points at is the caller's read buffer. */
+ * Two readers look at every request. Ours goes first and is the stricter one: head.c judges each
+ * line of the head as soon as it has ended, chunk.c follows the framing of a chunked body. What
+ * passed is given to llhttp, the whole head at once and the body as it comes, and both must agree
+ * where the request ends; so no octet of the next request is ever shown to llhttp early, and a
+ * mistake in one reader is a refusal and not a smuggled request. The head is kept in one buffer of
+ * its own, because what llhttp points at is the caller's read buffer. */
 #include "relay/http/request.h"
 
 #include <assert.h>
@@ -25,11 +25,11 @@ struct field {
     struct span name, raw; /* raw: all behind the colon */
 };
 
-enum stage { /* and what ends it */
-    STAGE_HEAD,     /* the empty line */
-    STAGE_BODY,     /* as many octets as the head said, or the last chunk */
-    STAGE_COMPLETE, /* http_request_reset() */
-    STAGE_REFUSED,  /* nothing */
+enum stage {                 /* and what ends it */
+             STAGE_HEAD,     /* the empty line */
+             STAGE_BODY,     /* as many octets as the head said, or the last chunk */
+             STAGE_COMPLETE, /* http_request_reset() */
+             STAGE_REFUSED,  /* nothing */
 };
 
 struct http_request {
@@ -40,9 +40,9 @@ struct http_request {
     const char *problem;
 
     struct buf head;
-    size_t line_start;   /* where the line being collected begins */
-    bool skipped_blank;  /* the one empty line before a request that RFC 9112 section 2.2 allows */
-    bool has_line;       /* the request line is parsed */
+    size_t line_start;  /* where the line being collected begins */
+    bool skipped_blank; /* the one empty line before a request that RFC 9112 section 2.2 allows */
+    bool has_line;      /* the request line is parsed */
     struct span method, target;
     unsigned minor;
     struct field fields[REQUEST_FIELDS_MAX];
@@ -56,7 +56,7 @@ struct http_request {
     bool parser_done; /* llhttp has seen the end, too */
 };
 
-/* --- llhttp's side ----------------------------------------------------------------------------- */
+/* --- llhttp's side ---------------------------------------------------------------------------- */
 
 static int on_body(llhttp_t *parser, const char *data, size_t len)
 {
@@ -78,7 +78,7 @@ static const llhttp_settings_t settings = {
     .on_message_complete = on_message_complete,
 };
 
-/* --- life -------------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------- */
 
 struct http_request *http_request_new(size_t body_max)
 {
@@ -122,7 +122,7 @@ void http_request_reset(struct http_request *request)
     chunk_init(&request->chunk);
 }
 
-/* --- the head ---------------------------------------------------------------------------------- */
+/* --- the head --------------------------------------------------------------------------------- */
 
 static bool refuse(struct http_request *request, int status, const char *problem)
 {
@@ -289,15 +289,16 @@ static void take_head(struct http_request *request, struct slice data, size_t *u
     }
 }
 
-/* --- the body ---------------------------------------------------------------------------------- */
+/* --- the body --------------------------------------------------------------------------------- */
 
-/* How many of these octets belong to the body, and whether it ends there. */
+/* What our own reader makes of these octets: how many belong to the body, and whether it ends
+ * there. False when they are wrong; *len then counts the first wrong one in. */
 static bool measure_body(struct http_request *request, struct slice data, size_t *len, bool *ended)
 {
     if (request->chunked) {
         enum chunk_verdict verdict = chunk_follow(&request->chunk, data, len);
         *ended = verdict == CHUNK_END;
-        return verdict != CHUNK_BAD || refuse(request, 400, "the chunks are not well-formed");
+        return verdict != CHUNK_BAD;
     }
     *len = request->body_left < data.len ? (size_t)request->body_left : data.len;
     request->body_left -= *len;
@@ -305,6 +306,8 @@ static bool measure_body(struct http_request *request, struct slice data, size_t
     return true;
 }
 
+/* llhttp is shown what our reader found wrong, too, so that what came before it counts first: the
+ * same octets get the same answer however they were cut. */
 static void take_body(struct http_request *request, struct slice data, size_t *used)
 {
     size_t len;
@@ -313,19 +316,19 @@ static void take_body(struct http_request *request, struct slice data, size_t *u
     if (data.len == 0)
         return;
     request->wants_continue = false;
-    if (!measure_body(request, data, &len, &ended))
-        return;
+    bool ok = measure_body(request, data, &len, &ended);
     *used += len;
     llhttp_errno_t error = llhttp_execute(&request->parser, data.data, len);
     if (error == HPE_USER)
         refuse(request, 413, "the body is larger than is allowed");
-    else if (error != HPE_OK || ended != request->parser_done)
+    else if (!ok || error != HPE_OK || ended != request->parser_done)
         refuse(request, 400, "the body is not well-formed");
     else if (ended)
         request->stage = STAGE_COMPLETE;
 }
 
-enum http_request_state http_request_feed(struct http_request *request, struct slice data, size_t *used)
+enum http_request_state http_request_feed(struct http_request *request, struct slice data,
+                                          size_t *used)
 {
     *used = 0;
     if (request->stage == STAGE_HEAD)
@@ -344,7 +347,7 @@ enum http_request_state http_request_feed(struct http_request *request, struct s
     return REQUEST_MORE;
 }
 
-/* --- what it says ------------------------------------------------------------------------------ */
+/* --- what it says ----------------------------------------------------------------------------- */
 
 int http_request_status(const struct http_request *request)
 {

@@ -1,13 +1,14 @@
 /* request.h - HTTP/1.1 head and body framing (pure): llhttp plus the checks it lacks.
- * Refuses what two readers could frame in two ways: folded fields, two Host or Content-Length fields,
- * Content-Length with Transfer-Encoding, trailers, long chunk extensions, CONNECT and Upgrade, HTTP/0.9
- * and 1.0 oddities. Everything the handler needs is copied out of the read buffer. */
+ * Refuses what two readers could frame in two ways: folded fields, two Host or Content-Length
+ * fields, Content-Length with Transfer-Encoding, trailers, long chunk extensions, CONNECT and
+ * Upgrade, HTTP/0.9 and 1.0 oddities. Everything the handler needs is copied out of the read
+ * buffer. */
 #ifndef LATCHPOST_REQUEST_H
 #define LATCHPOST_REQUEST_H
 
 #include "relay/base/buf.h"
 
-#define REQUEST_HEAD_MAX (16 * 1024)
+#define REQUEST_HEAD_MAX   (16 * 1024)
 #define REQUEST_FIELDS_MAX 100
 
 struct http_request; /* the parser of one connection's requests, one after the other */
@@ -21,11 +22,12 @@ enum http_request_state {
     REQUEST_REFUSED,  /* http_request_status() says 400, 413, 415, 431, 501 ...: answer and close */
 };
 /* Takes bytes. *used: how many; those behind belong to the next request. */
-enum http_request_state http_request_feed(struct http_request *request, struct slice data, size_t *used);
+enum http_request_state http_request_feed(struct http_request *request, struct slice data,
+                                          size_t *used);
 /* Ready for the next one on the same connection. */
 void http_request_reset(struct http_request *request);
 
-int http_request_status(const struct http_request *request);         /* of a refusal */
+int http_request_status(const struct http_request *request);          /* of a refusal */
 const char *http_request_problem(const struct http_request *request); /* a phrase for the answer */
 
 /* Of a complete request; borrowed until http_request_reset(). */
@@ -33,8 +35,9 @@ struct slice http_request_method(const struct http_request *request);
 struct slice http_request_path(const struct http_request *request);  /* as sent, up to '?' */
 struct slice http_request_query(const struct http_request *request); /* behind '?', may be empty */
 struct slice http_request_body(const struct http_request *request);
-/* The value of a field (name without case), trimmed; data NULL when absent. A field that is given twice and
- * must not be (Authorization, X-API-Key, Content-Type, Idempotency-Key, Host ...) was refused. */
+/* The value of a field (name without case), trimmed; data NULL when absent. A field that is given
+ * twice and must not be (Authorization, X-API-Key, Content-Type, Idempotency-Key, Host ...) was
+ * refused. */
 struct slice http_request_field(const struct http_request *request, struct slice name);
 /* The same, not trimmed: all behind the colon but for the one blank that usually follows it. */
 struct slice http_request_field_exact(const struct http_request *request, struct slice name);
@@ -43,8 +46,8 @@ bool http_request_keeps_alive(const struct http_request *request);
 /* At any time: some byte of a request was seen; its head is complete and its body is awaited. */
 bool http_request_began(const struct http_request *request);
 bool http_request_in_body(const struct http_request *request);
-/* True once per request: its head asked for "100 Continue" before it sends the body, and none of the
- * body has come. */
+/* True once per request: its head asked for "100 Continue" before it sends the body, and none of
+ * the body has come. */
 bool http_request_wants_continue(struct http_request *request);
 
 #endif

@@ -9,13 +9,13 @@
  *
  * The key of a request is looked at here and nowhere else on this side: the API gets a grant. It is
  * looked at when the head is complete, so that nobody without a key makes us keep a body, and again
- * when the body is, because it may have been revoked meanwhile. Nothing that a client sent is logged but its method, and of the path only the form that the table knows:
- * people put keys into the strangest places. */
+ * when the body is, because it may have been revoked meanwhile. Nothing that a client sent is
+ * logged but its method, and of the path only the form that the table knows: people put keys into
+ * the strangest places. */
 #include "relay/http/server.h"
 
 #include <assert.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "relay/base/alloc.h"
@@ -23,18 +23,19 @@
 #include "relay/base/log.h"
 #include "relay/base/metrics.h"
 #include "relay/http/request.h"
+#include "relay/http/response.h"
+#include "relay/http/secret.h"
 
-#define TURN_AWAY_EVERY_MS 10  /* a polite 503 lingers for seconds: not one for each of a flood */
-#define ANSWER_HEAD_MAX 2048
+#define TURN_AWAY_EVERY_MS 10 /* a polite 503 lingers for seconds: not one for each of a flood */
 
-enum connection_state { /* and what ends each */
-    CONNECTION_SECURING, /* on_secure */
-    CONNECTION_IDLE,     /* on_data */
-    CONNECTION_HEAD,     /* on_data */
-    CONNECTION_BODY,     /* on_data */
-    CONNECTION_ANSWER,   /* on_answer */
-    CONNECTION_FULL,     /* on_drained: too much output waits */
-    CONNECTION_CLOSED,   /* the last unref */
+enum connection_state {                      /* and what ends each */
+                        CONNECTION_SECURING, /* on_secure */
+                        CONNECTION_IDLE,     /* on_data */
+                        CONNECTION_HEAD,     /* on_data */
+                        CONNECTION_BODY,     /* on_data */
+                        CONNECTION_ANSWER,   /* on_answer */
+                        CONNECTION_FULL,     /* on_drained: too much output waits */
+                        CONNECTION_CLOSED,   /* the last unref */
 };
 
 struct connection {
@@ -46,14 +47,15 @@ struct connection {
     struct http_request *request;
     enum connection_state state;
     unsigned refs;
-    bool closes;          /* after the answer that is due */
-    bool head_only;       /* the answer's body is not sent */
-    uint64_t window_octets; /* of a body, since its rate was last judged */
+    bool closes;                                /* after the answer that is due */
+    size_t unwritten;                           /* of it, when that was last looked at */
+    bool head_only;                             /* the answer's body is not sent */
+    uint64_t window_octets;                     /* of a body, since its rate was last judged */
     char method[16], key_id[AUTH_KEY_ID_BYTES]; /* for the log */
     int64_t began_ms;
 };
 
-/* --- life --------------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------- */
 
 static void connection_unref(struct connection *connection)
 {
@@ -92,84 +94,12 @@ static void enter(struct connection *connection, enum connection_state state, ui
     stream_set_deadline(connection->stream, deadline_ms);
 }
 
-/* --- writing an answer -------------------------------------------------------------------------- */
-
-static const struct status_row {
-    int status;
-    const char *phrase;
-    const char *code; /* in an error that comes before any endpoint */
-} statuses[] = {
-    { 200, "OK", NULL },
-    { 201, "Created", NULL },
-    { 400, "Bad Request", "bad_request" },
-    { 401, "Unauthorized", "unauthorized" },
-    { 403, "Forbidden", "forbidden" },
-    { 404, "Not Found", "not_found" },
-    { 405, "Method Not Allowed", "method_not_allowed" },
-    { 408, "Request Timeout", "timeout" },
-    { 409, "Conflict", "conflict" },
-    { 413, "Content Too Large", "too_large" },
-    { 415, "Unsupported Media Type", "unsupported_media_type" },
-    { 417, "Expectation Failed", "expectation_failed" },
-    { 422, "Unprocessable Content", "invalid_value" },
-    { 429, "Too Many Requests", "too_many_requests" },
-    { 431, "Request Header Fields Too Large", "head_too_large" },
-    { 500, "Internal Server Error", "internal" },
-    { 501, "Not Implemented", "not_implemented" },
-    { 503, "Service Unavailable", "unavailable" },
-    { 505, "HTTP Version Not Supported", "version_not_supported" },
-    { 507, "Insufficient Storage", "store_full" },
-};
-
-static const struct status_row *status_row(int status)
-{
-    for (size_t i = 0; i < ARRAY_LEN(statuses); i++)
-        if (statuses[i].status == status)
-            return &statuses[i];
-    return status_row(500); /* which the table has */
-}
-
-/* IMF-fixdate, RFC 9110 section 5.6.7. */
-static void format_date(char *text, size_t size)
-{
-    time_t now = (time_t)clock_wall_s();
-    struct tm tm;
-
-    if (gmtime_r(&now, &tm) == NULL || strftime(text, size, "%a, %d %b %Y %H:%M:%S GMT", &tm) == 0)
-        text[0] = '\0';
-}
-
-static bool format_head(const struct connection *connection, const struct api_answer *answer,
-                        struct buf *out)
-{
-    char date[40];
-    bool ok;
-
-    format_date(date, sizeof(date));
-    ok = buf_printf(out,
-                    "HTTP/1.1 %d %s\r\nDate: %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
-                    "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
-                    "Referrer-Policy: no-referrer\r\n"
-                    "Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n",
-                    answer->status, status_row(answer->status)->phrase, date, answer->content_type,
-                    answer->body.len);
-    if (connection->door.tls)
-        ok = ok && buf_add(out, SLICE("Strict-Transport-Security: max-age=31536000\r\n"));
-    if (answer->status == 401)
-        ok = ok && buf_add(out, SLICE("WWW-Authenticate: Bearer\r\n"));
-    if (answer->allow != NULL)
-        ok = ok && buf_printf(out, "Allow: %s\r\n", answer->allow);
-    if (answer->retry_after_s > 0)
-        ok = ok && buf_printf(out, "Retry-After: %u\r\n", answer->retry_after_s);
-    if (connection->closes)
-        ok = ok && buf_add(out, SLICE("Connection: close\r\n"));
-    return ok && buf_add(out, SLICE("\r\n"));
-}
+/* --- writing an answer ------------------------------------------------------------------------ */
 
 static void log_answer(const struct connection *connection, const struct api_answer *answer)
 {
-    bool looks = answer->status < 300 && (connection->head_only ||
-                                          strcmp(connection->method, "GET") == 0);
+    bool looks =
+        answer->status < 300 && (connection->head_only || strcmp(connection->method, "GET") == 0);
 
     LOG(looks ? LOG_DEBUG : LOG_INFO, "http_request", LOG_STR("door", connection->door.name),
         LOG_STR("peer", connection->peer.text), LOG_STR("method", connection->method),
@@ -183,8 +113,9 @@ static void write_answer(struct connection *connection, const struct api_answer 
 {
     struct buf head;
 
-    buf_init(&head, ANSWER_HEAD_MAX);
-    bool ok = format_head(connection, answer, &head);
+    buf_init(&head, RESPONSE_HEAD_MAX);
+    struct response_traits traits = { connection->door.tls, connection->closes };
+    bool ok = response_format_head(answer, &traits, &head);
     assert(ok); /* everything in it is ours and short */
     (void)ok;
     stream_write(connection->stream, buf_slice(&head));
@@ -202,9 +133,9 @@ static void refuse_for(struct connection *connection, int status, const char *pr
     struct api_answer answer = { .status = status,
                                  .content_type = "application/json",
                                  .retry_after_s = retry_after_s,
-                                 .code = status_row(status)->code };
+                                 .code = response_code(status) };
 
-    buf_init(&body, ANSWER_HEAD_MAX);
+    buf_init(&body, RESPONSE_HEAD_MAX);
     if (!api_format_error(&body, answer.code, problem))
         buf_clear(&body); /* cannot be: the phrases are short */
     answer.body = buf_slice(&body);
@@ -228,43 +159,9 @@ static void refuse_stranger(struct connection *connection, const struct api_call
         refuse(connection, 401, caller->refusal != NULL ? caller->refusal : "a key is needed");
 }
 
-/* --- who asks? ---------------------------------------------------------------------------------- */
+/* --- who asks? -------------------------------------------------------------------------------- */
 
-static bool is_secret(struct slice text)
-{
-    return text.len > 0 && slice_find(text, ' ') == SLICE_NONE &&
-           slice_find(text, '\t') == SLICE_NONE;
-}
-
-/* Exactly "Bearer", in any case, one blank, and the key. */
-static bool bearer_secret(struct slice field, struct slice *secret)
-{
-    *secret = slice_from(field, sizeof("Bearer ") - 1);
-    return slice_starts_nocase(field, SLICE("Bearer ")) && is_secret(*secret);
-}
-
-enum secret_verdict { SECRET_NONE, SECRET_GIVEN, SECRET_UNREADABLE, SECRET_AMBIGUOUS };
-
-static enum secret_verdict find_secret(const struct http_request *request, struct slice *secret)
-{
-    struct slice bearer = http_request_field_exact(request, SLICE("Authorization"));
-    struct slice plain = http_request_field_exact(request, SLICE("X-API-Key"));
-    struct slice token = plain;
-
-    if (bearer.data == NULL && plain.data == NULL)
-        return SECRET_NONE;
-    if (bearer.data != NULL && !bearer_secret(bearer, &token))
-        return SECRET_UNREADABLE;
-    if (plain.data != NULL && !is_secret(plain))
-        return SECRET_UNREADABLE;
-    if (plain.data != NULL && !slice_equal(plain, token))
-        return SECRET_AMBIGUOUS;
-    *secret = token;
-    return SECRET_GIVEN;
-}
-
-static void judge_key(struct connection *connection, struct slice secret,
-                      struct api_caller *caller)
+static void judge_key(struct connection *connection, struct slice secret, struct api_caller *caller)
 {
     struct auth *auth = connection->service->api->auth;
     struct auth_peer peer = { .has_address = connection->peer.has_address, .protocol = "http" };
@@ -275,11 +172,12 @@ static void judge_key(struct connection *connection, struct slice secret,
     if (caller->penalty_s > 0)
         return;
     enum auth_verdict verdict = auth_check(auth, secret, 0, &peer, now_s, &caller->grant);
-    metrics_add(verdict == AUTH_OK ? METRIC_AUTH_ACCEPTED : METRIC_AUTH_REFUSED, 1);
-    if (verdict != AUTH_OK)
-        caller->refusal = auth_verdict_text(verdict);
-    else
+    if (verdict == AUTH_OK) {
         memcpy(connection->key_id, auth_grant_key_id(caller->grant), AUTH_KEY_ID_BYTES);
+    } else {
+        caller->refusal = auth_verdict_text(verdict);
+        metrics_add(METRIC_AUTH_REFUSED, 1);
+    }
 }
 
 /* False: refused, and the connection is closed. The caller owes caller->grant, if any. */
@@ -291,7 +189,7 @@ static bool identify(struct connection *connection, struct api_caller *caller)
         caller->is_operator = true;
         return true;
     }
-    switch (find_secret(connection->request, &secret)) {
+    switch (secret_find(connection->request, &secret)) {
     case SECRET_NONE:
         break;
     case SECRET_GIVEN:
@@ -307,7 +205,7 @@ static bool identify(struct connection *connection, struct api_caller *caller)
     return true;
 }
 
-/* --- from request to answer --------------------------------------------------------------------- */
+/* --- from request to answer ------------------------------------------------------------------- */
 
 static void begin_request(struct connection *connection)
 {
@@ -320,9 +218,23 @@ static void begin_request(struct connection *connection)
 static void wait_for_request(struct connection *connection)
 {
     http_request_reset(connection->request);
-    begin_request(connection);
     enter(connection, CONNECTION_IDLE, connection->service->limits.idle_ms);
     stream_resume(connection->stream);
+}
+
+/* An answer is out, or nearly. */
+static void go_on(struct connection *connection)
+{
+    if (connection->closes)
+        close_politely(connection);
+    else
+        wait_for_request(connection);
+}
+
+static void wait_for_drain(struct connection *connection)
+{
+    connection->unwritten = stream_unwritten(connection->stream);
+    enter(connection, CONNECTION_FULL, connection->service->limits.idle_ms);
 }
 
 static void on_answer(void *owner, const struct api_answer *answer)
@@ -332,20 +244,18 @@ static void on_answer(void *owner, const struct api_answer *answer)
     if (connection->state == CONNECTION_ANSWER) { /* else the client left while we waited */
         connection->closes = connection->closes || connection->service->stopping;
         write_answer(connection, answer);
-        if (connection->closes)
-            close_politely(connection);
-        else if (stream_unwritten(connection->stream) > STREAM_HIGH_WATER)
-            enter(connection, CONNECTION_FULL, connection->service->limits.idle_ms);
+        if (stream_unwritten(connection->stream) > STREAM_HIGH_WATER)
+            wait_for_drain(connection);
         else
-            wait_for_request(connection);
+            go_on(connection);
     }
     connection_unref(connection); /* the reference that api_call() was given */
 }
 
 static void note_method(struct connection *connection)
 {
-    struct slice method = slice_first(http_request_method(connection->request),
-                                      sizeof(connection->method) - 1);
+    struct slice method =
+        slice_first(http_request_method(connection->request), sizeof(connection->method) - 1);
 
     for (size_t i = 0; i < method.len; i++)
         connection->method[i] = method.data[i];
@@ -362,6 +272,8 @@ static void dispatch(struct connection *connection)
     connection->closes = !http_request_keeps_alive(request);
     if (!identify(connection, &caller))
         return;
+    if (caller.grant != NULL)
+        metrics_add(METRIC_AUTH_ACCEPTED, 1);
     struct api_request question = {
         .method = connection->head_only ? SLICE("GET") : http_request_method(request),
         .path = http_request_path(request),
@@ -399,12 +311,8 @@ static void begin_body(struct connection *connection)
 /* After bytes that did not complete a request: which deadline holds from here on? */
 static void note_progress(struct connection *connection, size_t octets)
 {
-    struct http_service *service = connection->service;
-
-    if (connection->state == CONNECTION_IDLE && http_request_began(connection->request)) {
-        begin_request(connection);
-        enter(connection, CONNECTION_HEAD, service->limits.head_ms);
-    }
+    if (connection->state == CONNECTION_IDLE && http_request_began(connection->request))
+        enter(connection, CONNECTION_HEAD, connection->service->limits.head_ms);
     if (connection->state == CONNECTION_HEAD && http_request_in_body(connection->request)) {
         begin_body(connection);
     } else if (connection->state == CONNECTION_BODY) {
@@ -424,6 +332,8 @@ static size_t take_data(struct connection *connection, struct slice data)
 
     while (reads_requests(connection) && total < data.len) {
         size_t used;
+        if (!http_request_began(connection->request))
+            begin_request(connection);
         switch (http_request_feed(connection->request, slice_from(data, total), &used)) {
         case REQUEST_MORE:
             note_progress(connection, used);
@@ -442,7 +352,7 @@ static size_t take_data(struct connection *connection, struct slice data)
     return total;
 }
 
-/* --- doorways ----------------------------------------------------------------------------------- */
+/* --- doorways --------------------------------------------------------------------------------- */
 
 static size_t on_data(void *owner, struct slice data)
 {
@@ -459,7 +369,7 @@ static void on_drained(void *owner)
     struct connection *connection = owner;
 
     if (connection->state == CONNECTION_FULL)
-        wait_for_request(connection);
+        go_on(connection);
 }
 
 static void on_secure(void *owner)
@@ -488,7 +398,10 @@ static void on_deadline(void *owner)
         enter(connection, CONNECTION_BODY, limits->head_ms);
         break;
     case CONNECTION_FULL:
-        close_now(connection);
+        if (stream_unwritten(connection->stream) < connection->unwritten)
+            wait_for_drain(connection); /* slow, but it reads */
+        else
+            close_now(connection);
         break;
     case CONNECTION_SECURING:
     case CONNECTION_IDLE:
@@ -517,7 +430,7 @@ static const struct stream_events events = {
     .on_end = on_end,
 };
 
-/* --- accepting and stopping --------------------------------------------------------------------- */
+/* --- accepting and stopping ------------------------------------------------------------------- */
 
 /* The socket's mode keeps others out; this holds even where a file system ignores modes. */
 static bool is_trusted(const struct connection *connection)
@@ -555,7 +468,6 @@ static void start(struct connection *connection)
 {
     struct http_service *service = connection->service;
 
-    begin_request(connection);
     if (connection->door.tls) {
         connection->state = CONNECTION_SECURING;
         stream_start_tls_server(connection->stream, service->tls, service->limits.head_ms);
@@ -602,8 +514,7 @@ void http_accept(struct http_service *service, const struct http_door *door, uv_
 void http_service_stop(struct http_service *service)
 {
     service->stopping = true;
-    list_for_each(node, following, &service->connections)
-    {
+    list_for_each(node, following, &service->connections) {
         struct connection *connection = list_entry(node, struct connection, node);
         if (connection->state == CONNECTION_IDLE)
             close_politely(connection);

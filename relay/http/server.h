@@ -8,17 +8,17 @@
 #include "relay/net/stream.h"
 
 struct http_limits {
-    size_t body_bytes;        /* 413 above */
-    unsigned connections;     /* 503 above */
-    uint64_t head_ms;         /* time for a whole head: 30 s, then 408 */
-    uint64_t idle_ms;         /* between requests: 75 s */
-    unsigned body_rate;       /* octets a second at least in a body, judged every head_ms */
+    size_t body_bytes;    /* 413 above */
+    unsigned connections; /* 503 above */
+    uint64_t head_ms;     /* time for a whole head: 30 s, then 408 */
+    uint64_t idle_ms;     /* between requests: 75 s */
+    unsigned body_rate;   /* octets a second at least in a body, judged every head_ms */
 };
 
 struct http_door {
     const char *name;
-    bool is_control;          /* the Unix socket: the caller is the operator (its uid is checked:
-                                 root or the daemon's own) */
+    bool is_control; /* the Unix socket: the caller is the operator (its uid is checked:
+                        root or the daemon's own) */
     bool tls;
 };
 
@@ -27,7 +27,7 @@ struct http_service { /* owned by the daemon */
     struct api *api;
     struct tls_context *tls;
     struct http_limits limits;
-    struct list connections;  /* private from here on */
+    struct list connections; /* private from here on */
     unsigned connection_count;
     bool stopping;
     int64_t turned_away_ms;

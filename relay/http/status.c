@@ -1,6 +1,6 @@
 /* status.c - is the process well, may mail come, how much of everything, and who am I?
- * /healthz asks nothing but the main thread; /readyz is for whoever sends the traffic; /metrics joins
- * the counters with the queue's depth. */
+ * /healthz asks nothing but the main thread; /readyz is for whoever sends the traffic; /metrics
+ * joins the counters with the queue's depth. */
 #include "relay/base/clock.h"
 #include "relay/base/metrics.h"
 #include "relay/http/api_priv.h"
@@ -41,7 +41,7 @@ void api_whoami(struct api_call *call, const struct api_request *request)
     }
 }
 
-/* --- metrics ------------------------------------------------------------------------------------ */
+/* --- metrics ---------------------------------------------------------------------------------- */
 
 static bool gauge(struct buf *out, const char *name, const char *help, uint64_t value)
 {

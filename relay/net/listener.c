@@ -68,8 +68,7 @@ static struct listener *listener_new(listener_accept_cb *cb, void *owner)
     return listener;
 }
 
-/* --- TCP ---------------------------------------------------------------------------------------
- */
+/* --- TCP ------------------------------------------------------------------------------------- */
 
 static int share_port(struct listener *listener)
 {
@@ -185,8 +184,7 @@ static struct listener *open_address(struct loop *loop, const struct listener_op
     return listener;
 }
 
-/* --- Unix ----------------------------------------------------------------------------------------
- */
+/* --- Unix ------------------------------------------------------------------------------------ */
 
 static bool set_path(struct sockaddr_un *address, const char *path, struct why *why)
 {

@@ -13,8 +13,8 @@ struct listener_limits; /* sessions in all and per address (IPv6: per /64), over
 struct listener_limits *listener_limits_new(unsigned sessions, unsigned sessions_per_address);
 void listener_limits_set(struct listener_limits *limits, unsigned sessions,
                          unsigned sessions_per_address); /* after a reload; any thread */
-void listener_limits_free(
-    struct listener_limits *limits); /* every session has left; accepts NULL */
+/* Every session has left. Accepts NULL. */
+void listener_limits_free(struct listener_limits *limits);
 
 enum listener_admission { LISTENER_ADMITTED, LISTENER_FULL, LISTENER_ADDRESS_FULL };
 /* Counts a session in; when it was admitted, listener_leave() must follow once. Loopback peers are
@@ -30,13 +30,12 @@ void listener_leave(struct listener_limits *limits, const struct stream_peer *pe
 typedef void listener_accept_cb(void *owner, uv_stream_t *server);
 
 struct listener_options {
-    const char *address; /* "127.0.0.1", "::1", "*" for all of both families */
-    uint16_t port;       /* 0: any free one (only with one loop); see listener_port() */
-    const char
-        *unix_path; /* instead of address and port: a socket of mode 0600, an old one replaced */
-    bool alone;  /* TCP: refuse a port on which anybody listens already (the first loop's listener);
-                    else  it is shared with the other loops */
-    int backlog; /* 0: 511 */
+    const char *address;   /* "127.0.0.1", "::1", "*" for all of both families */
+    uint16_t port;         /* 0: any free one (only with one loop); see listener_port() */
+    const char *unix_path; /* instead of both: a socket of mode 0600, an old one replaced */
+    bool alone;            /* TCP: refuse a port on which anybody listens already (the first loop's
+                            * listener); else it is shared with the other loops */
+    int backlog;           /* 0: 511 */
 };
 /* NULL and why: the address is not ours, the port is taken or forbidden, ... A Unix socket on which
  * nobody answers is replaced; one on which somebody does, or any other file, is not. */

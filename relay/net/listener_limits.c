@@ -52,7 +52,7 @@ void listener_limits_free(struct listener_limits *limits)
     free(limits);
 }
 
-/* --- addresses --------------------------------------------------------------------------------- */
+/* --- addresses ------------------------------------------------------------------------------- */
 
 static bool is_ipv4(const struct stream_peer *peer)
 {
@@ -78,7 +78,7 @@ static struct slice counted_part(const struct stream_peer *peer)
     return slice_make(peer->address, is_ipv4(peer) ? 16 : 8);
 }
 
-/* --- counting ---------------------------------------------------------------------------------- */
+/* --- counting -------------------------------------------------------------------------------- */
 
 static bool enter_address(struct listener_limits *limits, const struct stream_peer *peer)
 {

@@ -1,9 +1,9 @@
 /* loop.c - one event loop and what every connection on it shares.
  * One turn of libuv: timers, tasks, wait, sockets and mailbox, close callbacks. Tasks hang on a
- * uv_prepare, the last thing before the wait, so that whatever timers, sockets and letters caused is
- * finished in the same turn; an idle handle, which forbids waiting, is active while there are any.
- * The prepare handle never keeps the loop alive; the mailbox's handle does only while somebody holds
- * the loop; the idle handle does, so that tasks are not forgotten. */
+ * uv_prepare, the last thing before the wait, so that whatever timers, sockets and letters caused
+ * is finished in the same turn; an idle handle, which forbids waiting, is active while there are
+ * any. The prepare handle never keeps the loop alive; the mailbox's handle does only while somebody
+ * holds the loop; the idle handle does, so that tasks are not forgotten. */
 #include "relay/net/loop.h"
 
 #include <assert.h>

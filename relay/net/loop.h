@@ -1,7 +1,7 @@
 /* loop.h - one event loop and what every connection on it shares.
- * A thin binding of libuv: the loop, its mailbox (woken by uv_async), the buffers that reads land in
- * (one pair per loop, so an idle connection owns none), tasks and timers. Everything here belongs to the
- * loop's own thread, except posting to the mailbox and loop_stop(). */
+ * A thin binding of libuv: the loop, its mailbox (woken by uv_async), the buffers that reads land
+ * in (one pair per loop, so an idle connection owns none), tasks and timers. Everything here
+ * belongs to the loop's own thread, except posting to the mailbox and loop_stop(). */
 #ifndef LATCHPOST_LOOP_H
 #define LATCHPOST_LOOP_H
 
@@ -32,9 +32,9 @@ struct loop {
 
 /* The process ignores SIGPIPE from then on. */
 bool loop_init(struct loop *loop, struct why *why);
-/* Runs until nothing is left alive on it, or loop_stop(). Alive are open handles, every stream until
- * it is freed (paused or not), pending tasks, and whoever called loop_hold(). The mailbox by itself
- * is not: whoever only waits for a letter holds the loop. */
+/* Runs until nothing is left alive on it, or loop_stop(). Alive are open handles, every stream
+ * until it is freed (paused or not), pending tasks, and whoever called loop_hold(). The mailbox by
+ * itself is not: whoever only waits for a letter holds the loop. */
 void loop_run(struct loop *loop);
 /* Any thread: loop_run() returns after the current turn, or at once when it is called later. */
 void loop_stop(struct loop *loop);
@@ -47,9 +47,9 @@ void loop_release(struct loop *loop);
  * before (they may still be closing), and nobody may post any more. */
 void loop_close(struct loop *loop);
 
-/* Something to do before the loop waits for events again, once for any number of loop_later(). A task
- * that is asked for while tasks run is done in the next turn, so tasks cannot starve the sockets.
- * Embedded in its owner; cancelled before its memory goes. */
+/* Something to do before the loop waits for events again, once for any number of loop_later(). A
+ * task that is asked for while tasks run is done in the next turn, so tasks cannot starve the
+ * sockets. Embedded in its owner; cancelled before its memory goes. */
 typedef void loop_task_cb(void *owner);
 struct loop_task {
     struct list node; /* private */

@@ -1,9 +1,9 @@
 /* resolve.c - which addresses does this host name have?
  * A question ends in an entry (the addresses, or why there are none), which is counted: the cache
  * and the questions to be answered from it hold it. All answers leave in a task, so none comes from
- * inside the call, and whatever an owner does in its callback meets no loop of ours. Questions about
- * one host share one look-up. Belongs to its loop's thread; getaddrinfo runs in libuv's pool, which
- * gives look-ups half of its threads, so names are better few. */
+ * inside the call, and whatever an owner does in its callback meets no loop of ours. Questions
+ * about one host share one look-up. Belongs to its loop's thread; getaddrinfo runs in libuv's pool,
+ * which gives look-ups half of its threads, so names are better few. */
 #include "relay/net/resolve.h"
 
 #include <netinet/in.h>
@@ -16,7 +16,7 @@
 
 #define KEEP_MS        30000
 #define KEEP_FAILED_MS 5000
-#define CACHE_MAX      256 /* names; the operator's upstreams, so it is never reached by honest means */
+#define CACHE_MAX      256 /* names: the operator's upstreams, so it is hardly ever reached */
 #define NAME_MAX_LEN   255 /* RFC 1035 section 2.3.4 */
 
 struct entry {
@@ -50,7 +50,7 @@ struct resolve {
     void *owner;
 };
 
-/* --- entries ----------------------------------------------------------------------------------- */
+/* --- entries --------------------------------------------------------------------------------- */
 
 static struct entry *entry_new(const char *error)
 {
@@ -121,7 +121,7 @@ static struct entry *entry_of_result(int status, const struct addrinfo *result)
     return entry;
 }
 
-/* --- the cache ----------------------------------------------------------------------------------- */
+/* --- the cache ------------------------------------------------------------------------------- */
 
 static void drop_entry(void *owner, struct slice key, void *value)
 {
@@ -150,7 +150,7 @@ static void cache_add(struct resolver *resolver, struct slice host, struct entry
     entry_unref(map_put(resolver->cache, host, entry));
 }
 
-/* --- answers ----------------------------------------------------------------------------------- */
+/* --- answers --------------------------------------------------------------------------------- */
 
 static void question_free(struct resolve *question)
 {
@@ -213,7 +213,7 @@ static void on_looked_up(uv_getaddrinfo_t *request, int status, struct addrinfo 
     lookup_free(lookup);
 }
 
-/* --- questions --------------------------------------------------------------------------------- */
+/* --- questions ------------------------------------------------------------------------------- */
 
 /* NULL and *error when it cannot even be asked. */
 static struct lookup *lookup_start(struct resolver *resolver, const char *host, int *error)
@@ -225,7 +225,8 @@ static struct lookup *lookup_start(struct resolver *resolver, const char *host, 
     lookup->resolver = resolver;
     lookup->host = xstrdup(host);
     list_init(&lookup->waiting);
-    *error = uv_getaddrinfo(&resolver->loop->uv, &lookup->request, on_looked_up, host, NULL, &hints);
+    *error =
+        uv_getaddrinfo(&resolver->loop->uv, &lookup->request, on_looked_up, host, NULL, &hints);
     if (*error != 0) {
         lookup_free(lookup);
         return NULL;

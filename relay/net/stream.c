@@ -15,7 +15,7 @@
 #define FINISH_MS       5000 /* to take the rest and close */
 #define FINISH_CLOSE_MS 2000 /* to close, once it has taken the rest */
 
-/* --- references -------------------------------------------------------------------------------- */
+/* --- references ------------------------------------------------------------------------------ */
 
 static void stream_free(struct stream *s)
 {
@@ -58,7 +58,7 @@ static void drop(struct stream *s)
     uv_close((uv_handle_t *)&s->timer, on_closed);
 }
 
-/* --- the clock --------------------------------------------------------------------------------- */
+/* --- the clock ------------------------------------------------------------------------------- */
 
 static void on_timer(uv_timer_t *timer);
 
@@ -126,7 +126,7 @@ static void on_timer(uv_timer_t *timer)
     stream_unhold(s);
 }
 
-/* --- the end ----------------------------------------------------------------------------------- */
+/* --- the end --------------------------------------------------------------------------------- */
 
 static void begin_finish(struct stream *s)
 {
@@ -155,8 +155,8 @@ static void on_shutdown(uv_shutdown_t *request, int status)
         drop(s);
 }
 
-/* Closing with unread input would reset the connection, and a reset may destroy the last reply on its
- * way: so FIN first, and the peer's input is thrown away until its FIN. */
+/* Closing with unread input would reset the connection, and a reset may destroy the last reply on
+ * its way: so FIN first, and the peer's input is thrown away until its FIN. */
 static void go_on_finishing(struct stream *s)
 {
     stream_output_flush(s); /* which says close_notify behind the last of it */
@@ -193,8 +193,8 @@ void stream_note_end(struct stream *s, enum stream_end end, const char *error)
     s->error = error == NULL ? NULL : xstrdup(error);
 }
 
-/* A proper end comes behind the data, so it waits like the data; a failure does not, because a paused
- * owner may be waiting for something that will now never be. */
+/* A proper end comes behind the data, so it waits like the data; a failure does not, because a
+ * paused owner may be waiting for something that will now never be. */
 static bool end_can_be_told(const struct stream *s)
 {
     if (!s->end_due || s->phase > OPEN)
@@ -215,7 +215,7 @@ static void tell_end(struct stream *s)
         begin_finish(s); /* output that waits, our close_notify or alert */
 }
 
-/* --- events ------------------------------------------------------------------------------------ */
+/* --- events ---------------------------------------------------------------------------------- */
 
 static void tell_drained(struct stream *s)
 {
@@ -249,13 +249,14 @@ static void on_task(void *owner)
     stream_unhold(s);
 }
 
-/* --- life -------------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------ */
 
-static struct stream *stream_new(struct loop *loop, bool is_unix, const struct stream_events *events,
-                                 void *owner)
+static struct stream *stream_new(struct loop *loop, bool is_unix,
+                                 const struct stream_events *events, void *owner)
 {
     struct stream *s = xcalloc(1, sizeof(*s));
-    int error = is_unix ? uv_pipe_init(&loop->uv, &s->uv.pipe, 0) : uv_tcp_init(&loop->uv, &s->uv.tcp);
+    int error =
+        is_unix ? uv_pipe_init(&loop->uv, &s->uv.pipe, 0) : uv_tcp_init(&loop->uv, &s->uv.tcp);
 
     assert(error == 0); /* neither opens anything yet */
     (void)error;
@@ -376,7 +377,7 @@ void stream_close(struct stream *s)
         drop(s);
 }
 
-/* --- words ------------------------------------------------------------------------------------- */
+/* --- words ----------------------------------------------------------------------------------- */
 
 bool stream_is_secure(const struct stream *s)
 {

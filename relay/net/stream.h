@@ -1,7 +1,8 @@
 /* stream.h - one connection, plain or TLS, behind the same few calls.
- * Belongs to its loop's thread. Every event is called from the loop, never from inside a call to the
- * stream; inside an event everything may be called. After stream_close(), stream_finish() or on_end no
- * further event comes, and the pointer must not be used again (inside on_end it still may). */
+ * Belongs to its loop's thread. Every event is called from the loop, never from inside a call to
+ * the stream; inside an event everything may be called. After stream_close(), stream_finish() or
+ * on_end no further event comes, and the pointer must not be used again (inside on_end it still
+ * may). */
 #ifndef LATCHPOST_STREAM_H
 #define LATCHPOST_STREAM_H
 
@@ -16,7 +17,8 @@ struct stream;
 /* Most bytes an owner may leave unused in on_data before the stream stops reading by itself. */
 #define STREAM_INPUT_MAX (64 * 1024)
 
-enum stream_end { /* why it ended; stream_end_text() has words */
+/* Why it ended; stream_end_text() has words. */
+enum stream_end {
     STREAM_EOF,         /* the peer closed its side properly */
     STREAM_RESET,       /* connection reset, broken pipe, ... */
     STREAM_TRUNCATED,   /* TCP end without TLS close_notify, after the handshake */
@@ -24,14 +26,15 @@ enum stream_end { /* why it ended; stream_end_text() has words */
     STREAM_UNREACHABLE, /* connecting failed: stream_error() says which */
 };
 
+/* All but on_data and on_end may be NULL. */
 struct stream_events {
-    /* Bytes have come. Returns how many of them were used up; the rest is kept and shown again, with
-     * whatever came behind it, at the next arrival or stream_resume(). Inside it the owner may write,
-     * pause, start TLS, close. An owner that cannot go on, because it waits for something else than
-     * more bytes, must pause: to one that does not, a rest means "incomplete", and the peer's end may
-     * follow at once. */
+    /* Bytes have come. Returns how many of them were used up; the rest is kept and shown again,
+     * with whatever came behind it, at the next arrival or stream_resume(). Inside it the owner may
+     * write, pause, start TLS, close. An owner that cannot go on, because it waits for something
+     * else than more bytes, must pause: to one that does not, a rest means "incomplete", and the
+     * peer's end may follow at once. */
     size_t (*on_data)(void *owner, struct slice data);
-    /* All output has left for the kernel, after it once was above STREAM_HIGH_WATER. May be NULL. */
+    /* All output has left for the kernel, after it once was above STREAM_HIGH_WATER. */
     void (*on_drained)(void *owner);
     /* The connection stands (stream_connect() only). */
     void (*on_connected)(void *owner);
@@ -39,18 +42,18 @@ struct stream_events {
     void (*on_secure)(void *owner);
     /* The deadline set by stream_set_deadline() passed. It is then unset. */
     void (*on_deadline)(void *owner);
-    /* The last event: the connection is gone; the stream frees itself. EOF and TRUNCATED come when all
-     * data that came before has been shown and the owner is not paused (else after stream_resume()), so
-     * a client that sends its commands and FIN at once gets its answers: after EOF, TRUNCATED and
-     * TLS_FAILED what is still queued, also inside on_end, goes out as after stream_finish(). The
-     * others come at once, paused or not. */
+    /* The last event: the connection is gone; the stream frees itself. EOF and TRUNCATED come when
+     * all data that came before has been shown and the owner is not paused (else after
+     * stream_resume()), so a client that sends its commands and FIN at once gets its answers: after
+     * EOF, TRUNCATED and TLS_FAILED what is still queued, also inside on_end, goes out as after
+     * stream_finish(). The others come at once, paused or not. */
     void (*on_end)(void *owner, enum stream_end end);
 };
 
-/* --- life ---------------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------ */
 
-/* Takes over a connection that a listener accepted (see listener.h). Reading starts at the next turn of
- * the loop. NULL when there is no connection after all. */
+/* Takes over a connection that a listener accepted (see listener.h). Reading starts at the next
+ * turn of the loop. NULL when there is no connection after all. */
 struct stream *stream_accept(struct loop *loop, uv_stream_t *server,
                              const struct stream_events *events, void *owner);
 /* Starts connecting; on_connected or on_end follows, never from inside this call. There is no limit
@@ -61,23 +64,23 @@ struct stream *stream_connect(struct loop *loop, const struct sockaddr *address,
 struct stream *stream_connect_unix(struct loop *loop, const char *path,
                                    const struct stream_events *events, void *owner);
 
-/* From now on speak TLS: as a server, or as a client that expects `hostname`. Input that was not used
- * by on_data is thrown away (the STARTTLS rule); output written before goes out first, in clear, what
- * is written from now on waits for the handshake. That must be done within `timeout_ms`, else on_end
- * STREAM_TLS_FAILED. Pausing does not hold it up. */
+/* From now on speak TLS: as a server, or as a client that expects `hostname`. Input that was not
+ * used by on_data is thrown away (the STARTTLS rule); output written before goes out first, in
+ * clear, what is written from now on waits for the handshake. That must be done within
+ * `timeout_ms`, else on_end STREAM_TLS_FAILED. Pausing does not hold it up. */
 void stream_start_tls_server(struct stream *stream, struct tls_context *context,
                              uint64_t timeout_ms);
 void stream_start_tls_client(struct stream *stream, struct tls_context *context,
                              const char *hostname, uint64_t timeout_ms);
 
-/* Writes out what waits, says close_notify and FIN, then reads and throws away until the peer closes
- * too, for at most 2 s (so that a reset does not destroy the last reply), and at most 5 s in all. No
- * event comes any more. */
+/* Writes out what waits, says close_notify and FIN, then reads and throws away until the peer
+ * closes too, for at most 2 s (so that a reset does not destroy the last reply), and at most 5 s in
+ * all. No event comes any more. */
 void stream_finish(struct stream *stream);
 /* Drops it at once. No event comes any more. Accepts NULL. */
 void stream_close(struct stream *stream);
 
-/* --- use ------------------------------------------------------------------------------------------ */
+/* --- use ------------------------------------------------------------------------------------- */
 
 /* Queues a copy. Small writes of one turn leave together. Errors come as on_end; so does more than
  * 64 MiB that the peer does not take, which means that the owner ignores on_drained. */
@@ -90,13 +93,14 @@ size_t stream_unwritten(const struct stream *stream);
 void stream_pause(struct stream *stream);
 void stream_resume(struct stream *stream);
 
-/* on_deadline in so many milliseconds from now, in place of what was set before; 0: unset. Cheap: the
- * timer is re-armed lazily. */
+/* on_deadline in so many milliseconds from now, in place of what was set before; 0: unset. Cheap:
+ * the timer is re-armed lazily. */
 void stream_set_deadline(struct stream *stream, uint64_t after_ms);
 
 bool stream_is_secure(const struct stream *stream);
 const char *stream_tls_text(const struct stream *stream); /* "TLSv1.3 ..." or NULL; borrowed */
-const char *stream_error(const struct stream *stream);    /* why it failed; never NULL; in on_end too */
+const char *
+stream_error(const struct stream *stream); /* why it failed; never NULL; in on_end too */
 const char *stream_end_text(enum stream_end end);
 
 /* The peer's address: 16 bytes (IPv4 as ::ffff:a.b.c.d), text without port. On a Unix socket zeros,

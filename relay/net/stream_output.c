@@ -7,10 +7,12 @@
 
 #include <errno.h>
 
-#define CHUNK            (64 * 1024)
-#define CHUNKS_PER_TURN  4           /* one fast reader must not keep the loop */
-#define MOST_UNASKED     (64 * 1024) /* alerts and key updates that a peer makes us say and does not read */
-#define LAST_WORDS_MS    1000        /* how long input may still come after output has failed */
+#define CHUNK           (64 * 1024)
+#define CHUNKS_PER_TURN 4    /* one fast reader must not keep the loop */
+#define LAST_WORDS_MS   1000 /* how long input may still come after output has failed */
+
+/* Alerts and key updates that a peer makes us say and does not read. */
+#define MOST_UNASKED (64 * 1024)
 
 void stream_write(struct stream *s, struct slice data)
 {

@@ -22,7 +22,8 @@ static void set_address(struct stream_peer *peer, const struct sockaddr_storage 
         peer->port = ntohs(v6->sin6_port);
     }
     peer->has_address = true;
-    if (memcmp(peer->address, mapped, sizeof(mapped)) == 0) /* also from a socket of both families */
+    if (memcmp(peer->address, mapped, sizeof(mapped)) ==
+        0) /* also from a socket of both families */
         inet_ntop(AF_INET, peer->address + sizeof(mapped), peer->text, sizeof(peer->text));
     else
         inet_ntop(AF_INET6, peer->address, peer->text, sizeof(peer->text));

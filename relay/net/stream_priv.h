@@ -1,8 +1,8 @@
 /* stream_priv.h - what the files of a stream share.
- * stream.c has its life and its events, stream_input.c what comes in, stream_output.c what goes out,
- * stream_peer.c who is at the other end. Every doorway (a function that libuv or the loop calls)
- * holds the stream, does its work, settles the stream and lets go; after calling out to the owner,
- * `phase` is looked at again, because the owner may have closed or finished it. */
+ * stream.c has its life and its events, stream_input.c what comes in, stream_output.c what goes
+ * out, stream_peer.c who is at the other end. Every doorway (a function that libuv or the loop
+ * calls) holds the stream, does its work, settles the stream and lets go; after calling out to the
+ * owner, `phase` is looked at again, because the owner may have closed or finished it. */
 #ifndef LATCHPOST_STREAM_PRIV_H
 #define LATCHPOST_STREAM_PRIV_H
 
@@ -43,7 +43,7 @@ struct stream {
     struct buf kept;   /* plain text that the owner has not used */
     struct buf sealed; /* encrypted input that waits until the owner goes on */
     struct buf out;    /* what the owner wrote; sent from here when in clear */
-    struct buf wire;   /* what goes to the kernel as it is: encrypted, or written before TLS began */
+    struct buf wire; /* what goes to the kernel as it is: encrypted, or written before TLS began */
     struct buf flight; /* what uv_write() has */
 
     uint64_t deadline_at; /* the owner's; these three in the loop's milliseconds, 0: unset */
@@ -71,31 +71,31 @@ struct stream {
     bool end_due;    /* `end` is to be told */
 };
 
-/* --- stream.c ---------------------------------------------------------------------------------- */
+/* --- stream.c -------------------------------------------------------------------------------- */
 
 void stream_hold(struct stream *stream);
 void stream_unhold(struct stream *stream);
-/* Brings everything in line with what just happened: output, events that are owed, reading, the end.
- * The last thing that a doorway does; it may call out. */
+/* Brings everything in line with what just happened: output, events that are owed, reading, the
+ * end. The last thing that a doorway does; it may call out. */
 void stream_settle(struct stream *stream);
 /* The connection ends for this reason; stream_settle() tells the owner. Only the first counts. */
 void stream_note_end(struct stream *stream, enum stream_end end, const char *error);
 /* Sets our own limit; 0: none. */
 void stream_set_limit(struct stream *stream, uint64_t after_ms);
 
-/* --- stream_input.c ---------------------------------------------------------------------------- */
+/* --- stream_input.c -------------------------------------------------------------------------- */
 
 /* Would input be welcome now? */
 bool stream_input_wanted(const struct stream *stream);
-/* Starts reading when it is. Reading is stopped only when something arrives unwanted: most pauses are
- * over by then, and stopping costs two system calls. */
+/* Starts reading when it is. Reading is stopped only when something arrives unwanted: most pauses
+ * are over by then, and stopping costs two system calls. */
 void stream_input_update(struct stream *stream);
 /* Shows what was kept, then what was not even decrypted. */
 void stream_input_advance(struct stream *stream);
 /* Throws away what was kept, now or when on_data returns. */
 void stream_input_forget(struct stream *stream);
 
-/* --- stream_output.c --------------------------------------------------------------------------- */
+/* --- stream_output.c ------------------------------------------------------------------------- */
 
 void stream_output_flush(struct stream *stream);
 /* From now on through TLS; what was written before goes first, in clear. */

@@ -3,8 +3,8 @@
  * from the caller's input and into the caller's function: memory BIOs grow to the largest read and
  * never shrink, which made 110 KB a connection where this takes 40 (and about 20 when idle, thanks
  * to SSL_MODE_RELEASE_BUFFERS). Three rules of OpenSSL are kept here: the error queue is cleared
- * before every call, what was written is sent whatever the result (alerts, key updates), and after a
- * final result nothing is asked again. Belongs to its loop's thread. */
+ * before every call, what was written is sent whatever the result (alerts, key updates), and after
+ * a final result nothing is asked again. Belongs to its loop's thread. */
 #include "relay/net/tls_priv.h"
 
 #include <assert.h>
@@ -24,14 +24,15 @@ struct tls {
     struct tls_context *context;
     SSL *ssl; /* NULL when it could not even be set up */
     struct tls_io io;
-    struct slice input; /* what the BIO may still read; points into the caller's memory for one call */
+    struct slice
+        input; /* what the BIO may still read; points into the caller's memory for one call */
     bool ready;
     enum tls_result state; /* TLS_OK until a final result */
     char text[64];         /* protocol and cipher */
     char error[160];
 };
 
-/* --- the BIO: OpenSSL's view of us ------------------------------------------------------------- */
+/* --- the BIO: OpenSSL's view of us ----------------------------------------------------------- */
 
 static int bio_read(BIO *bio, char *data, size_t capacity, size_t *len)
 {
@@ -99,7 +100,7 @@ static bool set_io(struct tls *tls)
     return true;
 }
 
-/* Names the peer we want. RFC 6066 section 3: an address is not sent as SNI; nor is the final dot. */
+/* Names the peer we want. RFC 6066 section 3: no address is sent as SNI, and no final dot. */
 static bool set_peer(struct tls *tls, const char *hostname)
 {
     X509_VERIFY_PARAM *wanted = SSL_get0_param(tls->ssl);
@@ -149,10 +150,10 @@ void tls_free(struct tls *tls)
     free(tls);
 }
 
-/* --- verdicts ---------------------------------------------------------------------------------- */
+/* --- verdicts -------------------------------------------------------------------------------- */
 
-/* The verification's verdict is what a person can act on; else the first of OpenSSL's errors, which is
- * the cause, the later ones being its consequences. */
+/* The verification's verdict is what a person can act on; else the first of OpenSSL's errors, which
+ * is the cause, the later ones being its consequences. */
 static void note_error(struct tls *tls)
 {
     long verdict = SSL_get_verify_result(tls->ssl);

@@ -1,7 +1,7 @@
 /* tls.h - contexts, certificates and one connection's TLS engine (the only user of OpenSSL).
- * A context belongs to one loop; a reload makes a new one and old connections keep theirs (counted).
- * TLS 1.2 and later, groups X25519 and P-256 (a client takes P-384, too), no renegotiation, no
- * compression, no session tickets. SNI is ignored: there is one certificate. */
+ * A context belongs to one loop; a reload makes a new one and old connections keep theirs
+ * (counted). TLS 1.2 and later, groups X25519 and P-256 (a client takes P-384, too), no
+ * renegotiation, no compression, no session tickets. SNI is ignored: there is one certificate. */
 #ifndef LATCHPOST_TLS_H
 #define LATCHPOST_TLS_H
 
@@ -16,8 +16,8 @@ struct tls;         /* one connection */
 struct tls_server_options {
     const char *certificate; /* PEM chain file */
     const char *key;         /* PEM key file: ours or root's, and for nobody else to read */
-    const char *alpn; /* "smtp" or "http/1.1": a client that offers ALPN without it is refused (alert
-                       * 120); NULL: ALPN is ignored */
+    const char *alpn; /* "smtp" or "http/1.1": a client that offers ALPN without it is refused
+                       * (alert 120); NULL: ALPN is ignored */
 };
 struct tls_client_options {
     bool verify;                   /* chain and name; the default */
@@ -38,7 +38,7 @@ void tls_context_unref(struct tls_context *context); /* accepts NULL; any thread
 bool tls_make_self_signed(const char *certificate, const char *key, const char *hostname,
                           struct why *why);
 
-/* --- the engine: for stream.c only ------------------------------------------------------------- */
+/* --- the engine: for stream.c only ----------------------------------------------------------- */
 
 struct tls_io { /* where the engine's encrypted bytes go; called during the calls below */
     /* Appends bytes for the peer. Never refuses: bounded by what the caller gives to encrypt. */
@@ -53,13 +53,13 @@ void tls_free(struct tls *tls); /* accepts NULL */
 enum tls_result {
     TLS_OK,     /* may be without any plain text: more input is needed */
     TLS_CLOSED, /* the peer said close_notify; final */
-    TLS_BROKEN, /* a fatal error; tls_error() says which; an alert was sent through io if one is due;
-                 * final */
+    TLS_BROKEN, /* a fatal error; tls_error() says which; an alert was sent through io if one is
+                 * due; final */
 };
-/* Gives encrypted input and takes plain output, until the input is used up or `plain` is full. *used:
- * bytes of input taken (all, unless plain filled up: then call again, even with no input left).
- * *len: bytes of plain text, with any result. Drives the handshake too: a client calls it with no
- * input to begin. */
+/* Gives encrypted input and takes plain output, until the input is used up or `plain` is full.
+ * *used: bytes of input taken (all, unless plain filled up: then call again, even with no input
+ * left). *len: bytes of plain text, with any result. Drives the handshake too: a client calls it
+ * with no input to begin. */
 enum tls_result tls_receive(struct tls *tls, struct slice input, size_t *used, char *plain,
                             size_t capacity, size_t *len);
 bool tls_is_ready(const struct tls *tls); /* handshake done */

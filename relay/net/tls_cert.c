@@ -23,7 +23,7 @@
 #define VALID_DAYS   3650
 #define MOST_CN_CHAR 64 /* X.520's ub-common-name */
 
-/* --- the certificate ----------------------------------------------------------------------------- */
+/* --- the certificate ------------------------------------------------------------------------- */
 
 /* Adds a DNS name, or an address when it reads as one. */
 static bool add_name(GENERAL_NAMES *names, const char *text)
@@ -64,7 +64,8 @@ static bool set_names(X509 *certificate, const char *hostname)
     for (size_t i = 0; ok && i < ARRAY_LEN(texts); i++)
         ok = add_name(names, texts[i]);
     if (ok)
-        ok = X509_add1_ext_i2d(certificate, NID_subject_alt_name, names, 0, X509V3_ADD_DEFAULT) == 1;
+        ok =
+            X509_add1_ext_i2d(certificate, NID_subject_alt_name, names, 0, X509V3_ADD_DEFAULT) == 1;
     GENERAL_NAMES_free(names);
     return ok;
 }
@@ -90,14 +91,14 @@ static bool set_uses(X509 *certificate)
     return true;
 }
 
-/* Subject and issuer are one. The common name is only for people: clients look at the names above. */
+/* Subject and issuer are one. The common name is for people: clients look at the names above. */
 static bool set_subject(X509 *certificate, const char *hostname)
 {
     const char *common = strlen(hostname) <= MOST_CN_CHAR ? hostname : "latchpost";
     X509_NAME *subject = X509_get_subject_name(certificate);
 
-    return X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC, (const unsigned char *)common, -1,
-                                      -1, 0) == 1 &&
+    return X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC, (const unsigned char *)common,
+                                      -1, -1, 0) == 1 &&
            X509_set_issuer_name(certificate, subject) == 1;
 }
 
@@ -127,7 +128,7 @@ static X509 *make_certificate(EVP_PKEY *key, const char *hostname)
     return NULL;
 }
 
-/* --- the files ----------------------------------------------------------------------------------- */
+/* --- the files ------------------------------------------------------------------------------- */
 
 static bool write_all(int fd, const char *data, size_t len)
 {

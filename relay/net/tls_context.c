@@ -20,11 +20,13 @@
 
 #include "relay/base/alloc.h"
 
-/* RFC 7525 and its successor RFC 9325: forward secrecy and AEAD only. The order is ours, cheap first. */
+/* RFC 7525 and its successor RFC 9325: forward secrecy and AEAD only. The order is ours, cheap
+ * first. */
 static const char server_ciphers[] =
     "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-CHACHA20-POLY1305:"
     "ECDHE-RSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384";
-/* P-384 costs a server ten times as much, which makes it a cheap attack; as a client we do not mind. */
+/* P-384 costs a server ten times as much, which makes it a cheap attack; as a client we do not
+ * mind. */
 static const char server_groups[] = "X25519:P-256";
 static const char client_groups[] = "X25519:P-256:P-384";
 
@@ -35,7 +37,7 @@ const char *tls_reason(void)
     return reason != NULL ? reason : "OpenSSL does not say why";
 }
 
-/* --- files ------------------------------------------------------------------------------------- */
+/* --- files ----------------------------------------------------------------------------------- */
 
 static bool file_is_readable(const char *path, const char *what, struct why *why)
 {
@@ -128,12 +130,12 @@ out:
     return ok;
 }
 
-/* --- settings ------------------------------------------------------------------------------------ */
+/* --- settings -------------------------------------------------------------------------------- */
 
 static bool set_common(SSL_CTX *ssl_ctx, const char *groups)
 {
-    SSL_CTX_set_options(ssl_ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_NO_TICKET |
-                                     SSL_OP_CIPHER_SERVER_PREFERENCE);
+    SSL_CTX_set_options(ssl_ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
+                                     SSL_OP_NO_TICKET | SSL_OP_CIPHER_SERVER_PREFERENCE);
     SSL_CTX_set_mode(ssl_ctx, SSL_MODE_RELEASE_BUFFERS);
     SSL_CTX_set_session_cache_mode(ssl_ctx, SSL_SESS_CACHE_OFF);
     return SSL_CTX_set_num_tickets(ssl_ctx, 0) == 1 &&

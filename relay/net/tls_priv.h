@@ -13,7 +13,7 @@ struct tls_context {
     SSL_CTX *ssl_ctx;
     BIO_METHOD *method;
     bool is_server;
-    bool verify; /* client side */
+    bool verify;            /* client side */
     unsigned char alpn[32]; /* server side: length octet and name, as on the wire; empty: any */
 };
 

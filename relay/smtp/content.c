@@ -151,8 +151,7 @@ static void look_for_header(struct content *content, bool ended)
     content->scanned = raw.len;
     if (end == SLICE_NONE && ended)
         end = raw.len; /* a message may be all header */
-    if (end == SLICE_NONE ? raw.len >= content->setup.header_max
-                          : end > content->setup.header_max) {
+    if ((end == SLICE_NONE ? raw.len : end) > content->setup.header_max) {
         content->header_too_large = true;
         content_discard(content);
     } else if (end != SLICE_NONE) {

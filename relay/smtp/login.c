@@ -13,6 +13,23 @@
 #include "relay/smtp/parse.h"
 #include "relay/smtp/session_priv.h"
 
+#define SECRET_LETTERS 30 /* of a key: its id and its secret, in letters and digits */
+#define PUBLIC_LETTERS 8  /* of these, the id */
+
+/* Clients that were set up wrongly send the key as the user name. Letters and digits in a row that
+ * could hold a secret are cut behind what would be the key's id: nothing more reaches the log. */
+static struct slice user_to_show(struct slice user)
+{
+    size_t row = 0;
+
+    for (size_t i = 0; i < user.len; i++) {
+        row = ascii_is_alnum(user.data[i]) ? row + 1 : 0;
+        if (row == SECRET_LETTERS)
+            return slice_first(user, i + 1 - SECRET_LETTERS + PUBLIC_LETTERS);
+    }
+    return user;
+}
+
 static void count_refusal(struct session *s, struct slice user, const char *reason)
 {
     s->auth_failures++;
@@ -37,7 +54,7 @@ static enum reply check_secret(struct session *s)
 {
     struct auth_peer peer;
     struct auth_grant *grant = NULL;
-    struct slice user = buf_slice(&s->sasl.user);
+    struct slice user = user_to_show(buf_slice(&s->sasl.user));
 
     session_auth_peer(s, &peer);
     enum auth_verdict verdict = auth_check(s->service->auth, buf_slice(&s->sasl.secret), AUTH_SEND,
@@ -126,10 +143,10 @@ void login_line(struct session *s, struct slice line)
 enum auth_verdict login_refresh(struct session *s)
 {
     int64_t now_s = clock_wall_s();
+    enum auth_verdict verdict = AUTH_OK;
 
-    if (auth_grant_is_current(s->grant, now_s))
-        return AUTH_OK;
-    enum auth_verdict verdict = auth_grant_renew(s->service->auth, &s->grant, now_s);
+    if (!auth_grant_is_current(s->grant, now_s))
+        verdict = auth_grant_renew(s->service->auth, &s->grant, now_s);
     if (verdict == AUTH_OK && !auth_grant_has(s->grant, AUTH_SEND))
         return AUTH_WRONG_SCOPE;
     return verdict;

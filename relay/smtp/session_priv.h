@@ -49,7 +49,7 @@ struct session {
     char id[IDENT_SESSION_BYTES];
     struct stream_peer peer;
     char *helo;
-    char *user;               /* as the client said it: for the log */
+    char *user;               /* as the client said it, without a key: for the log */
     struct auth_grant *grant; /* with FACT_AUTHED */
     char key_id[AUTH_KEY_ID_BYTES];
 

@@ -1,6 +1,6 @@
-/* answer.c - what did the upstream reply? Reply lines to code, enhanced code, text and class (pure).
- * RFC 5321 section 4.2, strictly: whoever accepts half an answer sees two replies where the peer
- * sent one, and then takes each later reply for the one before it. Bare line feeds, which some
+/* answer.c - what did the upstream reply? Reply lines to code, enhanced code, text and class
+ * (pure). RFC 5321 section 4.2, strictly: whoever accepts half an answer sees two replies where the
+ * peer sent one, and then takes each later reply for the one before it. Bare line feeds, which some
  * clients tolerate here, are refused for that reason. */
 #include "relay/upstream/answer.h"
 
@@ -24,7 +24,7 @@ static enum answer_result broken(struct answer *answer, const char *fault)
     return ANSWER_BROKEN;
 }
 
-/* --- one line ------------------------------------------------------------------------------------ */
+/* --- one line --------------------------------------------------------------------------------- */
 
 /* Three digits of which the first is 2 to 5 (RFC 5321 section 4.2.1 knows no 1yz any more), then
  * nothing, a space or a hyphen. 0 when it is something else. */
@@ -73,8 +73,8 @@ static void add_words(struct answer *answer, struct slice words)
         return;
     if (space == 1)
         answer->text[answer->text_len++] = ' ';
-    answer->text_len += answer_clean(words, answer->text + answer->text_len,
-                                     ANSWER_TEXT_BYTES - answer->text_len);
+    answer->text_len +=
+        answer_clean(words, answer->text + answer->text_len, ANSWER_TEXT_BYTES - answer->text_len);
 }
 
 static enum answer_result take_line(struct answer *answer, struct slice line)
@@ -96,7 +96,7 @@ static enum answer_result take_line(struct answer *answer, struct slice line)
     return line.len > 3 && line.data[3] == '-' ? ANSWER_LINE : ANSWER_DONE;
 }
 
-/* --- the front of the input ------------------------------------------------------------------------ */
+/* --- the front of the input ------------------------------------------------------------------- */
 
 enum answer_result answer_read(struct answer *answer, struct slice *input)
 {

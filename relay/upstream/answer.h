@@ -1,6 +1,6 @@
-/* answer.h - what did the upstream reply? Reply lines to code, enhanced code, text and class (pure).
- * The stream keeps what was not used, so a line that has not ended yet is simply left where it is:
- * the parser holds no input of its own and does not care where reads cut it. */
+/* answer.h - what did the upstream reply? Reply lines to code, enhanced code, text and class
+ * (pure). The stream keeps what was not used, so a line that has not ended yet is simply left where
+ * it is: the parser holds no input of its own and does not care where reads cut it. */
 #ifndef LATCHPOST_ANSWER_H
 #define LATCHPOST_ANSWER_H
 
@@ -16,11 +16,11 @@ struct answer {
     char enhanced[12];            /* "5.1.1" or empty */
     char text[ANSWER_TEXT_BYTES]; /* the words of its first lines, cleaned, NUL-ended */
     size_t text_len;
-    struct slice line;            /* ANSWER_LINE, ANSWER_DONE: the words of the line just read, as
-                                     they came; borrowed from the input */
+    struct slice line; /* ANSWER_LINE, ANSWER_DONE: the words of the line just read, as
+                          they came; borrowed from the input */
     unsigned lines;
     size_t bytes;
-    const char *fault;            /* ANSWER_BROKEN: a phrase that says why */
+    const char *fault; /* ANSWER_BROKEN: a phrase that says why */
 };
 
 enum answer_result {

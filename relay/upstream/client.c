@@ -18,9 +18,10 @@
 #include "relay/upstream/client_priv.h"
 
 #define OUT_MAX          (64 * 1024)
+#define COMMAND_MAX      2048 /* far above what stuff_path_is_safe() and the host name allow */
 #define CONNECT_LEAST_MS 1000 /* for one of several addresses, where the timeout allows it */
 
-#define TIMEOUT(member) (offsetof(struct upstream_timeouts, member) + 1) /* 0: none */
+#define TIMEOUT(member)  (offsetof(struct upstream_timeouts, member) + 1) /* 0: none */
 
 static const struct step {
     const char *name;
@@ -29,7 +30,7 @@ static const struct step {
     size_t timeout;
 } steps[CLIENT_STATE_COUNT] = {
     [CLIENT_RESOLVING] = { "the name", NULL, NULL, 0 },
-    [CLIENT_CONNECTING] = { "connecting", NULL, NULL, 0 }, /* its own deadline, by address */
+    [CLIENT_CONNECTING] = { "connecting", NULL, NULL, 0 },       /* its own deadline, by address */
     [CLIENT_HANDSHAKE] = { "the TLS handshake", NULL, NULL, 0 }, /* the stream watches it */
     [CLIENT_BANNER] = { "the greeting", NULL, client_judge_banner, TIMEOUT(banner) },
     [CLIENT_EHLO] = { "EHLO", client_send_ehlo, client_judge_ehlo, TIMEOUT(command) },
@@ -68,7 +69,7 @@ static void client_unref(struct client *client)
     free(client);
 }
 
-/* --- saying ---------------------------------------------------------------------------------------- */
+/* --- saying ----------------------------------------------------------------------------------- */
 
 static void flush(struct client *client)
 {
@@ -82,15 +83,13 @@ void client_say(struct client *client, const char *format, ...)
 {
     va_list args;
 
-    for (;;) {
-        va_start(args, format);
-        bool fits = buf_vprintf(&client->out, format, args) && buf_add(&client->out, SLICE("\r\n"));
-        va_end(args);
-        if (fits)
-            break;
-        assert(buf_len(&client->out) > 0); /* one command is far smaller than the buffer */
-        flush(client);
-    }
+    if (buf_len(&client->out) > OUT_MAX - COMMAND_MAX)
+        flush(client); /* before the command: half of one cannot be taken back */
+    va_start(args, format);
+    bool fits = buf_vprintf(&client->out, format, args) && buf_add(&client->out, SLICE("\r\n"));
+    va_end(args);
+    assert(fits);
+    (void)fits;
     client->owed++;
 }
 
@@ -118,7 +117,7 @@ void client_enter(struct client *client, enum client_state state)
     flush(client);
 }
 
-/* --- ending ---------------------------------------------------------------------------------------- */
+/* --- ending ----------------------------------------------------------------------------------- */
 
 void client_finish(struct client *client, enum client_end end, const char *text)
 {
@@ -142,8 +141,8 @@ void client_judged(struct client *client)
     client->events->on_judged(client->owner, job);
 }
 
-/* An idle connection may have died long ago, without our notice. When nothing but silence answers the
- * first command of a job on such a connection, the upstream has not seen the job. */
+/* An idle connection may have died long ago, without our notice. When nothing but silence answers
+ * the first command of a job on such a connection, the upstream has not seen the job. */
 static bool is_untouched(const struct client *client)
 {
     return client->state == CLIENT_MAIL && client->served > 0 && !client->heard &&
@@ -244,7 +243,7 @@ void client_rest(struct client *client)
     }
 }
 
-/* --- what comes from the stream, in the order in which it happens ------------------------------------ */
+/* --- what comes from the stream, in the order in which it happens ----------------------------- */
 
 static void try_next_address(struct client *client);
 
@@ -290,8 +289,8 @@ static void take_answers(struct client *client, struct slice *rest)
         if (result == ANSWER_MORE)
             return;
         if (result == ANSWER_BROKEN) {
-            client_break(client, "protocol error in the reply to %s: %s",
-                         steps[client->state].name, client->answer.fault);
+            client_break(client, "protocol error in the reply to %s: %s", steps[client->state].name,
+                         client->answer.fault);
             return;
         }
         if (client->state == CLIENT_EHLO && client->answer.lines > 1)
@@ -361,9 +360,9 @@ static const struct stream_events stream_events = {
     .on_end = on_end,
 };
 
-/* --- beginning ------------------------------------------------------------------------------------- */
+/* --- beginning -------------------------------------------------------------------------------- */
 
-/* All addresses of a name share the time for connecting, so that many dead ones cannot multiply it. */
+/* All addresses of a name share the time for connecting, so that dead ones cannot multiply it. */
 static uint64_t connect_share_ms(const struct client *client)
 {
     uint64_t all = client_options(client)->timeouts.connect;
@@ -416,13 +415,12 @@ struct client *client_open(const struct client_setup *setup, const struct client
     client->state = CLIENT_RESOLVING;
     buf_init(&client->out, OUT_MAX);
     answer_start(&client->answer);
-    client->question =
-        resolve_host(client->upstream->resolver, client_options(client)->host,
-                     client_options(client)->port, on_resolved, client);
+    client->question = resolve_host(client->upstream->resolver, client_options(client)->host,
+                                    client_options(client)->port, on_resolved, client);
     return client;
 }
 
-/* --- steering -------------------------------------------------------------------------------------- */
+/* --- steering --------------------------------------------------------------------------------- */
 
 void client_quit(struct client *client)
 {

@@ -1,7 +1,7 @@
 /* client.h - one connection to an upstream: it logs in, then takes one transaction at a time.
  * Belongs to its loop's thread. The events come from the loop, except on_judged and on_end, which
- * client_quit() and client_abort() may call, too. Inside an event no call to the client may be made: it
- * only takes note. After on_end the pointer is dead. */
+ * client_quit() and client_abort() may call, too. Inside an event no call to the client may be
+ * made: it only takes note. After on_end the pointer is dead. */
 #ifndef LATCHPOST_CLIENT_H
 #define LATCHPOST_CLIENT_H
 
@@ -17,13 +17,14 @@ enum client_end {
 };
 
 struct client_events {
-    /* It is free: after the login, and after each job. Returns the job to do now, as client_run() would
-     * (what client_refuses() comes back as on_judged and another one is asked for), or NULL. */
+    /* It is free: after the login, and after each job. Returns the job to do now, as client_run()
+     * would (what client_refuses() comes back as on_judged and another one is asked for), or NULL.
+     */
     struct upstream_job *(*on_ready)(void *owner);
     /* Every recipient of the job has its fate. */
     void (*on_judged)(void *owner, struct upstream_job *job);
-    /* The last event. text: why. untouched: a job of which the upstream has not answered a word, to be
-     * given to a fresh connection, because this one had died while it was idle; or NULL. */
+    /* The last event. text: why. untouched: a job of which the upstream has not answered a word, to
+     * be given to a fresh connection, because this one had died while it was idle; or NULL. */
     void (*on_end)(void *owner, enum client_end end, const char *text,
                    struct upstream_job *untouched);
 };
@@ -37,7 +38,8 @@ struct client *client_open(const struct client_setup *setup, const struct client
                            void *owner);
 
 /* True when this connection cannot take the job at all: too large, eight-bit where only seven are
- * offered, or not fit to leave. Every recipient then has its fate and the connection is still ready. */
+ * offered, or not fit to leave. Every recipient then has its fate and the connection is still
+ * ready. */
 bool client_refuses(struct client *client, struct upstream_job *job);
 /* Only when it is free. */
 void client_run(struct client *client, struct upstream_job *job);

@@ -38,8 +38,8 @@ void client_secured(struct client *client)
         client_enter(client, CLIENT_EHLO);
 }
 
-/* Only 220 means ready (RFC 5321 section 4.3.1); a greeting that never ends meets the timeout or the
- * limits of answer.c. */
+/* Only 220 means ready (RFC 5321 section 4.3.1); a greeting that never ends meets the timeout or
+ * the limits of answer.c. */
 void client_judge_banner(struct client *client, const struct answer *answer)
 {
     if (answer->code == 220)
@@ -48,7 +48,7 @@ void client_judge_banner(struct client *client, const struct answer *answer)
         client_break_by_answer(client, answer);
 }
 
-/* --- EHLO ------------------------------------------------------------------------------------------ */
+/* --- EHLO ------------------------------------------------------------------------------------- */
 
 static const char *our_name(const struct client *client)
 {
@@ -88,8 +88,10 @@ void client_learn(struct client *client, struct slice line)
         unsigned offer;
         void (*learn)(struct client *client, struct slice args);
     } rows[] = {
-        { "PIPELINING", OFFERS_PIPELINING, NULL }, { "8BITMIME", OFFERS_8BITMIME, NULL },
-        { "STARTTLS", OFFERS_STARTTLS, NULL },     { "SIZE", 0, learn_size },
+        { "PIPELINING", OFFERS_PIPELINING, NULL },
+        { "8BITMIME", OFFERS_8BITMIME, NULL },
+        { "STARTTLS", OFFERS_STARTTLS, NULL },
+        { "SIZE", 0, learn_size },
         { "AUTH", 0, learn_auth },
     };
     struct slice args = slice_trim(line);
@@ -148,15 +150,15 @@ void client_judge_helo(struct client *client, const struct answer *answer)
         client_break_by_answer(client, answer);
 }
 
-/* --- STARTTLS -------------------------------------------------------------------------------------- */
+/* --- STARTTLS --------------------------------------------------------------------------------- */
 
 void client_send_starttls(struct client *client)
 {
     client_say(client, "STARTTLS");
 }
 
-/* Bytes behind the 220 in the same read would be taken as said inside TLS (the injection that RFC 3207
- * does not mention); the caller has already broken off when there are any. */
+/* Bytes behind the 220 in the same read would be taken as said inside TLS (the injection that RFC
+ * 3207 does not mention); the caller has already broken off when there are any. */
 void client_judge_starttls(struct client *client, const struct answer *answer)
 {
     if (answer->code == 220)
@@ -165,7 +167,7 @@ void client_judge_starttls(struct client *client, const struct answer *answer)
         client_break_by_answer(client, answer);
 }
 
-/* --- AUTH ------------------------------------------------------------------------------------------ */
+/* --- AUTH ------------------------------------------------------------------------------------- */
 
 /* base64("\0user\0password"), RFC 4616; or of one of the two alone. */
 static bool encode_plain(const struct client *client, struct buf *text)
@@ -173,11 +175,10 @@ static bool encode_plain(const struct client *client, struct buf *text)
     struct buf plain;
 
     buf_init(&plain, AUTH_MAX);
-    bool ok = buf_add_byte(&plain, '\0') &&
-              buf_add(&plain, slice_of(client_options(client)->username)) &&
-              buf_add_byte(&plain, '\0') &&
-              buf_add(&plain, slice_of(client_options(client)->password)) &&
-              base64_encode(buf_slice(&plain), text);
+    bool ok =
+        buf_add_byte(&plain, '\0') && buf_add(&plain, slice_of(client_options(client)->username)) &&
+        buf_add_byte(&plain, '\0') && buf_add(&plain, slice_of(client_options(client)->password)) &&
+        base64_encode(buf_slice(&plain), text);
     buf_wipe(&plain);
     return ok;
 }
@@ -217,8 +218,8 @@ void client_send_auth_password(struct client *client)
     say_secret(client, "", false, client_options(client)->password);
 }
 
-/* A login that is refused for good is refused to the next connection, too, and many services lock an
- * account after a few: so it is told apart from other failures. */
+/* A login that is refused for good is refused to the next connection, too, and many services lock
+ * an account after a few: so it is told apart from other failures. */
 static void refused(struct client *client, const struct answer *answer)
 {
     struct why text = { "" };

@@ -1,11 +1,11 @@
-/* client_mail.c - one transaction: MAIL, RCPT, DATA, the content, the dot, and what each reply means
- * for each recipient.
- * A recipient without a fate is one that the upstream has not refused. So MAIL, DATA and the dot speak
- * to all that have none yet, and at the dot these are the accepted ones. Until the dot nothing is
- * delivered (RFC 5321 section 4.2.5), after it and before its reply nobody knows. */
+/* client_mail.c - one transaction: MAIL, RCPT, DATA, the content, the dot, and what each reply
+ * means for each recipient. A recipient without a fate is one that the upstream has not refused. So
+ * MAIL, DATA and the dot speak to all that have none yet, and at the dot these are the accepted
+ * ones. Until the dot nothing is delivered (RFC 5321 section 4.2.5), after it and before its reply
+ * nobody knows. */
 #include "relay/upstream/client_priv.h"
 
-/* --- before the first command ------------------------------------------------------------------------ */
+/* --- before the first command ----------------------------------------------------------------- */
 
 static bool is_too_large(const struct client *client, const struct upstream_job *job)
 {
@@ -44,7 +44,7 @@ void client_run(struct client *client, struct upstream_job *job)
     client_enter(client, CLIENT_MAIL);
 }
 
-/* --- envelope -------------------------------------------------------------------------------------- */
+/* --- envelope --------------------------------------------------------------------------------- */
 
 static void say_rcpt(struct client *client, size_t i)
 {
@@ -57,8 +57,8 @@ void client_send_mail(struct client *client)
     const char *body = job->eight_bit ? " BODY=8BITMIME" : "";
 
     if (client->offers & OFFERS_SIZE)
-        client_say(client, "MAIL FROM:<%s> SIZE=%llu%s", job->sender,
-                   (unsigned long long)job->size, body);
+        client_say(client, "MAIL FROM:<%s> SIZE=%llu%s", job->sender, (unsigned long long)job->size,
+                   body);
     else
         client_say(client, "MAIL FROM:<%s>%s", job->sender, body);
     if (!client->pipelined)
@@ -82,7 +82,8 @@ void client_send_data(struct client *client)
 
 static bool is_yes(const struct answer *answer)
 {
-    return answer->code / 10 == 25; /* 250, and for RCPT 251 and 252; 220 or 221 is no answer to these */
+    return answer->code / 10 ==
+           25; /* 250, and for RCPT 251 and 252; 220 or 221 is no answer to these */
 }
 
 static bool is_refusal(const struct answer *answer)
@@ -156,7 +157,7 @@ void client_judge_rcpt(struct client *client, const struct answer *answer)
         reset(client);
 }
 
-/* --- content --------------------------------------------------------------------------------------- */
+/* --- content ---------------------------------------------------------------------------------- */
 
 static void to_stream(void *owner, struct slice bytes)
 {
@@ -165,8 +166,8 @@ static void to_stream(void *owner, struct slice bytes)
     stream_write(client->stream, bytes);
 }
 
-/* What was found only when part of the content had gone: without the dot, the upstream drops it (RFC
- * 5321 section 4.1.1.4), so the connection goes before there is one. */
+/* What was found only when part of the content had gone: without the dot, the upstream drops it
+ * (RFC 5321 section 4.1.1.4), so the connection goes before there is one. */
 static void break_poisoned(struct client *client, enum stuff_error error)
 {
     upstream_job_quarantine(client->upstream, client->job, stuff_error_text(error));
@@ -196,8 +197,8 @@ static void fetch_next(struct client *client)
         upstream_job_fetch(client->job, client->seq++, client, chunk_here);
 }
 
-/* A chunk goes out whole; the next is asked for while the stream holds at most a chunk, so there are
- * never more than two in memory. Above STREAM_HIGH_WATER the stream promises on_drained. */
+/* A chunk goes out whole; the next is asked for while the stream holds at most a chunk, so there
+ * are never more than two in memory. Above STREAM_HIGH_WATER the stream promises on_drained. */
 static void chunk_here(struct upstream_job *job, struct buf *chunk)
 {
     struct client *client = job->transport;
@@ -230,8 +231,7 @@ static void start_content(struct client *client)
         fetch_next(client);
         return;
     }
-    enum stuff_error error =
-        stuff_add(&client->stuff, client->job->content, to_stream, client);
+    enum stuff_error error = stuff_add(&client->stuff, client->job->content, to_stream, client);
 
     if (error != STUFF_OK)
         break_poisoned(client, error);
@@ -239,8 +239,8 @@ static void start_content(struct client *client)
         end_content(client);
 }
 
-/* Nothing but 354 opens the way for content; anything else than that or a refusal means that replies
- * and commands are out of step, and then not one byte more is said. */
+/* Nothing but 354 opens the way for content; anything else than that or a refusal means that
+ * replies and commands are out of step, and then not one byte more is said. */
 void client_judge_data(struct client *client, const struct answer *answer)
 {
     if (answer->code == 354) {
@@ -256,7 +256,7 @@ void client_judge_data(struct client *client, const struct answer *answer)
     }
 }
 
-/* --- the dot --------------------------------------------------------------------------------------- */
+/* --- the dot ---------------------------------------------------------------------------------- */
 
 void client_judge_dot(struct client *client, const struct answer *answer)
 {

@@ -9,37 +9,37 @@
 #include "relay/upstream/stuff.h"
 #include "relay/upstream/upstream_priv.h"
 
-enum client_state { /* and what each waits for */
-    CLIENT_RESOLVING,     /* on_resolved */
-    CLIENT_CONNECTING,    /* on_connected */
-    CLIENT_HANDSHAKE,     /* on_secure */
-    CLIENT_BANNER,        /* from here on: the reply to what the state is named after */
-    CLIENT_EHLO,
-    CLIENT_HELO,
-    CLIENT_STARTTLS,
-    CLIENT_AUTH_PLAIN,
-    CLIENT_AUTH_LOGIN,
-    CLIENT_AUTH_USER,
-    CLIENT_AUTH_PASSWORD,
-    CLIENT_IDLE,          /* client_run() */
-    CLIENT_MAIL,
-    CLIENT_RCPT,          /* the reply for recipients[rcpt] */
-    CLIENT_DATA,
-    CLIENT_CONTENT,       /* on_chunk, or on_drained */
-    CLIENT_DOT,
-    CLIENT_LONE_DOT,      /* the dot of a transaction that nobody receives */
-    CLIENT_RSET,
-    CLIENT_GONE,          /* the last reference */
-    CLIENT_STATE_COUNT
+enum client_state {                    /* and what each waits for */
+                    CLIENT_RESOLVING,  /* on_resolved */
+                    CLIENT_CONNECTING, /* on_connected */
+                    CLIENT_HANDSHAKE,  /* on_secure */
+                    CLIENT_BANNER, /* from here on: the reply to what the state is named after */
+                    CLIENT_EHLO,
+                    CLIENT_HELO,
+                    CLIENT_STARTTLS,
+                    CLIENT_AUTH_PLAIN,
+                    CLIENT_AUTH_LOGIN,
+                    CLIENT_AUTH_USER,
+                    CLIENT_AUTH_PASSWORD,
+                    CLIENT_IDLE, /* client_run() */
+                    CLIENT_MAIL,
+                    CLIENT_RCPT, /* the reply for recipients[rcpt] */
+                    CLIENT_DATA,
+                    CLIENT_CONTENT, /* on_chunk, or on_drained */
+                    CLIENT_DOT,
+                    CLIENT_LONE_DOT, /* the dot of a transaction that nobody receives */
+                    CLIENT_RSET,
+                    CLIENT_GONE, /* the last reference */
+                    CLIENT_STATE_COUNT
 };
 
 enum client_offer { /* what the upstream's EHLO lists */
-    OFFERS_PIPELINING = 1,
-    OFFERS_SIZE = 2,
-    OFFERS_8BITMIME = 4,
-    OFFERS_STARTTLS = 8,
-    OFFERS_AUTH_PLAIN = 16,
-    OFFERS_AUTH_LOGIN = 32,
+                    OFFERS_PIPELINING = 1,
+                    OFFERS_SIZE = 2,
+                    OFFERS_8BITMIME = 4,
+                    OFFERS_STARTTLS = 8,
+                    OFFERS_AUTH_PLAIN = 16,
+                    OFFERS_AUTH_LOGIN = 32,
 };
 
 struct client {
@@ -58,27 +58,27 @@ struct client {
     struct stream *stream;
     struct answer answer; /* the one that is being read */
     size_t owed;          /* replies that commands already sent will bring */
-    struct buf out;       /* commands of this turn, until client_flush() */
+    struct buf out;       /* commands of the state that is being entered */
     unsigned offers;      /* enum client_offer */
     uint64_t size_limit;  /* of SIZE; 0: none told */
 
-    unsigned served;          /* transactions that ended with this connection ready again */
-    bool quitting;            /* QUIT when the job is over */
-    struct upstream_job *job; /* from client_run() until it is judged */
+    unsigned served;                /* transactions that were judged */
+    bool quitting;                  /* QUIT when the job is over */
+    struct upstream_job *job;       /* from client_run() until it is judged */
     struct upstream_job *untouched; /* for on_end */
-    bool pipelined;           /* the whole envelope was sent at once */
-    bool heard;               /* the upstream has answered something of this job */
-    size_t rcpt;              /* the recipient whose reply is due */
-    size_t accepted;          /* recipients with 25z: those that have no fate before the dot */
-    uint32_t seq;             /* the next chunk */
+    bool pipelined;                 /* the whole envelope was sent at once */
+    bool heard;                     /* the upstream has answered something of this job */
+    size_t rcpt;                    /* the recipient whose reply is due */
+    size_t accepted; /* recipients with 25z: those that have no fate before the dot */
+    uint32_t seq;    /* the next chunk */
     struct stuff stuff;
 };
 
-/* --- client.c -------------------------------------------------------------------------------------- */
+/* --- client.c --------------------------------------------------------------------------------- */
 
 /* Writes the state's command, if it has one that was not sent yet, and starts its timeout. */
 void client_enter(struct client *client, enum client_state state);
-/* Puts one command, without its CRLF, into this turn's output; one reply more is owed. */
+/* Puts one command, without its CRLF, into the output; one reply more is owed. */
 void client_say(struct client *client, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
@@ -99,7 +99,7 @@ static inline const struct upstream_options *client_options(const struct client 
     return &client->upstream->options;
 }
 
-/* --- client_login.c -------------------------------------------------------------------------------- */
+/* --- client_login.c --------------------------------------------------------------------------- */
 
 void client_connected(struct client *client);
 void client_secured(struct client *client);
@@ -115,7 +115,7 @@ client_send_fn client_send_ehlo, client_send_helo, client_send_starttls, client_
 client_judge_fn client_judge_banner, client_judge_ehlo, client_judge_helo, client_judge_starttls,
     client_judge_auth, client_judge_auth_login, client_judge_auth_user;
 
-/* --- client_mail.c --------------------------------------------------------------------------------- */
+/* --- client_mail.c ---------------------------------------------------------------------------- */
 
 client_send_fn client_send_mail, client_send_rcpt, client_send_data, client_send_lone_dot,
     client_send_rset;

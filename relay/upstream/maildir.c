@@ -1,15 +1,16 @@
 /* maildir.c - an upstream for trying things out: messages land as files.
  * PATH/{tmp,new,cur} are made when missing (0700). A message becomes one file in new/, named
- * <unix time>.<message id>.<host name>: written in tmp/, synced, renamed, and new/ synced, so that a
- * message that was reported as delivered survives a power cut.
+ * <unix time>.<message id>.<host name>: written in tmp/, synced, renamed, and new/ synced, so that
+ * a message that was reported as delivered survives a power cut.
  *
  * The file holds the envelope in front of the message, because nothing else would keep it: one line
- * "Return-Path: <sender>", then one line "X-Envelope-To: <address>" for each recipient, each ended by
- * CRLF; then the content byte for byte, with its CRLF line ends and without dot-stuffing.
+ * "Return-Path: <sender>", then one line "X-Envelope-To: <address>" for each recipient, each ended
+ * by CRLF; then the content byte for byte, with its CRLF line ends and without dot-stuffing.
  *
- * The loop's thread owns everything but a file's fields between uv_queue_work() and on_worked(), when
- * libuv's thread pool does one step: make and write, write on, or complete. At most WRITING_MAX files
- * are under way. A disk that fails or is full makes the recipients UPSTREAM_LATER. */
+ * The loop's thread owns everything but a file's fields between uv_queue_work() and on_worked(),
+ * when libuv's thread pool does one step: make and write, write on, or complete. At most
+ * WRITING_MAX files are under way. A disk that fails or is full makes the recipients
+ * UPSTREAM_LATER. */
 #include "relay/upstream/maildir.h"
 
 #include <assert.h>
@@ -25,16 +26,16 @@
 #include "relay/base/clock.h"
 #include "relay/upstream/upstream_priv.h"
 
-#define WRITING_MAX  4
-#define NAME_BYTES   320
+#define WRITING_MAX   4
+#define NAME_BYTES    320
 #define HEAD_PER_RCPT 600 /* "X-Envelope-To: <" and a path that stuff_path_is_safe() let pass */
 
 struct maildir {
     struct upstream *upstream;
     struct list waiting; /* jobs */
     struct list probes;
-    size_t writing;      /* files */
-    size_t probing;      /* probes whose thread runs */
+    size_t writing; /* files */
+    size_t probing; /* probes whose thread runs */
     bool aborted;
     char host[HOST_NAME_MAX * 4 + 1]; /* with '/' and ':' as the Maildir rules write them */
 };
@@ -45,11 +46,11 @@ struct file { /* one message on its way */
     struct upstream_job *job;
     uint32_t seq; /* the next chunk to ask for */
     /* for the thread, in one step: */
-    struct buf bytes;  /* the lines in front, or a chunk */
-    bool complete;     /* this step writes the last bytes */
-    int fd;            /* -1: not made yet */
+    struct buf bytes; /* the lines in front, or a chunk */
+    bool complete;    /* this step writes the last bytes */
+    int fd;           /* -1: not made yet */
     char name[NAME_BYTES];
-    struct why why;    /* not empty: it has failed */
+    struct why why; /* not empty: it has failed */
 };
 
 static struct maildir *maildir_of(const struct upstream *upstream)
@@ -62,15 +63,40 @@ static const char *root_of(const struct maildir *maildir)
     return maildir->upstream->options.maildir;
 }
 
-/* --- in the thread pool ------------------------------------------------------------------------------ */
+/* --- in the thread pool ----------------------------------------------------------------------- */
 
-static bool make_folder(const char *root, const char *sub, struct why *why)
+static bool sub_path(const char *root, const char *sub, char path[static PATH_MAX], struct why *why)
+{
+    if (snprintf(path, PATH_MAX, "%s%s", root, sub) >= PATH_MAX)
+        return why_set(why, "maildir %s: the path is too long", root);
+    return true;
+}
+
+static bool sync_folder(const char *root, const char *sub, struct why *why)
 {
     char path[PATH_MAX];
 
-    if (snprintf(path, sizeof(path), "%s%s", root, sub) >= (int)sizeof(path))
-        return why_set(why, "maildir %s: the path is too long", root);
-    if (mkdir(path, 0700) != 0 && errno != EEXIST)
+    if (!sub_path(root, sub, path, why))
+        return false;
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool ok = fd >= 0 && fsync(fd) == 0;
+
+    if (!ok)
+        why_errno(why, errno, "cannot sync %s", path);
+    if (fd >= 0)
+        close(fd);
+    return ok;
+}
+
+static bool make_folder(const char *root, const char *sub, bool *made, struct why *why)
+{
+    char path[PATH_MAX];
+
+    if (!sub_path(root, sub, path, why))
+        return false;
+    if (mkdir(path, 0700) == 0)
+        *made = true;
+    else if (errno != EEXIST)
         return why_errno(why, errno, "cannot make the folder %s", path);
     return true;
 }
@@ -78,11 +104,12 @@ static bool make_folder(const char *root, const char *sub, struct why *why)
 static bool make_folders(const char *root, struct why *why)
 {
     static const char *const subs[] = { "", "/tmp", "/new", "/cur" };
+    bool made = false;
 
     for (size_t i = 0; i < ARRAY_LEN(subs); i++)
-        if (!make_folder(root, subs[i], why))
+        if (!make_folder(root, subs[i], &made, why))
             return false;
-    return true;
+    return !made || (sync_folder(root, "", why) && sync_folder(root, "/..", why));
 }
 
 static bool path_of(const struct file *file, const char *sub, char path[static PATH_MAX],
@@ -118,21 +145,6 @@ static bool write_all(struct file *file, struct slice bytes, struct why *why)
     return true;
 }
 
-static bool sync_folder(const char *root, struct why *why)
-{
-    char path[PATH_MAX];
-
-    snprintf(path, sizeof(path), "%s/new", root); /* fits: path_of() has made a longer one */
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    bool ok = fd >= 0 && fsync(fd) == 0;
-
-    if (!ok)
-        why_errno(why, errno, "cannot sync %s", path);
-    if (fd >= 0)
-        close(fd);
-    return ok;
-}
-
 static bool complete(struct file *file, struct why *why)
 {
     char from[PATH_MAX], to[PATH_MAX];
@@ -149,7 +161,7 @@ static bool complete(struct file *file, struct why *why)
         return false;
     if (rename(from, to) != 0)
         return why_errno(why, errno, "cannot rename %s", from);
-    return sync_folder(root, why);
+    return sync_folder(root, "/new", why);
 }
 
 static void remove_unfinished(struct file *file)
@@ -178,7 +190,7 @@ static void on_work(uv_work_t *work)
         remove_unfinished(file);
 }
 
-/* --- on the loop -------------------------------------------------------------------------------------- */
+/* --- on the loop ------------------------------------------------------------------------------ */
 
 static void finish(struct file *file)
 {
@@ -268,7 +280,7 @@ static void start(struct maildir *maildir, struct upstream_job *job)
     step(file);
 }
 
-/* --- probes ------------------------------------------------------------------------------------------ */
+/* --- probes ----------------------------------------------------------------------------------- */
 
 struct probe {
     struct list node; /* in maildir->probes once it is done */
@@ -285,7 +297,7 @@ static void on_probe_work(uv_work_t *work)
     struct probe *probe = container_of(work, struct probe, work);
     const char *root = root_of(probe->maildir);
 
-    probe->ok = make_folders(root, &probe->why) && sync_folder(root, &probe->why);
+    probe->ok = make_folders(root, &probe->why) && sync_folder(root, "/new", &probe->why);
     if (probe->ok && access(root, W_OK | X_OK) != 0)
         probe->ok = why_errno(&probe->why, errno, "cannot write into maildir %s", root);
     if (probe->ok)
@@ -325,7 +337,7 @@ static void report_probes(struct maildir *maildir)
     }
 }
 
-/* --- the kind ------------------------------------------------------------------------------------------ */
+/* --- the kind --------------------------------------------------------------------------------- */
 
 /* A host name in a file name may hold neither '/' nor ':' (they are part of the Maildir syntax). */
 static void learn_host(struct maildir *maildir)

@@ -1,12 +1,13 @@
 /* pool.c - which connection does a job go to, and is it worth opening another one?
  * Jobs wait in one line and are taken by whichever connection is free first; among free connections
- * the one used last, so that surplus ones fall idle and say QUIT. New connections are opened while jobs
- * wait and none is free: one at first, then at most as many at a time as already work, so an upstream
- * that is down or slow to greet is met by one attempt and not by a storm.
+ * the one used last, so that surplus ones fall idle and say QUIT. New connections are opened while
+ * jobs wait and none is free: one at first, then at most as many at a time as already work, so an
+ * upstream that is down or slow to greet is met by one attempt and not by a storm.
  *
- * When connecting fails and no other connection works, all jobs that wait go back to their owner. Three
- * failures in a row make the upstream unusable for 5 s, then 10, 20, 40 and 60 s; after each pause one
- * job may try it. A refused login pauses it for 60 s at once. Belongs to the loop's thread. */
+ * When connecting fails and no other connection works, all jobs that wait go back to their owner.
+ * Three failures in a row make the upstream unusable for 5 s, then 10, 20, 40 and 60 s; after each
+ * pause one job may try it. A refused login pauses it for 60 s at once. Belongs to the loop's
+ * thread. */
 #include "relay/upstream/pool.h"
 
 #include <assert.h>
@@ -24,11 +25,11 @@
 #define REST_LONGEST_MS 60000 /* ... up to this */
 #define LOGIN_REST_MS   60000 /* after a refused login */
 #define WIDEN_REST_MS   5000  /* one more connection was refused while others work */
-#define TOKEN           1000  /* thousandths of a message, so that one millisecond adds `rate` of them */
+#define TOKEN           60000 /* parts of a message: one millisecond adds `rate` of them */
 
 enum member_state { MEMBER_OPENING, MEMBER_FREE, MEMBER_BUSY };
 
-struct member { /* one connection */
+struct member {            /* one connection */
     struct list node;      /* in pool->members, or, a probe that ended, in pool->probed */
     struct list free_node; /* in pool->free_members while it is free */
     struct pool *pool;
@@ -48,14 +49,14 @@ struct pool {
     struct list members;
     struct list free_members; /* the one used last is first */
     struct list probed;
-    size_t opening, ready;    /* members without and with a login; probes are not counted */
-    bool renew;               /* a free connection turned out to be dead: the others may be, too */
+    size_t opening, ready; /* members without and with a login; probes are not counted */
+    bool renew;            /* a free connection turned out to be dead: the others may be, too */
 
-    unsigned failures;        /* in a row, while no connection worked */
-    int64_t rest_until_ms;    /* monotonic, like the next two */
+    unsigned failures;     /* in a row, while no connection worked */
+    int64_t rest_until_ms; /* monotonic, like the next two */
     int64_t widen_after_ms;
     int64_t tokens, tokens_at_ms;
-    struct why reason;        /* of the last failure */
+    struct why reason; /* of the last failure */
     struct loop_timer token_timer;
     bool timer_closed;
 };
@@ -65,7 +66,7 @@ static struct pool *pool_of(const struct upstream *upstream)
     return upstream->self;
 }
 
-/* --- jobs ------------------------------------------------------------------------------------------ */
+/* --- jobs ------------------------------------------------------------------------------------- */
 
 static void return_all(struct pool *pool, const char *text)
 {
@@ -73,12 +74,12 @@ static void return_all(struct pool *pool, const char *text)
     upstream_jobs_return(pool->upstream, &pool->waiting, text);
 }
 
-/* A bucket that holds a tenth of a second's worth, at least one message: the ceiling is kept over any
- * second, and a timer that is late by some milliseconds costs no throughput. */
+/* A bucket that holds a tenth of a second's worth, at least one message: the ceiling is kept over
+ * any second, and a timer that is late by some milliseconds costs no throughput. */
 static bool has_token(struct pool *pool)
 {
     int64_t rate = pool->upstream->options.rate;
-    int64_t most = rate * (TOKEN / 10) > TOKEN ? rate * (TOKEN / 10) : TOKEN;
+    int64_t most = rate * 100 > TOKEN ? rate * 100 : TOKEN;
     int64_t now_ms = clock_mono_ms();
 
     if (rate == 0)
@@ -115,7 +116,7 @@ static void on_token(void *owner)
     upstream_wake(pool->upstream);
 }
 
-/* --- failures -------------------------------------------------------------------------------------- */
+/* --- failures --------------------------------------------------------------------------------- */
 
 static void rest(struct pool *pool, int64_t for_ms)
 {
@@ -174,7 +175,7 @@ static void note_ready(struct pool *pool)
     pool->failures = 0;
 }
 
-/* --- members: their events only take note ------------------------------------------------------------ */
+/* --- members: their events only take note ----------------------------------------------------- */
 
 static struct upstream_job *on_ready(void *owner)
 {
@@ -263,7 +264,7 @@ static struct member *open_member(struct pool *pool, upstream_probe_cb *probe, v
     return member;
 }
 
-/* --- the turn -------------------------------------------------------------------------------------- */
+/* --- the turn --------------------------------------------------------------------------------- */
 
 static void use_free_members(struct pool *pool)
 {
@@ -334,12 +335,13 @@ static void pool_turn(struct upstream *upstream)
         open_member(pool, NULL, NULL);
         pool->opening++;
     }
-    if (pool->opening + pool->ready == 0 && !list_is_empty(&pool->waiting))
-        return_all(pool, pool->reason.text); /* it rests */
+    /* While it rests nobody will come to take them; those that wait for the rate are only early. */
+    if (pool->opening + pool->ready == 0 && now_ms < pool->rest_until_ms)
+        return_all(pool, pool->reason.text);
     report_probes(pool);
 }
 
-/* --- the kind -------------------------------------------------------------------------------------- */
+/* --- the kind --------------------------------------------------------------------------------- */
 
 static bool pool_open(struct upstream *upstream, struct why *why)
 {
@@ -409,7 +411,7 @@ static bool pool_is_usable(const struct upstream *upstream)
 
     if (clock_mono_ms() < pool->rest_until_ms)
         return false;
-    return pool->failures < FAILURES_MAX || !being_tried;
+    return pool->failures < FAILURES_MAX || pool->ready > 0 || !being_tried;
 }
 
 static bool pool_is_empty(const struct upstream *upstream)

@@ -21,7 +21,7 @@ struct route_table {
     size_t default_count;
 };
 
-/* The list for a message; *count may be 0 (then it waits). sender: the envelope sender, "" is null. */
+/* The list for a message; *count may be 0 (then it waits). sender: of the envelope, "" is null. */
 const unsigned *route_find(const struct route_table *table, struct slice account, struct slice key,
                            struct slice sender, size_t *count);
 

@@ -1,12 +1,13 @@
 /* stuff.c - may these bytes leave, and as what? (pure)
  * Messages are stored with CRLF line ends and without dot-stuffing, and what comes in is checked
- * where it comes in. It is checked again here, because a body that holds "LF . LF" smuggles a second
- * message past any upstream that is less strict than we are, and the queue is a file that others
- * than we may have written. Bytes go to the sink in runs as long as possible: a content without a
- * dot at the start of a line is one run. */
+ * where it comes in. It is checked again here, because a body that holds "LF . LF" smuggles a
+ * second message past any upstream that is less strict than we are, and the queue is a file that
+ * others than we may have written. Bytes go to the sink in runs as long as possible: a content
+ * without a dot at the start of a line is one run. */
 #include "relay/upstream/stuff.h"
 
-#define PATH_MAX_BYTES 512 /* far above RFC 5321's 256; far below a command line that anyone takes */
+#define PATH_MAX_BYTES                                                                             \
+    512 /* far above RFC 5321's 256; far below a command line that anyone takes */
 
 void stuff_start(struct stuff *stuff)
 {
@@ -43,7 +44,7 @@ static enum stuff_error check_piece(const struct stuff *stuff, struct slice piec
     return piece.data[0] == '\n' ? check_lines(slice_from(piece, 1)) : STUFF_BARE_CR;
 }
 
-/* Cuts the piece before each dot that starts a line; every run but the first then needs one more. */
+/* Cuts the piece before each dot that starts a line; a second dot goes between the runs. */
 static void write_runs(const struct stuff *stuff, struct slice piece, stuff_sink_fn *sink,
                        void *owner)
 {

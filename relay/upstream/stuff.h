@@ -8,7 +8,7 @@
 
 enum stuff_error { STUFF_OK, STUFF_BARE_CR, STUFF_BARE_LF, STUFF_NUL };
 
-struct stuff { /* between two pieces of one message */
+struct stuff {    /* between two pieces of one message */
     bool in_line; /* something stands on the current line */
     bool held_cr; /* the last piece ended in CR; it goes out only once its LF has come */
 };
@@ -26,8 +26,8 @@ enum stuff_error stuff_end(struct stuff *stuff, stuff_sink_fn *sink, void *owner
 /* The same verdict over a whole content, with nothing written. */
 enum stuff_error stuff_check(struct slice content);
 
-/* May this address stand between "<" and ">" of a command, or in a header line? Printable ASCII that
- * does not end the path early; the empty one (the null sender) may. */
+/* May this address stand between "<" and ">" of a command, or in a header line? Printable ASCII
+ * that does not end the path early; the empty one (the null sender) may. */
 bool stuff_path_is_safe(struct slice address);
 
 const char *stuff_error_text(enum stuff_error error); /* a phrase; never NULL */

@@ -1,8 +1,7 @@
-/* upstream.c - one configured mail service, as seen from one loop: which kind is it, and when do its
- * owners hear of their jobs?
- * Belongs to the loop's thread. Nothing is reported from inside a call: finished jobs wait for the
- * upstream's turn, a task of the loop. So neither the kinds nor their owners need to fear that the
- * world changes while they are in the middle of something. */
+/* upstream.c - one configured mail service, as seen from one loop: which kind is it, and when do
+ * its owners hear of their jobs? Belongs to the loop's thread. Nothing is reported from inside a
+ * call: finished jobs wait for the upstream's turn, a task of the loop. So neither the kinds nor
+ * their owners need to fear that the world changes while they are in the middle of something. */
 #include "relay/upstream/upstream.h"
 
 #include <assert.h>
@@ -18,7 +17,7 @@
 
 #define PASSWORD_MAX (8 * 1024)
 
-/* --- its own copy of the options ------------------------------------------------------------------- */
+/* --- its own copy of the options -------------------------------------------------------------- */
 
 /* The texts that are plain copies; the password is kept apart, because it must be wiped. */
 static const size_t texts[] = {
@@ -48,15 +47,14 @@ static bool copy_options(struct upstream *upstream, const struct upstream_option
     buf_init(&upstream->password, PASSWORD_MAX);
     if (options->password == NULL)
         return true;
-    if (!buf_add(&upstream->password,
-                 slice_make(options->password, strlen(options->password) + 1)))
+    if (!buf_add(&upstream->password, slice_make(options->password, strlen(options->password) + 1)))
         return why_set(why, "upstream %s: the password is longer than %d bytes", options->name,
                        PASSWORD_MAX - 1);
     upstream->options.password = buf_slice(&upstream->password).data;
     return true;
 }
 
-/* --- life ------------------------------------------------------------------------------------------ */
+/* --- life ------------------------------------------------------------------------------------- */
 
 static void upstream_free(struct upstream *upstream)
 {
@@ -156,7 +154,7 @@ void upstream_probe(struct upstream *upstream, upstream_probe_cb *done, void *ow
     upstream->kind->probe(upstream, done, owner);
 }
 
-/* --- jobs ------------------------------------------------------------------------------------------ */
+/* --- jobs ------------------------------------------------------------------------------------- */
 
 void upstream_deliver(struct upstream *upstream, struct upstream_job *job)
 {
@@ -254,7 +252,7 @@ void upstream_job_clear(struct upstream_job *job)
     }
 }
 
-/* --- what may not leave ------------------------------------------------------------------------------ */
+/* --- what may not leave ----------------------------------------------------------------------- */
 
 void upstream_job_quarantine(struct upstream *upstream, struct upstream_job *job, const char *what)
 {

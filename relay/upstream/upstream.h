@@ -20,41 +20,41 @@ struct upstream_timeouts { /* milliseconds, RFC 5321 section 4.5.3.2 */
 
 struct upstream_options { /* upstream_open() copies it, and wipes its copy of the password */
     const char *name;
-    const char *maildir;   /* a folder: then the rest is not used; else NULL */
+    const char *maildir; /* a folder: then the rest is not used; else NULL */
     const char *host;
     uint16_t port;
     enum upstream_tls tls;
     bool tls_verify;
     const char *ca_file, *client_certificate, *client_key; /* NULL: none */
     const char *username, *password;                       /* NULL: no AUTH */
-    const char *helo;                                       /* our host name */
-    unsigned max_connections; /* of this loop */
+    const char *helo;                                      /* our host name */
+    unsigned max_connections;                              /* of this loop */
     unsigned max_messages_per_connection;
-    unsigned rate;            /* messages a second on this loop; 0: no ceiling */
+    unsigned rate; /* messages a minute on this loop; 0: no ceiling */
     struct upstream_timeouts timeouts;
 };
 
 /* What became of one recipient. */
 enum upstream_fate {
-    UPSTREAM_UNTRIED,   /* could not be tried: connection, TLS, login or pool trouble; try the next
-                           upstream, else later */
+    UPSTREAM_UNTRIED, /* could not be tried: connection, TLS, login or pool trouble; try the next
+                         upstream, else later */
     UPSTREAM_DELIVERED,
     UPSTREAM_LATER,     /* 4yz, or a protocol error */
-    UPSTREAM_NEVER,     /* 5yz to MAIL, RCPT, DATA or the dot; or the upstream cannot take the message */
+    UPSTREAM_NEVER,     /* 5yz to MAIL, RCPT, DATA or the dot; or it cannot take the message */
     UPSTREAM_UNCERTAIN, /* the dot was sent, no answer came */
 };
 
 struct upstream_recipient {
     const char *address; /* borrowed from the job's owner */
     enum upstream_fate fate;
-    int code;            /* 0: no reply stands behind it */
+    int code; /* 0: no reply stands behind it */
     char enhanced[12];
-    char *text;          /* the upstream's words (cleaned, at most 512) or our reason, or NULL; the
-                            job's owner frees it by upstream_job_clear() */
+    char *text; /* the upstream's words (cleaned, at most 512) or our reason, or NULL; the
+                   job's owner frees it by upstream_job_clear() */
 };
 
-/* One message for one upstream: one transaction. The owner fills the upper part, the upstream the fates.
- * The job and what it borrows stay valid until `done`. */
+/* One message for one upstream: one transaction. The owner fills the upper part, the upstream the
+ * fates. The job and what it borrows stay valid until `done`. */
 struct upstream_job {
     struct list node; /* private to the upstream */
     const char *id;   /* the message id, for the log and maildir names */
@@ -65,10 +65,11 @@ struct upstream_job {
     bool eight_bit;
     struct slice content; /* the whole message when chunks is 0 */
     uint32_t chunks;
-    /* Asked for one chunk at a time when chunks > 0; the owner answers, later, with upstream_job_chunk(). */
+    /* Asked for one chunk at a time when chunks > 0; the owner answers, later, with
+     * upstream_job_chunk(). */
     void (*fetch)(void *owner, struct upstream_job *job, uint32_t seq);
-    /* Once: every recipient has its fate, and no chunk is asked for any more. Never from inside a call
-     * to the upstream. */
+    /* Once: every recipient has its fate, and no chunk is asked for any more. Never from inside a
+     * call to the upstream. */
     void (*done)(void *owner, struct upstream_job *job);
     void *owner;
     /* private to the upstream: */
@@ -83,27 +84,28 @@ struct upstream;
 struct upstream *upstream_open(struct loop *loop, struct resolver *resolver,
                                const struct upstream_options *options, struct why *why);
 /* No upstream_deliver() any more. Jobs that wait come back as UPSTREAM_UNTRIED; those under way may
- * finish; idle connections say QUIT. `closed` is called once all has gone, from the loop; the pointer is
- * then dead. */
+ * finish; idle connections say QUIT. `closed` is called once all has gone, from the loop; the
+ * pointer is then dead. */
 void upstream_close(struct upstream *upstream, void (*closed)(void *owner), void *owner);
-/* After upstream_close(), when patience ends: whatever is under way stops now (UPSTREAM_UNTRIED; after
- * the dot UPSTREAM_UNCERTAIN). */
+/* After upstream_close(), when patience ends: whatever is under way stops now (UPSTREAM_UNTRIED;
+ * after the dot UPSTREAM_UNCERTAIN). */
 void upstream_abort(struct upstream *upstream);
 
 const char *upstream_name(const struct upstream *upstream);
 /* False while it cools down after failures, or is paused after a refused login: choose the next. */
 bool upstream_is_usable(const struct upstream *upstream);
 
-/* Waits for a free connection, opens one where the ceiling allows. When the upstream turns out not to be
- * reachable, all waiting jobs come back UPSTREAM_UNTRIED with the reason as text. The fates that a
- * recipient had before are forgotten. */
+/* Waits for a free connection, opens one where the ceiling allows. When the upstream turns out not
+ * to be reachable, all waiting jobs come back UPSTREAM_UNTRIED with the reason as text. The fates
+ * that a recipient had before are forgotten. */
 void upstream_deliver(struct upstream *upstream, struct upstream_job *job);
 
 /* The owner's answer to fetch. chunk: moved out of; empty: it could not be read (the transaction is
  * broken off before the dot, all recipients UPSTREAM_LATER). */
 void upstream_job_chunk(struct upstream_job *job, struct buf *chunk);
 
-/* For tools: connect, greet, TLS, log in, quit. `done` once; text: what was reached or what failed. */
+/* For tools: connect, greet, TLS, log in, quit. `done` once; text: what was reached, or the
+ * failure. */
 typedef void upstream_probe_cb(void *owner, bool ok, const char *text);
 void upstream_probe(struct upstream *upstream, upstream_probe_cb *done, void *owner);
 

@@ -1,14 +1,15 @@
-/* upstream_priv.h - what upstream.c gives to its two kinds, pool.c and maildir.c, and asks of them. */
+/* upstream_priv.h - what upstream.c gives to its two kinds, pool.c and maildir.c, and what it asks
+ * of them. */
 #ifndef LATCHPOST_UPSTREAM_PRIV_H
 #define LATCHPOST_UPSTREAM_PRIV_H
 
 #include "relay/upstream/upstream.h"
 
-/* A kind is asked in turns: upstream_wake() asks for one, and everything that could surprise a caller
- * (starting jobs, reporting them, ending) happens in it, from the loop, with nobody else's call on the
- * stack. */
+/* A kind is asked in turns: upstream_wake() asks for one, and everything that could surprise a
+ * caller (starting jobs, reporting them, ending) happens in it, from the loop, with nobody else's
+ * call on the stack. */
 struct upstream_kind {
-    bool (*open)(struct upstream *upstream, struct why *why); /* sets upstream->self */
+    bool (*open)(struct upstream *upstream, struct why *why);             /* sets upstream->self */
     void (*deliver)(struct upstream *upstream, struct upstream_job *job); /* only queues */
     void (*turn)(struct upstream *upstream);
     void (*close)(struct upstream *upstream); /* upstream->closing is already true */
@@ -36,14 +37,14 @@ struct upstream {
 
 void upstream_wake(struct upstream *upstream);
 
-/* Every recipient has its fate: the job goes back to its owner in the next turn, or once the chunk that
- * it asked for has come. */
+/* Every recipient has its fate: the job goes back to its owner in the next turn, or once the chunk
+ * that it asked for has come. */
 void upstream_job_finish(struct upstream *upstream, struct upstream_job *job);
 /* Takes back all jobs of a list as UPSTREAM_UNTRIED. */
 void upstream_jobs_return(struct upstream *upstream, struct list *jobs, const char *text);
 
-/* Asks the owner for a chunk; chunk_here is called later with it (to be moved out of; empty: it could
- * not be read), unless the job finishes before. */
+/* Asks the owner for a chunk; chunk_here is called later with it (to be moved out of; empty: it
+ * could not be read), unless the job finishes before. */
 void upstream_job_fetch(struct upstream_job *job, uint32_t seq, void *transport,
                         void (*chunk_here)(struct upstream_job *job, struct buf *chunk));
 

@@ -1,5 +1,6 @@
 # The benchmark: a generator (load), a sink, and the driver that runs them against the relay.
-# `make bench` prints the table; see tests/bench/bench.py for what ROWS, RUNS and SECONDS do.
+# `make bench` prints the table; RUNS and SECONDS (of each run) lengthen it, ROWS chooses rows
+# (all: also those of large messages and many sessions); tests/bench/bench.py --help tells the rest.
 
 BENCH_SHARED := $(addprefix $(BUILD)/tests/bench/,mail.o wire.o)
 BENCH_LOAD   := $(addprefix $(BUILD)/tests/bench/,load.o load_session.o samples.o) $(BENCH_SHARED)
@@ -30,6 +31,6 @@ bench-queue: $(BUILD)/bench/queue ## measure the queue alone
 bench-tools: $(BUILD)/bench/load $(BUILD)/bench/sink
 
 .PHONY: bench
-bench: latchpost bench-tools ## measure beside Postfix: RUNS=3 SECONDS=3 ROWS=kept,fresh
-	$(quiet)python3 tests/bench/bench.py --relay ./latchpost --tools $(BUILD)/bench \
+bench: $(BUILD)/latchpost bench-tools ## measure beside Postfix: RUNS=3 SECONDS=3 ROWS=kept,fresh
+	$(quiet)python3 tests/bench/bench.py --relay $(BUILD)/latchpost --tools $(BUILD)/bench \
 	    --runs $(RUNS) --seconds $(SECONDS) $(if $(ROWS),--rows $(ROWS))

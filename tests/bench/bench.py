@@ -91,8 +91,8 @@ def run_load(settings, target, options):
 
 def measure(settings, row, target, number, first_id):
     """One run: what the generator says, and what it cost the target."""
-    before_s = target.cpu_s()
     perf = start_perf(settings, row, target, number)
+    meter = Meter(target)
     report = run_load(settings, target, [*row.options, "--run", str(number), "--first-id",
                                          str(first_id)])
     run = {
@@ -115,11 +115,40 @@ def measure(settings, row, target, number, first_id):
         run["sink"] = arrived
         if arrived["last_ns"] > report["start_ns"]:
             run["rate"] = arrived["unique"] * 1e9 / (arrived["last_ns"] - report["start_ns"])
+    run.update(meter.read(report))
     if perf is not None:
         targets.stop_process(perf)
-    if report["accepted"]:
-        run["cpu_us"] = (target.cpu_s() - before_s) * 1e6 / report["accepted"]
     return run
+
+
+class Meter:
+    """What CPU time went where, from now until read()."""
+
+    def __init__(self, target):
+        self.target = target
+        self.wall_s = time.monotonic()
+        self.busy_s = machine.busy_s()
+        self.target_s = target.cpu_s()
+        self.sink_s = self._sink_s()
+        self.threads_s = machine.thread_cpu_s(target.pid)
+
+    def _sink_s(self):
+        return machine.process_cpu_s(self.target.sink.process.pid) if self.target.sink else 0
+
+    def read(self, report):
+        wall_s = time.monotonic() - self.wall_s
+        target_s = self.target.cpu_s() - self.target_s
+        sink_s = self._sink_s() - self.sink_s
+        others_s = machine.busy_s() - self.busy_s - target_s - sink_s - report["cpu_s"]
+        figures = {"others": max(0, others_s) / wall_s / os.cpu_count()}
+        if report["accepted"]:
+            each = 1e6 / report["accepted"]
+            figures["cpu_us"] = target_s * each
+            figures["sink_us"] = sink_s * each
+            figures["threads_us"] = [
+                (name, (used - self.threads_s.get((tid, name), 0)) * each)
+                for (tid, name), used in sorted(machine.thread_cpu_s(self.target.pid).items())]
+        return figures
 
 
 def start_perf(settings, row, target, number):
@@ -179,7 +208,7 @@ def start_targets(settings, row, base, results):
         result = results[kind.name] = Result()
         try:
             started.append((kind(settings, directory, row.paused), result))
-        except targets.Failure as failure:
+        except (targets.Failure, OSError) as failure:
             result.note(str(failure))
     return started
 
@@ -255,10 +284,9 @@ def idle_growth_kib(settings, target, tls, count):
 
 
 def progress(text):
+    """On a terminal, one line that the next row overwrites; elsewhere nothing."""
     if sys.stderr.isatty():
         print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
-    else:
-        print(f"# {text}", file=sys.stderr, flush=True)
 
 
 def number(value, form=",.0f", missing="-"):
@@ -290,7 +318,6 @@ def print_row(row, results):
     floor, postfix, ours = (results.get(name, Result()) for name in
                             ("floor", "Postfix", "Latchpost"))
     rate = ours.median("rate")
-    bad = any(problem for problem in ours.problems)
     print_line([
         row.text, number(floor.median("rate")), number(postfix.median("rate")), number(rate),
         number(ratio(rate, postfix.median("rate")), ",.1f"),
@@ -298,7 +325,7 @@ def print_row(row, results):
         milliseconds(ours, "p50_us"), milliseconds(ours, "p99_us"),
         milliseconds(postfix, "p50_us"), milliseconds(postfix, "p99_us"),
         number(ours.median("cpu_us")), number(postfix.median("cpu_us")),
-        "INVALID" if bad else f"{ours.verified:,}",
+        "INVALID" if ours.problems else f"{ours.verified:,}",
     ])
     for name, result in results.items():
         for problem in result.problems:
@@ -308,6 +335,21 @@ def print_row(row, results):
         if result.drained is not None:
             print(f"    {name}: the backlog of {result.verified:,} left at "
                   f"{result.drained:,.0f}/s once the upstream was open")
+
+
+    busiest = max((result.median("others") or 0 for result in results.values()), default=0)
+    if busiest > 0.05:
+        print(f"    other processes took {busiest:.0%} of the machine meanwhile")
+
+
+def print_threads(results):
+    """Where the CPU time of a message goes: the thread that would saturate first is the largest."""
+    ours = results.get("Latchpost")
+    if ours is None or not ours.runs or "threads_us" not in ours.runs[-1]:
+        return
+    text = ", ".join(f"{name} {used:.0f}" for name, used in ours.runs[-1]["threads_us"])
+    print(f"    Latchpost, CPU us a message by thread: {text}; the generator takes "
+          f"{ours.median('load_us'):.0f}, the sink {ours.median('sink_us'):.0f}")
 
 
 def print_one_extra(results, sync_us):
@@ -379,6 +421,8 @@ def main():
             results = run_row(settings, row, base)
             progress("")
             print_row(row, results)
+            if row.name == "kept":
+                print_threads(results)
             if row.name == "one":
                 print_one_extra(results, figures["fdatasync_us"])
             sys.stdout.flush()
@@ -388,6 +432,7 @@ def main():
             kept["idle"] = idle_memory(settings, base)
             progress("")
             print_idle(kept["idle"])
+        print(f"fdatasync of 4 KB at the end: {machine.fdatasync_us(base) / 1000:.3f} ms")
         if settings.json:
             with open(settings.json, "w") as file:
                 json.dump({"machine": figures, "rows": kept}, file, indent=1)

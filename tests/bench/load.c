@@ -1,7 +1,7 @@
-/* load.c - how many messages a second does this server take, and how long does each wait for its 250?
- * A closed loop: each session sends its next message when the one before was accepted, so the load
- * is what the server can take with that many clients (or --rate). Sessions that are kept log in
- * before the clock starts. One thread, a few system calls a message: on the two cores that it
+/* load.c - how many messages a second does this server take, and how long does each wait for its
+ * 250? A closed loop: each session sends its next message when the one before was accepted, so the
+ * load is what the server can take with that many clients (or --rate). Sessions that are kept log
+ * in before the clock starts. One thread, a few system calls a message: on the two cores that it
  * shares with the server it measures, what it takes is missing there.
  *
  * Prints one line of JSON; times are CLOCK_MONOTONIC, so that a sink's can be compared. */
@@ -42,7 +42,7 @@ static double cpu_s(void)
            (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
 }
 
-/* --- the loop ------------------------------------------------------------------------------------ */
+/* --- the loop -------------------------------------------------------------------------------- */
 
 /* One round of events, waiting at most so long. False: none came. */
 static bool handle_events(struct load *load, int timeout_ms)
@@ -158,7 +158,7 @@ static void run(struct load *load)
     send_all(load);
 }
 
-/* --- the report ---------------------------------------------------------------------------------- */
+/* --- the report ------------------------------------------------------------------------------ */
 
 static void print_json_text(const char *text)
 {
@@ -213,7 +213,7 @@ static void report(struct load *load, double used_s)
     printf("}\n");
 }
 
-/* --- start ---------------------------------------------------------------------------------------- */
+/* --- start ----------------------------------------------------------------------------------- */
 
 /* "AUTH PLAIN" with its initial response (RFC 4616); the password is the first line of a file. */
 static bool prepare_auth(struct load *load)
@@ -226,8 +226,8 @@ static bool prepare_auth(struct load *load)
     buf_init(&load->auth, 4096);
     if (options->password_file == NULL)
         return true;
-    FILE *file = strcmp(options->password_file, "-") == 0 ? stdin
-                                                          : fopen(options->password_file, "re");
+    FILE *file =
+        strcmp(options->password_file, "-") == 0 ? stdin : fopen(options->password_file, "re");
     if (file == NULL)
         return false;
     buf_init(&plain, 2048);
@@ -236,8 +236,7 @@ static bool prepare_auth(struct load *load)
         ok = buf_add_byte(&plain, '\0') && buf_add(&plain, slice_of(options->username)) &&
              buf_add_byte(&plain, '\0') && buf_add(&plain, slice_of(password)) &&
              buf_add(&load->auth, SLICE("AUTH PLAIN ")) &&
-             base64_encode(buf_slice(&plain), &load->auth) &&
-             buf_add(&load->auth, SLICE("\r\n"));
+             base64_encode(buf_slice(&plain), &load->auth) && buf_add(&load->auth, SLICE("\r\n"));
     }
     if (file != stdin)
         fclose(file);
@@ -281,7 +280,7 @@ static void finish(struct load *load)
     close(load->epoll);
 }
 
-/* --- options --------------------------------------------------------------------------------------- */
+/* --- options --------------------------------------------------------------------------------- */
 
 static const char usage[] =
     "usage: load [options] ADDRESS:PORT\n"

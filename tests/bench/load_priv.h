@@ -46,9 +46,9 @@ struct load {
     struct mail_maker *maker;
     struct buf auth; /* "AUTH PLAIN ...\r\n", empty: none */
     struct load_session *sessions;
-    size_t started; /* sessions that have begun to connect */
-    size_t ready;   /* sessions logged in, while connecting */
-    size_t open;    /* connections now */
+    size_t started;      /* sessions that have begun to connect */
+    size_t ready;        /* sessions logged in, while connecting */
+    size_t open;         /* connections now */
     struct list waiting; /* sessions that the rate holds back */
     /* of the measured part: */
     int64_t start_ns, deadline_ns, last_ns;
@@ -65,7 +65,7 @@ struct load {
 
 int64_t load_now_ns(void); /* CLOCK_MONOTONIC, the same in every process of the machine */
 
-/* --- load_session.c -------------------------------------------------------------------------------- */
+/* --- load_session.c -------------------------------------------------------------------------- */
 
 struct load_session *load_sessions_new(struct load *load, size_t count);
 /* Connects one more session; its events go on from there. */

@@ -14,7 +14,8 @@
 
 #include "relay/base/alloc.h"
 
-enum step { /* what the next reply answers */
+/* What the next reply answers. */
+enum step {
     STEP_GREETING,
     STEP_EHLO,
     STEP_STARTTLS,
@@ -61,7 +62,7 @@ struct load_session {
 
 static void connect_again(struct load_session *session);
 
-/* --- failure and end ------------------------------------------------------------------------------- */
+/* --- failure and end ------------------------------------------------------------------------- */
 
 void load_session_close(struct load_session *session)
 {
@@ -98,7 +99,7 @@ static void send_flight(struct load_session *session, struct slice bytes, enum s
         fail(session, SLICE("the connection was lost in writing"));
 }
 
-/* --- one message ------------------------------------------------------------------------------------- */
+/* --- one message ----------------------------------------------------------------------------- */
 
 static bool is_over(const struct load *load)
 {
@@ -206,7 +207,7 @@ static void after_dot(struct load_session *session)
         load_session_go(session);
 }
 
-/* --- logging in ---------------------------------------------------------------------------------------- */
+/* --- logging in ------------------------------------------------------------------------------ */
 
 static void after_login(struct load_session *session)
 {
@@ -267,7 +268,7 @@ static void begin_tls(struct load_session *session)
         continue_handshake(session);
 }
 
-/* --- connecting ------------------------------------------------------------------------------------------ */
+/* --- connecting ------------------------------------------------------------------------------ */
 
 static void connect_again(struct load_session *session)
 {
@@ -304,7 +305,7 @@ void load_session_start(struct load *load, size_t index)
         connect_again(session);
 }
 
-/* --- events ------------------------------------------------------------------------------------------------ */
+/* --- events ---------------------------------------------------------------------------------- */
 
 static void after_quit(struct load_session *session)
 {

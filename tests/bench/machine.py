@@ -13,8 +13,7 @@ def describe(directory):
     sync_us = fdatasync_us(directory)
     written = write_mb_per_s(directory)
     lines = [
-        f"{os.cpu_count()} cores ({cpu_model()}), Linux {os.uname().release}, "
-        f"load average {os.getloadavg()[0]:.2f} at the start",
+        f"{os.cpu_count()} cores ({cpu_model()}), Linux {os.uname().release}",
         f"state on {directory} ({filesystem(directory)}): fdatasync of 4 KB in place "
         f"{sync_us / 1000:.3f} ms (median of 500), sequential write {written:,.0f} MB/s",
     ]
@@ -89,17 +88,24 @@ def process_cpu_s(pid):
 
 
 def thread_cpu_s(pid):
-    """The same by thread: [(id, name, seconds)]."""
-    times = []
+    """The same by thread: {(id, name): seconds}."""
+    times = {}
     for tid in os.listdir(f"/proc/{pid}/task"):
         try:
             fields = stat_fields(f"/proc/{pid}/task/{tid}/stat")
             with open(f"/proc/{pid}/task/{tid}/comm") as file:
-                times.append((int(tid), file.read().strip(),
-                              (int(fields[11]) + int(fields[12])) * TICK_S))
+                name = file.read().strip()
+            times[int(tid), name] = (int(fields[11]) + int(fields[12])) * TICK_S
         except FileNotFoundError:
             pass  # it ended meanwhile
     return times
+
+
+def busy_s():
+    """What all cores have worked since the machine started, for whomever."""
+    with open("/proc/stat") as file:
+        user, nice, system, _idle, _wait, irq, softirq = map(int, file.readline().split()[1:8])
+    return (user + nice + system + irq + softirq) * TICK_S
 
 
 def family_cpu_s(pid):

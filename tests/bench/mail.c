@@ -23,21 +23,21 @@
 static const char hex_digits[] = "0123456789abcdef";
 
 struct mail_maker {
-    char *from;           /* "MAIL FROM:<...>\r\n" */
-    char *rcpt;           /* "RCPT TO:<...>\r\n" with zeros for the id */
-    size_t rcpt_id;       /* offset of these, or SLICE_NONE */
-    char *header;         /* the header, its empty line included, with zeros for the numbers */
+    char *from;     /* "MAIL FROM:<...>\r\n" */
+    char *rcpt;     /* "RCPT TO:<...>\r\n" with zeros for the id */
+    size_t rcpt_id; /* offset of these, or SLICE_NONE */
+    char *header;   /* the header, its empty line included, with zeros for the numbers */
     size_t header_len;
-    size_t message_id;    /* offset of the id in Message-ID */
-    size_t mark_id;       /* offsets in the mark */
+    size_t message_id; /* offset of the id in Message-ID */
+    size_t mark_id;    /* offsets in the mark */
     size_t mark_hash;
-    size_t lines;         /* of the body, its own first line included */
-    char *pool;           /* POOL_LINES lines, stuffed, with their ends */
+    size_t lines; /* of the body, its own first line included */
+    char *pool;   /* POOL_LINES lines, stuffed, with their ends */
     size_t start[POOL_LINES + 1];
     uint64_t hash[POOL_LINES];
 };
 
-/* --- hash and mark ------------------------------------------------------------------------------ */
+/* --- hash and mark --------------------------------------------------------------------------- */
 
 /* Each step is a bijection of what came before, so a single damaged word always shows. */
 static uint64_t add_word(uint64_t hash, uint64_t word)
@@ -96,7 +96,7 @@ bool mail_mark_parse(struct slice line, struct mail_mark *mark)
            mail_hex_parse(slice_make(hash, HEX_BYTES), &mark->hash);
 }
 
-/* --- making ------------------------------------------------------------------------------------- */
+/* --- making ---------------------------------------------------------------------------------- */
 
 /* SplitMix64: the same pool in every run, so runs compare. */
 static uint64_t mix(uint64_t value)
@@ -151,11 +151,10 @@ static void make_header(struct mail_maker *maker, const struct mail_options *opt
     gmtime_r(&now, &utc);
     strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S +0000", &utc);
     hex_format(options->run, run);
-    maker->header = xasprintf("From: <%s>\r\nTo: <%s>\r\nSubject: A message of the benchmark\r\n"
-                              "Date: %s\r\nMessage-ID: <%s." ZEROS "%s>\r\n" MARK_FIELD
-                              "%s " ZEROS " " ZEROS "\r\n\r\n",
-                              options->from, rcpt, date, run, at == NULL ? "@bench.example" : at,
-                              run);
+    maker->header = xasprintf(
+        "From: <%s>\r\nTo: <%s>\r\nSubject: A message of the benchmark\r\n"
+        "Date: %s\r\nMessage-ID: <%s." ZEROS "%s>\r\n" MARK_FIELD "%s " ZEROS " " ZEROS "\r\n\r\n",
+        options->from, rcpt, date, run, at == NULL ? "@bench.example" : at, run);
     maker->header_len = strlen(maker->header);
     maker->mark_hash = maker->header_len - 4 - HEX_BYTES;
     maker->mark_id = maker->mark_hash - 1 - HEX_BYTES;

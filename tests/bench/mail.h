@@ -12,7 +12,7 @@
 
 #include "relay/base/slice.h"
 
-/* --- checking ---------------------------------------------------------------------------------- */
+/* --- checking -------------------------------------------------------------------------------- */
 
 struct mail_mark {
     uint64_t run;
@@ -33,7 +33,7 @@ static inline uint64_t mail_hash_fold(uint64_t hash, uint64_t line_hash)
     return ((hash << 5 | hash >> 59) ^ line_hash) * UINT64_C(0x9fb21c651e98df25);
 }
 
-/* --- making ------------------------------------------------------------------------------------- */
+/* --- making ---------------------------------------------------------------------------------- */
 
 struct mail_maker; /* opaque; read-only once it is made */
 

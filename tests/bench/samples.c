@@ -22,8 +22,7 @@ void samples_add(struct samples *samples, int64_t value)
 {
     if (samples->count == samples->capacity) {
         samples->capacity = samples->capacity == 0 ? FIRST_CAPACITY : samples->capacity * 2;
-        samples->values =
-            xrealloc(samples->values, samples->capacity * sizeof(samples->values[0]));
+        samples->values = xrealloc(samples->values, samples->capacity * sizeof(samples->values[0]));
     }
     samples->values[samples->count++] = value;
 }

@@ -70,7 +70,7 @@ int64_t sink_now_ns(void)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-/* --- reports ------------------------------------------------------------------------------------- */
+/* --- reports --------------------------------------------------------------------------------- */
 
 static double cpu_s(void)
 {
@@ -97,7 +97,7 @@ static void report(const struct sink *sink, uint64_t expected)
     fflush(stdout);
 }
 
-/* --- listening ----------------------------------------------------------------------------------- */
+/* --- listening ------------------------------------------------------------------------------- */
 
 static void on_door(struct source *source, unsigned events)
 {
@@ -163,7 +163,7 @@ static unsigned door_port(const struct door *door)
     return ntohs(address.sin_port);
 }
 
-/* --- control ------------------------------------------------------------------------------------- */
+/* --- control --------------------------------------------------------------------------------- */
 
 static void do_begin(struct control *control, uint64_t run, uint64_t unused)
 {
@@ -264,8 +264,7 @@ static bool control_start(struct control *control)
     control->source.on_event = on_control;
     control->on_signal.on_event = on_signal;
     buf_init(&control->line, 4096);
-    if (epoll_ctl(control->sink->epoll, EPOLL_CTL_ADD, STDIN_FILENO, &input) != 0 &&
-        errno != EPERM)
+    if (epoll_ctl(control->sink->epoll, EPOLL_CTL_ADD, STDIN_FILENO, &input) != 0 && errno != EPERM)
         return false;
     return fd >= 0 && epoll_ctl(control->sink->epoll, EPOLL_CTL_ADD, fd, &ending) == 0;
 }
@@ -283,7 +282,7 @@ static int control_check(struct control *control)
     return -1;
 }
 
-/* --- start ---------------------------------------------------------------------------------------- */
+/* --- start ----------------------------------------------------------------------------------- */
 
 static void serve(struct sink *sink, struct control *control)
 {
@@ -308,9 +307,9 @@ static bool open_doors(struct sink *sink, struct door doors[static 3],
         return false;
     if (!options->closed && !door_listen(&doors[DOOR_PLAIN]))
         return false;
-    if (options->has_tls_port && (!door_bind_tcp(&doors[DOOR_TLS], options->host,
-                                                 options->tls_port) ||
-                                  !door_listen(&doors[DOOR_TLS])))
+    if (options->has_tls_port &&
+        (!door_bind_tcp(&doors[DOOR_TLS], options->host, options->tls_port) ||
+         !door_listen(&doors[DOOR_TLS])))
         return false;
     return options->sasl_path == NULL || (door_bind_unix(&doors[DOOR_SASL], options->sasl_path) &&
                                           door_listen(&doors[DOOR_SASL]));
@@ -329,10 +328,10 @@ static const char usage[] =
 static bool parse_options(int argc, char **argv, struct options *options)
 {
     static const struct option names[] = {
-        { "host", required_argument, NULL, 'h' },  { "port", required_argument, NULL, 'p' },
-        { "tls", no_argument, NULL, 't' },         { "tls-port", required_argument, NULL, 'T' },
-        { "sasl", required_argument, NULL, 's' },  { "discard", no_argument, NULL, 'd' },
-        { "closed", no_argument, NULL, 'c' },      { NULL, 0, NULL, 0 },
+        { "host", required_argument, NULL, 'h' }, { "port", required_argument, NULL, 'p' },
+        { "tls", no_argument, NULL, 't' },        { "tls-port", required_argument, NULL, 'T' },
+        { "sasl", required_argument, NULL, 's' }, { "discard", no_argument, NULL, 'd' },
+        { "closed", no_argument, NULL, 'c' },     { NULL, 0, NULL, 0 },
     };
     int letter;
 
@@ -396,5 +395,10 @@ int main(int argc, char **argv)
            door_port(&doors[DOOR_TLS]));
     fflush(stdout);
     serve(sink, &control);
+    buf_free(&control.line);
+    buf_free(&sink->replies);
+    tally_free(&sink->tally);
+    wire_tls_free(sink->tls);
+    free(sink);
     return 0;
 }

@@ -10,12 +10,13 @@
 #include "relay/base/alloc.h"
 #include "tests/bench/mail.h"
 
-enum session_state { /* and what each reads */
-    ST_COMMAND,      /* a command line */
-    ST_SASL,         /* a line of an AUTH exchange */
-    ST_HEADER,       /* the header of a message */
-    ST_BODY,         /* its body */
-    ST_CLOSING,      /* nothing more */
+/* What each reads. */
+enum session_state {
+    ST_COMMAND, /* a command line */
+    ST_SASL,    /* a line of an AUTH exchange */
+    ST_HEADER,  /* the header of a message */
+    ST_BODY,    /* its body */
+    ST_CLOSING, /* nothing more */
 };
 
 struct session {
@@ -47,7 +48,7 @@ static void reply(struct session *session, const char *text)
         session->state = ST_CLOSING;
 }
 
-/* --- the end of a message ------------------------------------------------------------------------ */
+/* --- the end of a message -------------------------------------------------------------------- */
 
 static void count_message(struct session *session)
 {
@@ -85,12 +86,14 @@ static void message_line(struct session *session, struct slice line)
 /* One line of a message, as it stands on the wire, without the LF. */
 static void data_line(struct session *session, struct slice line)
 {
-    if (line.len > 0 && line.data[line.len - 1] == '\r')
+    bool whole_end = line.len > 0 && line.data[line.len - 1] == '\r';
+
+    if (whole_end)
         line.len--;
     else
         session->damaged = true;
     if (line.len > 0 && line.data[0] == '.') {
-        if (line.len == 1 && !session->damaged) {
+        if (line.len == 1 && whole_end) {
             count_message(session);
             reply(session, "250 2.0.0 ok\r\n");
             session->state = ST_COMMAND;
@@ -102,7 +105,7 @@ static void data_line(struct session *session, struct slice line)
         message_line(session, line);
 }
 
-/* --- commands -------------------------------------------------------------------------------------- */
+/* --- commands -------------------------------------------------------------------------------- */
 
 static void do_ehlo(struct session *session, struct slice line)
 {
@@ -207,7 +210,7 @@ static void command_line(struct session *session, struct slice line)
     reply(session, "500 5.5.1 unknown command\r\n");
 }
 
-/* --- events ---------------------------------------------------------------------------------------- */
+/* --- events ---------------------------------------------------------------------------------- */
 
 /* Handles whole lines and returns what is left. */
 static struct slice take_lines(struct session *session, struct slice bytes)
@@ -247,8 +250,7 @@ static bool read_flights(struct session *session)
     bool more = true;
 
     while (more) {
-        enum wire_progress progress =
-            wire_read(&session->wire, session->sink->room, &bytes, &more);
+        enum wire_progress progress = wire_read(&session->wire, session->sink->room, &bytes, &more);
         if (progress != WIRE_DONE)
             return progress == WIRE_AGAIN;
         bytes = take_lines(session, bytes);

@@ -17,7 +17,7 @@
 
 #define UNSENT_MAX (64 * 1024 * 1024)
 
-/* --- contexts ------------------------------------------------------------------------------------ */
+/* --- contexts -------------------------------------------------------------------------------- */
 
 static SSL_CTX *context(struct wire_tls *tls)
 {
@@ -57,8 +57,8 @@ static bool sign_certificate(X509 *certificate, EVP_PKEY *key)
            X509_gmtime_adj(X509_getm_notAfter(certificate), 24 * 3600) != NULL &&
            X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC,
                                       (const unsigned char *)"bench.example", -1, -1, 0) == 1 &&
-           X509_set_issuer_name(certificate, name) == 1 &&
-           X509_set_pubkey(certificate, key) == 1 && X509_sign(certificate, key, EVP_sha256()) > 0;
+           X509_set_issuer_name(certificate, name) == 1 && X509_set_pubkey(certificate, key) == 1 &&
+           X509_sign(certificate, key, EVP_sha256()) > 0;
 }
 
 struct wire_tls *wire_tls_server(void)
@@ -89,7 +89,7 @@ void wire_tls_free(struct wire_tls *tls)
     SSL_CTX_free(context(tls));
 }
 
-/* --- open and close ------------------------------------------------------------------------------ */
+/* --- open and close -------------------------------------------------------------------------- */
 
 static bool watch(struct wire *wire, int operation, unsigned events)
 {
@@ -118,7 +118,7 @@ void wire_close(struct wire *wire)
     SSL_free(wire->tls);
     wire->tls = NULL;
     ERR_clear_error(); /* or the next wire would be blamed for what ended this one */
-    close(wire->fd); /* also leaves epoll: the fd was never duplicated */
+    close(wire->fd);   /* also leaves epoll: the fd was never duplicated */
     wire->fd = -1;
     buf_free(&wire->unsent);
     buf_free(&wire->held);
@@ -132,7 +132,7 @@ static bool watch_writing(struct wire *wire, bool wanted)
     return events == wire->events || watch(wire, EPOLL_CTL_MOD, events);
 }
 
-/* --- TLS ------------------------------------------------------------------------------------------ */
+/* --- TLS ------------------------------------------------------------------------------------- */
 
 bool wire_begin_tls(struct wire *wire, struct wire_tls *tls, bool server)
 {
@@ -171,7 +171,7 @@ const char *wire_version(const struct wire *wire)
     return wire->tls == NULL ? "none" : SSL_get_version(wire->tls);
 }
 
-/* --- writing --------------------------------------------------------------------------------------- */
+/* --- writing --------------------------------------------------------------------------------- */
 
 /* Bytes that went, 0 when the socket is full, -1 when the connection is lost. */
 static ssize_t write_some(struct wire *wire, struct slice bytes)
@@ -221,7 +221,7 @@ bool wire_flush(struct wire *wire)
     return watch_writing(wire, false);
 }
 
-/* --- reading --------------------------------------------------------------------------------------- */
+/* --- reading --------------------------------------------------------------------------------- */
 
 /* Bytes that came, 0 when none wait, -1 when none will come any more. */
 static ssize_t read_some(struct wire *wire, char *room, size_t size, bool *more)

@@ -1,6 +1,7 @@
 /* fuzz_answer.c - does the reply parser keep its promises about any input, however it is cut?
- * The first byte says where the reads cut. The input is read once whole and once in pieces, and both
- * must come to the same; what is accepted must be what a plain reading of the grammar finds. */
+ * The first byte says where the reads cut. The input is read once whole and once in pieces, and
+ * both must come to the same; what is accepted must be what a plain reading of the grammar finds.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 

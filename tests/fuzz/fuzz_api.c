@@ -1,7 +1,8 @@
 /* fuzz_api.c - any bytes as a request to the API, over real stores in a temporary folder.
- * Input: a line with method and target, then the body. The first byte says who asks: the operator, or
- * a key with every scope. Each call is answered once, with a known status; what is no success has an
- * error in the envelope, and nobody but an operator makes a key without the bounds of its maker. */
+ * Input: a line with method and target, then the body. The first byte says who asks: the operator,
+ * or a key with every scope. Each call is answered once, with a known status; what is no success
+ * has an error in the envelope, and nobody but an operator makes a key without the bounds of its
+ * maker. */
 #include "tests/support/api_place.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -30,8 +30,7 @@ static bool permit_good(void *owner, struct slice local, struct slice domain)
     return slice_equal(domain, SLICE("good.example"));
 }
 
-/* --- the other reader --------------------------------------------------------------------------
- */
+/* --- the other reader ------------------------------------------------------------------------- */
 
 /* Unfolds, cuts at the empty line, and makes every line end a newline. The result is a string. */
 static char *unfold(const char *data, size_t len)
@@ -139,8 +138,7 @@ static void check_with_other_reader(const char *data, size_t len)
     free(text);
 }
 
-/* --- the target --------------------------------------------------------------------------------
- */
+/* --- the target ------------------------------------------------------------------------------- */
 
 static void check_fields(struct slice block, const struct header *header)
 {

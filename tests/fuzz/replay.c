@@ -1,5 +1,5 @@
-/* replay.c - runs a fuzz target over files, for compilers without libFuzzer: each argument is a file or a
- * folder of files. Prints one TAP line. */
+/* replay.c - runs a fuzz target over files, for compilers without libFuzzer: each argument is a
+ * file or a folder of files; without arguments, the target's own corpus. Prints one TAP line. */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -55,8 +55,14 @@ static void replay(const char *path)
 
 int main(int argc, char **argv)
 {
+    const char *slash = strrchr(argv[0], '/');
+    char *corpus = xasprintf("tests/fuzz/corpus/%s", slash == NULL ? argv[0] : slash + 1);
+
     for (int i = 1; i < argc; i++)
         replay(argv[i]);
+    if (argc == 1)
+        replay(corpus);
+    free(corpus);
     printf("%s 1 - %zu inputs replayed\n", replayed > 0 ? "ok" : "not ok", replayed);
     return replayed > 0 ? 0 : 1;
 }

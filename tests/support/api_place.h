@@ -53,11 +53,11 @@ static inline bool api_place_open(struct api_place *place, struct why *why)
                                  .penalty_failures = 10,
                                  .penalty_window_s = 600,
                                  .penalty_s = 900 };
-    struct queue_options queue = { .path = place->queue_path,
-                                   .schedule = { .retry_ms = { 60000 },
-                                                 .retry_count = 1,
-                                                 .max_age_ms = 345600000 },
-                                   .retention_ms = 86400000 };
+    struct queue_options queue = {
+        .path = place->queue_path,
+        .schedule = { .retry_ms = { 60000 }, .retry_count = 1, .max_age_ms = 345600000 },
+        .retention_ms = 86400000
+    };
 
     *place = (struct api_place){ 0 };
     snprintf(place->folder, sizeof(place->folder), "%.90s/latchpost-api-XXXXXX",
@@ -71,10 +71,9 @@ static inline bool api_place_open(struct api_place *place, struct why *why)
     mailbox_init(&place->answers, api_place_wake, NULL);
     if (!auth_open(&place->auth, &auth, why) || !queue_open(&place->queue, &queue, why))
         return false;
-    place->api = (struct api){ .auth = place->auth,
-                               .queue = place->queue,
-                               .answers = &place->answers,
-                               .version = "test" };
+    place->api = (struct api){
+        .auth = place->auth, .queue = place->queue, .answers = &place->answers, .version = "test"
+    };
     return true;
 }
 
@@ -164,7 +163,7 @@ static inline const json_t *api_place_at(const struct api_place *place, const ch
         uint64_t index;
         char *name = slice_dup(part);
         at = slice_to_u64(part, &index) && json_is_array(at) ? json_array_get(at, (size_t)index)
-                                                              : json_object_get(at, name);
+                                                             : json_object_get(at, name);
         free(name);
     }
     return at;
@@ -182,9 +181,9 @@ static inline struct auth_grant *api_place_grant(struct api_place *place)
 {
     struct auth_peer peer = { .protocol = "http" };
     struct auth_grant *grant = NULL;
-    enum auth_verdict verdict = auth_check(place->auth,
-                                           slice_of(api_place_text(place, "data.apiKey")), 0, &peer,
-                                           clock_wall_s(), &grant);
+    enum auth_verdict verdict =
+        auth_check(place->auth, slice_of(api_place_text(place, "data.apiKey")), 0, &peer,
+                   clock_wall_s(), &grant);
 
     assert(verdict == AUTH_OK);
     (void)verdict;

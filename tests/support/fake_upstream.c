@@ -1,5 +1,6 @@
 /* fake_upstream.c - an SMTP server that says what a test wants (see the header).
- * It reads line by line, like a server without a clever parser, and is friendly about everything. */
+ * It reads line by line, like a server without a clever parser, and is friendly about everything.
+ */
 #include "tests/support/fake_upstream.h"
 
 #include <stdio.h>
@@ -40,7 +41,7 @@ static void keep(struct buf *buf, struct slice bytes)
         abort(); /* the test sends more than it may */
 }
 
-/* --- replies ----------------------------------------------------------------------------------------- */
+/* --- replies ---------------------------------------------------------------------------------- */
 
 static const struct fake_row *find_row(struct fake_upstream *fake, struct slice line)
 {
@@ -116,7 +117,7 @@ static bool answer(struct session *session, struct slice line)
     return say(session, line, text, row != NULL && row->then_drop);
 }
 
-/* --- what arrives -------------------------------------------------------------------------------------- */
+/* --- what arrives ----------------------------------------------------------------------------- */
 
 /* Takes content up to its end; returns how much of the data was used. */
 static size_t take_content(struct session *session, struct slice data, bool *alive)
@@ -210,7 +211,7 @@ static void on_accept(void *owner, uv_stream_t *server)
         answer(session, SLICE("BANNER"));
 }
 
-/* --- life ------------------------------------------------------------------------------------------------ */
+/* --- life ------------------------------------------------------------------------------------- */
 
 void fake_start(struct fake_upstream *fake, struct loop *loop, const struct fake_options *options)
 {

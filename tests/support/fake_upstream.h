@@ -1,6 +1,6 @@
 /* fake_upstream.h - an SMTP server that says what a test wants, on the test's own loop.
- * A script is a list of rows; a line that starts with a row's words gets the row's reply, every other
- * one what a friendly server says. All that arrives is kept as it came. */
+ * A script is a list of rows; a line that starts with a row's words gets the row's reply, every
+ * other one what a friendly server says. All that arrives is kept as it came. */
 #ifndef LATCHPOST_TESTS_FAKE_UPSTREAM_H
 #define LATCHPOST_TESTS_FAKE_UPSTREAM_H
 
@@ -15,8 +15,8 @@
 #define FAKE_DROP     "drop" /* closes the connection */
 
 struct fake_row {
-    const char *when; /* the start of a line, any case; "BANNER", "." (the end of the content), "LINE"
-                         (what follows a 334) */
+    const char *when; /* the start of a line, any case; "BANNER", "." (the end of the content),
+                         "LINE" (what follows a 334) */
     const char *say;  /* whole lines with CRLF, FAKE_HANG or FAKE_DROP */
     unsigned times;   /* so often, then the row is not there any more; 0: always */
     bool then_drop;
@@ -27,7 +27,7 @@ struct fake_options {
     const char *ehlo;            /* the whole reply; NULL: FAKE_EHLO */
     struct tls_context *tls;     /* for STARTTLS, or from the start */
     bool implicit_tls;
-    const char *address;         /* NULL: 127.0.0.1 */
+    const char *address; /* NULL: 127.0.0.1 */
 };
 #define FAKE_EHLO "250-fake\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE 1000000\r\n"
 
@@ -41,7 +41,7 @@ struct fake_upstream {
     struct buf wire;    /* all lines and contents, of all connections, in the order they came */
     struct buf content; /* of all messages that were answered 250, with their dots */
     unsigned connections, open, most_open;
-    unsigned messages;  /* dots answered 250 */
+    unsigned messages; /* dots answered 250 */
     unsigned quits;
 };
 

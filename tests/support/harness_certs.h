@@ -1,6 +1,6 @@
 /* harness_certs.h - certificates made on the fly, in a temporary folder.
- * For tests only: everything here asserts. A test includes it, links OpenSSL, and removes the folder
- * at the end. */
+ * For tests only: everything here asserts. A test includes it, links OpenSSL, and removes the
+ * folder at the end. */
 #ifndef LATCHPOST_HARNESS_CERTS_H
 #define LATCHPOST_HARNESS_CERTS_H
 

@@ -1,7 +1,7 @@
-/* harness_net.h - two streams that talk to each other on one loop, and a peer that is a plain socket.
- * For tests only. A `side` owns a stream, collects what it is shown and counts its events; a test
- * sets hooks where it wants more. Everything runs on one thread: a plain socket's bytes wait in the
- * kernel until the loop runs, and what the loop sent is read after it. */
+/* harness_net.h - two streams that talk to each other on one loop, and a peer that is a plain
+ * socket. For tests only. A `side` owns a stream, collects what it is shown and counts its events;
+ * a test sets hooks where it wants more. Everything runs on one thread: a plain socket's bytes wait
+ * in the kernel until the loop runs, and what the loop sent is read after it. */
 #ifndef LATCHPOST_HARNESS_NET_H
 #define LATCHPOST_HARNESS_NET_H
 
@@ -133,7 +133,7 @@ static inline void side_say(struct side *side, const char *text)
     stream_write(side->stream, slice_of(text));
 }
 
-/* --- a server on a free port, and one connection to it ------------------------------------------- */
+/* --- a server on a free port, and one connection to it --------------------------------------- */
 
 struct pair {
     struct loop loop;
@@ -171,9 +171,9 @@ static inline void pair_open(struct pair *pair)
     side_init(&pair->server, &pair->loop, &pair->client);
     side_init(&pair->client, &pair->loop, &pair->server);
     pair->on_accepted = NULL;
-    pair->listener = listener_open(&pair->loop,
-                                   &(struct listener_options){ .address = "127.0.0.1" },
-                                   pair_on_accept, pair, &why);
+    pair->listener =
+        listener_open(&pair->loop, &(struct listener_options){ .address = "127.0.0.1" },
+                      pair_on_accept, pair, &why);
     assert(pair->listener != NULL);
 }
 
@@ -188,8 +188,8 @@ static inline void pair_connect(struct pair *pair)
 {
     struct sockaddr_in address = pair_address(pair);
 
-    pair->client.stream = stream_connect(&pair->loop, (struct sockaddr *)&address, &side_events,
-                                         &pair->client);
+    pair->client.stream =
+        stream_connect(&pair->loop, (struct sockaddr *)&address, &side_events, &pair->client);
 }
 
 /* A blocking socket, connected: the kernel does that without the server's help. */

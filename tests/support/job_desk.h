@@ -12,7 +12,7 @@
 #include "relay/upstream/upstream.h"
 
 #define DESK_PATIENCE_S 60 /* then the test program is killed: nothing here takes a second */
-#define DESK_CONTENT "From: <a@good.example>\r\nSubject: s\r\n\r\nhello\r\n"
+#define DESK_CONTENT    "From: <a@good.example>\r\nSubject: s\r\n\r\nhello\r\n"
 
 struct job_desk {
     struct loop loop;
@@ -122,7 +122,7 @@ static inline struct upstream_options desk_options(uint16_t port)
     };
 }
 
-/* --- jobs ---------------------------------------------------------------------------------------- */
+/* --- jobs ------------------------------------------------------------------------------------- */
 
 static inline void desk_on_done(void *owner, struct upstream_job *job)
 {

@@ -46,14 +46,22 @@ def wait_for(condition, what, limit_s=None):
         time.sleep(0.01)
 
 
-def hold_port():
+def hold_port(address="127.0.0.1"):
     """A socket on a free port that nobody else is given while it is open. As it does not listen, a relay
     can still take the port for itself."""
     holder = socket.socket()
     holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    holder.bind(("127.0.0.1", 0))
+    holder.bind((address, 0))
     return holder
+
+
+def trusting_context():
+    """For a client that believes any certificate. (A context with the system's CAs takes 20 ms to make.)"""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 class Client:
@@ -67,11 +75,7 @@ class Client:
             self.start_tls()
 
     def start_tls(self, context=None):
-        if context is None:
-            context = ssl.create_default_context()
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        self.sock = context.wrap_socket(self.sock, server_hostname="localhost")
+        self.sock = (context or trusting_context()).wrap_socket(self.sock, server_hostname="localhost")
 
     def send(self, data):
         if isinstance(data, str):
@@ -139,6 +143,17 @@ class Client:
             self.expect("235 2.7.0", "AUTH PLAIN " + plain(key))
         return self
 
+    def submit(self, body="b\r\n", sender="a@good.example", recipients=("r@dest.example",)):
+        """One message with From, To and this body, which is given unstuffed; its id."""
+        self.expect("250 2.1.0", f"MAIL FROM:<{sender}>")
+        for recipient in recipients:
+            self.expect("250 2.1.5", f"RCPT TO:<{recipient}>")
+        self.expect(354, "DATA")
+        body = body.encode() if isinstance(body, str) else body
+        header = f"From: {sender}\r\nTo: {recipients[0]}\r\n\r\n".encode()
+        self.send(header + re.sub(rb"(?m)^\.", b"..", body) + b".\r\n")
+        return self.expect("250 2.0.0")[-1].split()[-1]
+
     def close(self):
         self.sock.close()
 
@@ -189,15 +204,17 @@ class Sink:
                 self.open.append(connection)
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
-    def _answer(self, connection, step, line, standard):
+    def _reply_to(self, step, line, standard):
         with self.lock:
             count = sum(1 for s, _ in self.steps if s == step)
             self.steps.append((step, line))
         reply = self.script[step](count, line) if step in self.script else ...
         if reply is None:
             raise ConnectionError
-        if reply is ...:
-            reply = standard
+        return standard if reply is ... else reply
+
+    def _answer(self, connection, step, line, standard):
+        reply = self._reply_to(step, line, standard)
         connection.sendall(reply.encode() + b"\r\n")
         return reply
 
@@ -238,7 +255,8 @@ class Sink:
                 if not reply.startswith("2"):
                     sender = None
             elif verb == "RCPT":
-                reply = self._answer(connection, "RCPT", text, "250 2.1.5 ok")
+                reply = self._answer(connection, "RCPT", text,
+                                     "503 5.5.1 MAIL first" if sender is None else "250 2.1.5 ok")
                 if reply.startswith("2"):
                     recipients.append(text.split(":", 1)[1].split()[0].strip("<>"))
             elif verb == "DATA":
@@ -248,10 +266,11 @@ class Sink:
                     raw = self._data(lines)
                     with self.lock:
                         self.contents.append(raw)
-                    reply = self._answer(connection, "dot", "", "250 2.0.0 taken")
-                    if reply.startswith("250"):
+                    reply = self._reply_to("dot", "", "250 2.0.0 taken")
+                    if reply.startswith("250"):  # it is there when the relay hears so
                         with self.lock:
                             self.messages.append((sender, recipients, raw))
+                    connection.sendall(reply.encode() + b"\r\n")
                 recipients = []
             elif verb == "QUIT":
                 self._answer(connection, "QUIT", text, "221 2.0.0 bye")
@@ -340,7 +359,7 @@ listener "local" {{
 {upstream or ''}
 {self.settings}
 """
-        with open(self.config, "w") as file:
+        with open(self.config, "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
             file.write(text)
 
     def start(self):
@@ -352,7 +371,9 @@ listener "local" {{
                 [self.binary, "serve", "-c", self.config], stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log, env={**os.environ, **(self.env or {})})
         if wait_for(lambda: self._is_up(before), "the relay to be ready\n" + self.config) != "ready":
-            raise AssertionError("the relay did not start:\n" + self.log()[before:])
+            said = self.log()[before:]
+            self.close()
+            raise AssertionError("the relay did not start:\n" + said)
         return self
 
     def _is_up(self, before):
@@ -405,6 +426,15 @@ listener "local" {{
         """{id: state} of everything the queue knows."""
         return {row["id"]: row["state"] for row in self.json("queue", "list")["data"]}
 
+    def story(self, name):
+        """All that is known of one message."""
+        return self.json("queue", "show", name)["data"]
+
+    def wait_state(self, name, state):
+        """Its story, once it is in this state."""
+        return wait_for(lambda: (told := self.story(name))["state"] == state and told,
+                        f"{name} to be {state}")
+
     def client(self, door="submission", **options):
         client = Client(self.ports[door], implicit_tls=door == "submissions", **options)
         self.clients.add(client)
@@ -412,7 +442,7 @@ listener "local" {{
 
     def session(self, key, door="submission", **options):
         """A client that is logged in."""
-        return self.client(door, **options).hello(key, starttls=door == "submission")
+        return self.client(door, **options).hello(key)
 
     def stop(self, how=signal.SIGTERM):
         """Ends it; the exit code (negative: the signal)."""

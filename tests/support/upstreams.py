@@ -10,15 +10,18 @@ import ssl
 import subprocess
 import tempfile
 
-from support.relay import PATIENCE_S, free_port, wait_for
+from support.relay import PATIENCE_S, hold_port, wait_for
 
 
 def greets(port):
-    """True when something on this port accepts connections."""
+    """True when something on this port answers; it is left politely, with nothing to complain about."""
     try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-        return True
-    except OSError:
+        with socket.create_connection(("127.0.0.1", port), PATIENCE_S) as probe:
+            if probe.recv(1000):
+                probe.sendall(b"QUIT\r\n")
+                probe.recv(1000)
+            return True
+    except ConnectionError:
         return False
 
 
@@ -27,16 +30,13 @@ class SmtpSink:
 
     def __init__(self, *options):
         self.folder = tempfile.mkdtemp(prefix="latchpost-smtp-sink-")
-        for _ in range(5):
-            self.port = free_port()
-            self.process = subprocess.Popen(
-                ["/usr/sbin/smtp-sink", *(["-u", "root"] if os.geteuid() == 0 else []), *options,
-                 "-d", os.path.join(self.folder, "m."), f"127.0.0.1:{self.port}", "64"],
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            wait_for(lambda: self.process.poll() is not None or greets(self.port), "smtp-sink")
-            if self.process.poll() is None:
-                return
-        raise AssertionError("smtp-sink did not start")
+        self.holder = hold_port()
+        self.port = self.holder.getsockname()[1]
+        self.process = subprocess.Popen(
+            ["/usr/sbin/smtp-sink", *(["-u", "root"] if os.geteuid() == 0 else []), *options,
+             "-d", os.path.join(self.folder, "m."), f"127.0.0.1:{self.port}", "64"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for(lambda: greets(self.port), "smtp-sink")
 
     def messages(self):
         """What arrived, with the lines that smtp-sink puts in front and its LF line ends."""
@@ -49,6 +49,7 @@ class SmtpSink:
     def close(self):
         self.process.kill()
         self.process.wait()
+        self.holder.close()
         shutil.rmtree(self.folder)
 
 
@@ -108,8 +109,8 @@ postlog unix-dgram n - n - 1 postlogd
 
 
 class Postfix:
-    """A private Postfix that accepts strictly, only over STARTTLS, and delivers mail for r@ and s@dest.example
-    to maildirs. It needs root to start; the system's own Postfix is not touched."""
+    """A private Postfix that accepts strictly, only over STARTTLS, and delivers mail for r@ and
+    s@dest.example to maildirs. It needs root to start; the system's own Postfix is not touched."""
 
     def __init__(self, certificate, key):
         self.folder = tempfile.mkdtemp(prefix="latchpost-postfix-")
@@ -121,7 +122,8 @@ class Postfix:
         owner = {"postfix": "data", "nobody": "mail"}
         for user, name in owner.items():
             shutil.chown(os.path.join(self.folder, name), user)
-        self.port = free_port()
+        self.holder = hold_port()
+        self.port = self.holder.getsockname()[1]
         nobody = os.stat(self.mail)
         values = {"folder": self.folder, "port": self.port, "certificate": certificate, "key": key,
                   "uid": nobody.st_uid, "gid": nobody.st_uid}
@@ -150,11 +152,13 @@ class Postfix:
         for name in os.listdir(folder) if os.path.isdir(folder) else []:
             with open(os.path.join(folder, name), "rb") as file:
                 content = file.read()
-            found[re.search(rb"with ESMTP\w* id (\w+)", content.split(b"Received:")[2]).group(1).decode()] = content
+            ours = content.split(b"Received:")[2]
+            found[re.search(rb"with ESMTP\w* id (\w+)", ours).group(1).decode()] = content
         return found
 
     def close(self):
         subprocess.run(["postfix", "-c", self.config, "stop"], capture_output=True, timeout=PATIENCE_S)
+        self.holder.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -183,7 +187,8 @@ class Certificates:
 
     def _new(self, name, host=None):
         return ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=" + name,
-                "-keyout", self.path(name + ".key"), *(["-addext", "subjectAltName=DNS:" + host] if host else [])]
+                "-keyout", self.path(name + ".key"), *(["-addext", "subjectAltName=DNS:" + host]
+                                                       if host else [])]
 
     def _issue(self, name, issuer, host, days):
         request = self.path(name + ".csr")

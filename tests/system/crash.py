@@ -1,8 +1,8 @@
 """kill -9 under load, ROUNDS times: what was acknowledged is in the queue or at the upstream afterwards.
 
-The ledger is what clients heard: each id and marker of a 250. After each round the relay starts again on the same
-state; at the end everything is delivered, and each acknowledged marker must have arrived, at most twice (an attempt that
-was under way when the relay was killed may be repeated, nothing else).
+The ledger is what clients heard: the marker of each message that got its 250. After each round the relay starts again on
+the same state; at the end everything is delivered, and each marker of the ledger must have arrived. Only an attempt that
+was under way when the relay was killed may be repeated, so a kill may cost one repetition per connection to the upstream.
 """
 import collections
 import os
@@ -16,6 +16,7 @@ from support.relay import PATIENCE_S, Relay, plain, wait_for
 
 ROUNDS = int(os.environ.get("ROUNDS", "50"))
 CLIENTS = 8
+CONNECTIONS = 20  # the default of upstream max_connections
 HEADER = "From: a@good.example\r\nTo: r@dest.example\r\nX-Marker: {}\r\n\r\n"
 
 
@@ -74,12 +75,12 @@ def kill_under_load(rounds, settings, big):
                  "an empty queue", 120)
         found = count_arrivals(relay)
         lost = [marker for marker in ledger if found[marker] == 0]
-        doubled = sum(1 for count in found.values() if count > 1)
-        print(f"# {rounds} rounds: {len(ledger)} acknowledged, {len(lost)} lost, {sum(found.values())} arrived, "
-              f"{doubled} twice")
+        repeated = sum(found.values()) - len(found)
+        print(f"# {rounds} rounds: {len(ledger)} acknowledged, {len(lost)} lost, {len(found)} arrived, "
+              f"{repeated} repetitions")
         assert not lost, lost[:10]
         assert len(ledger) > rounds
-        assert max(found.values()) <= 2
+        assert repeated <= rounds * CONNECTIONS, repeated
 
 
 @case

@@ -1,6 +1,8 @@
 """The way of a message: what goes in at a door comes out at the upstream, byte for byte."""
+import os
 import random
 import re
+import resource
 
 from support.cases import case, run
 from support.relay import Relay, is_sanitized, plain, wait_for
@@ -168,6 +170,27 @@ def a_refused_or_broken_message_leaves_nothing_behind():
         relay.sink.wait(1)
         wait_for(lambda: list(relay.queue().values()) == ["delivered"], "only one message")
         assert b"after" in relay.sink.messages[0][2]
+
+
+@case
+def f_05_what_the_disk_has_no_room_for_is_refused_and_nothing_else():
+    with Relay() as relay:
+        client = relay.session(relay.key(), "local")
+        small = submit(client, HEADER, b"before\r\n")
+        relay.sink.wait(1)
+        log = os.path.getsize(os.path.join(relay.state, "queue.db-wal"))
+        resource.prlimit(relay.process.pid, resource.RLIMIT_FSIZE, (log, resource.RLIM_INFINITY))
+        client.expect("250", "MAIL FROM:<a@good.example>")
+        client.expect("250", "RCPT TO:<r@dest.example>")
+        client.expect("354", "DATA")
+        client.send(HEADER + b"\r\n" + (b"k" * 900 + b"\r\n") * 400)
+        client.expect("452 4.3.1", ".")
+        client.expect("250", "NOOP")
+        resource.prlimit(relay.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+        wait_for(lambda: client.ask("MAIL FROM:<a@good.example>")[0] == 250, "room again")
+        client.expect("250", "RSET")
+        after = submit(client, HEADER, b"after\r\n")
+        wait_for(lambda: relay.queue() == {small: "delivered", after: "delivered"}, "both, and no more")
 
 
 @case

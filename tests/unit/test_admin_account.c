@@ -94,6 +94,36 @@ static void a_domain_belongs_to_one_account(void **state)
     }
 }
 
+static void a_claim_that_is_not_verified_keeps_nobody_else_out(void **state)
+{
+    static const struct {
+        const char *account, *pattern;
+        bool verified;
+        enum auth_result want;
+    } cases[] = {
+        { "acme", "*.example", false, AUTH_DONE },
+        { "acme", "good.example", false, AUTH_DONE },
+        { "default", "shop.example", true, AUTH_DONE },
+        { "default", "a.good.example", false, AUTH_DONE },
+        { "default", "good.example", true, AUTH_CONFLICT }, /* its very name */
+        { "acme", "*.example", true, AUTH_CONFLICT },       /* would cover shop.example by now */
+        { "acme", "good.example", true, AUTH_DONE },
+        { "acme", "*.shop.example", false, AUTH_DONE },
+        { "acme", "shop.example", false, AUTH_CONFLICT },
+    };
+    struct place *place = *state;
+
+    assert_int_equal(create(place, "acme", NULL), AUTH_DONE);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        enum auth_result got =
+            auth_domain_add(place->auth, "operator", cases[i].account, cases[i].pattern,
+                            cases[i].verified, PLACE_NOW_S, &place->why);
+        if (got != cases[i].want)
+            fail_msg("row %zu: %s of %s: %d %s", i, cases[i].pattern, cases[i].account, (int)got,
+                     place->why.text);
+    }
+}
+
 static void a_domain_waits_for_its_verification(void **state)
 {
     struct place *place = *state;
@@ -172,6 +202,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         IN_PLACE(accounts_are_made_once_with_known_plans),
         IN_PLACE(a_domain_belongs_to_one_account),
+        IN_PLACE(a_claim_that_is_not_verified_keeps_nobody_else_out),
         IN_PLACE(a_domain_waits_for_its_verification),
         IN_PLACE(a_removed_domain_is_gone_for_its_keys),
     };

@@ -152,14 +152,9 @@ static void answer_is_bounded(void **state)
         size_t lines, words;
         enum answer_result want;
     } cases[] = {
-        { 1, 506, ANSWER_DONE },
-        { 1, 2042, ANSWER_DONE },
-        { 1, 2043, ANSWER_BROKEN },
-        { 1, 100000, ANSWER_BROKEN },
-        { 100, 10, ANSWER_DONE },
-        { 101, 10, ANSWER_BROKEN },
-        { 32, 2042, ANSWER_DONE },
-        { 33, 2042, ANSWER_BROKEN },
+        { 1, 506, ANSWER_DONE },      { 1, 2042, ANSWER_DONE },    { 1, 2043, ANSWER_BROKEN },
+        { 1, 100000, ANSWER_BROKEN }, { 100, 10, ANSWER_DONE },    { 101, 10, ANSWER_BROKEN },
+        { 32, 2042, ANSWER_DONE },    { 33, 2042, ANSWER_BROKEN },
     };
 
     (void)state;

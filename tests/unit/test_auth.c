@@ -13,8 +13,7 @@
 #include "relay/base/base64.h"
 #include "tests/support/auth_place.h"
 
-/* --- checking ------------------------------------------------------------------------------------
- */
+/* --- checking --------------------------------------------------------------------------------- */
 
 static void only_the_whole_key_gets_in(void **state)
 {
@@ -131,8 +130,7 @@ static void renewing_gives_what_the_key_may_do_now(void **state)
     auth_grant_unref(grant);
 }
 
-/* --- counting ------------------------------------------------------------------------------------
- */
+/* --- counting --------------------------------------------------------------------------------- */
 
 static void refusals_close_the_door_and_successes_do_not(void **state)
 {
@@ -239,8 +237,7 @@ static void limits_are_exact_under_many_threads(void **state)
     auth_grant_unref(taking.grant);
 }
 
-/* --- threads -------------------------------------------------------------------------------------
- */
+/* --- threads ---------------------------------------------------------------------------------- */
 
 enum { CHECKERS = 3, ROUNDS = 12 };
 
@@ -325,8 +322,7 @@ static void revocation_is_in_force_at_once_in_all_threads(void **state)
     assert_false(atomic_load(&duty.hole));
 }
 
-/* --- opening -------------------------------------------------------------------------------------
- */
+/* --- opening ---------------------------------------------------------------------------------- */
 
 static void a_restart_keeps_everything(void **state)
 {

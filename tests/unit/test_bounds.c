@@ -31,7 +31,12 @@ static void patterns_and_networks_cover_what_lies_within(void **state)
         { true, "10.0.0.0/8", "0.0.0.0/0", false },
         { true, "0.0.0.0/0", "192.0.2.1", true },
         { true, "0.0.0.0/0", "2001:db8::1", false },
-        { true, "::/0", "10.0.0.1", true }, /* IPv4 in IPv6's clothes */
+        /* As auth/network.c has it: ::/0 holds no IPv4 address, so it covers none either. */
+        { true, "::/0", "10.0.0.1", false },
+        { true, "::/0", "0.0.0.0/0", false },
+        { true, "::/0", "2001:db8::1", true },
+        { true, "::ffff:0:0/95", "10.0.0.1", false },
+        { true, "::ffff:0:0/96", "10.0.0.0/8", true },
         { true, "2001:db8::/32", "2001:db8:1::/48", true },
         { true, "2001:db8::/32", "2001:db9::/48", false },
         { true, "::ffff:10.0.0.1", "10.0.0.1", true },
@@ -51,17 +56,20 @@ static void patterns_and_networks_cover_what_lies_within(void **state)
     }
 }
 
-#define LIST(...) { (const char *const[]){ __VA_ARGS__ }, sizeof((const char *[]){ __VA_ARGS__ }) / sizeof(char *) }
+#define LIST(...)                                                                                  \
+    {                                                                                              \
+        (const char *const[]){ __VA_ARGS__ },                                                      \
+            sizeof((const char *[]){ __VA_ARGS__ }) / sizeof(char *)                               \
+    }
 
 static void each_restriction_of_the_maker_binds_the_new_key(void **state)
 {
     char *none[] = { NULL }, *domains[] = { "*.a.example", "b.example", NULL };
     char *senders[] = { "x@b.example", NULL }, *networks[] = { "10.0.0.0/8", NULL };
     char *recipients[] = { "c.example", "y@d.example", NULL };
-    const struct auth_key_view free_maker = { .domains = none,
-                                              .senders = none,
-                                              .recipients = none,
-                                              .allow_from = none };
+    const struct auth_key_view free_maker = {
+        .domains = none, .senders = none, .recipients = none, .allow_from = none
+    };
     const struct auth_key_view maker = { .domains = domains,
                                          .senders = senders,
                                          .recipients = recipients,
@@ -72,8 +80,8 @@ static void each_restriction_of_the_maker_binds_the_new_key(void **state)
                                          .test = true };
     const struct auth_key_spec good = { .domains = LIST("b.example", "c.a.example"),
                                         .senders = LIST("x@b.example"),
-                                        .recipients = LIST("c.example", "z@c.example",
-                                                           "y@d.example"),
+                                        .recipients =
+                                            LIST("c.example", "z@c.example", "y@d.example"),
                                         .allow_from = LIST("10.1.0.0/16"),
                                         .rate_per_minute = 10,
                                         .recipients_per_day = 100,

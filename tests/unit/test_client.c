@@ -10,17 +10,17 @@
 #include "tests/support/fake_upstream.h"
 #include "tests/support/job_desk.h"
 
-#define U UPSTREAM_UNTRIED
-#define D UPSTREAM_DELIVERED
-#define L UPSTREAM_LATER
-#define N UPSTREAM_NEVER
-#define Q UPSTREAM_UNCERTAIN
+#define U          UPSTREAM_UNTRIED
+#define D          UPSTREAM_DELIVERED
+#define L          UPSTREAM_LATER
+#define N          UPSTREAM_NEVER
+#define Q          UPSTREAM_UNCERTAIN
 
 #define EHLO_PLAIN "250 fake\r\n" /* nothing offered: one command at a time */
 
 struct row {
     const char *name;
-    struct fake_row script[5]; /* the last one ends it */
+    struct fake_row script[5];  /* the last one ends it */
     enum upstream_fate want[3]; /* of r1, r2, r3 */
     int code;                   /* of r1 */
     const char *text;           /* part of r1's */
@@ -84,38 +84,92 @@ static void each_recipient_has_the_fate_that_the_replies_give_it(void **state)
 {
     static const struct row rows[] = {
         { "all is well", { { NULL, NULL, 0, 0 } }, { D, D, D }, 250, "taken", 1, false },
-        { "F-14", { { "RCPT TO:<r2", "450 4.2.1 busy\r\n", 0, 0 },
-                    { "RCPT TO:<r3", "550 5.1.1 unknown\r\n", 0, 0 } },
-          { D, L, N }, 250, "taken", 1, false },
-        { "251 and 252 are yes", { { "RCPT TO:<r1", "251 forwarded\r\n", 0, 0 },
-                                   { "RCPT TO:<r2", "252 we shall see\r\n", 0, 0 } },
-          { D, D, D }, 250, "taken", 1, false },
-        { "MAIL 4yz", { { "MAIL", "451 4.3.0 later\r\n", 0, 0 }, { "RCPT", "503 no\r\n", 0, 0 },
-                        { "DATA", "503 no\r\n", 0, 0 } },
-          { L, L, L }, 451, "later", 0, false },
-        { "MAIL 5yz", { { "MAIL", "553 5.1.8 not you\r\n", 0, 0 }, { "RCPT", "503 no\r\n", 0, 0 },
-                        { "DATA", "503 no\r\n", 0, 0 } },
-          { N, N, N }, 553, "not you", 0, false },
-        { "every RCPT 5yz", { { "RCPT", "550 5.1.1 unknown\r\n", 0, 0 },
-                              { "DATA", "554 5.5.1 nobody\r\n", 0, 0 } },
-          { N, N, N }, 550, "unknown", 0, false },
-        { "DATA 4yz", { { "DATA", "452 4.3.1 full\r\n", 0, 0 } }, { L, L, L }, 452, "full", 0,
+        { "F-14",
+          { { "RCPT TO:<r2", "450 4.2.1 busy\r\n", 0, 0 },
+            { "RCPT TO:<r3", "550 5.1.1 unknown\r\n", 0, 0 } },
+          { D, L, N },
+          250,
+          "taken",
+          1,
           false },
-        { "DATA 5yz behind a refused RCPT", { { "DATA", "554 5.7.1 spam\r\n", 0, 0 },
-                                              { "RCPT TO:<r2", "450 busy\r\n", 0, 0 } },
-          { N, L, N }, 554, "spam", 0, false },
-        { "dot 4yz", { { ".", "451 4.7.1 greylisted\r\n", 0, 0 } }, { L, L, L }, 451, "greylisted",
-          0, false },
-        { "dot 5yz", { { ".", "554 5.7.1 spam\r\n", 0, 0 },
-                       { "RCPT TO:<r2", "450 busy\r\n", 0, 0 } },
-          { N, L, N }, 554, "spam", 0, false },
-        { "many lines", { { ".", "550-5.7.1 first\r\n550 5.7.1 second\r\n", 0, 0 } }, { N, N, N },
-          550, "first second", 0, false },
-        { "RSET 500 after a refusal", { { "MAIL", "451 later\r\n", 0, 0 },
-                                        { "RSET", "500 what\r\n", 0, 0 },
-                                        { "RCPT", "503 no\r\n", 0, 0 },
-                                        { "DATA", "503 no\r\n", 0, 0 } },
-          { L, L, L }, 451, "later", 0, false },
+        { "251 and 252 are yes",
+          { { "RCPT TO:<r1", "251 forwarded\r\n", 0, 0 },
+            { "RCPT TO:<r2", "252 we shall see\r\n", 0, 0 } },
+          { D, D, D },
+          250,
+          "taken",
+          1,
+          false },
+        { "MAIL 4yz",
+          { { "MAIL", "451 4.3.0 later\r\n", 0, 0 },
+            { "RCPT", "503 no\r\n", 0, 0 },
+            { "DATA", "503 no\r\n", 0, 0 } },
+          { L, L, L },
+          451,
+          "later",
+          0,
+          false },
+        { "MAIL 5yz",
+          { { "MAIL", "553 5.1.8 not you\r\n", 0, 0 },
+            { "RCPT", "503 no\r\n", 0, 0 },
+            { "DATA", "503 no\r\n", 0, 0 } },
+          { N, N, N },
+          553,
+          "not you",
+          0,
+          false },
+        { "every RCPT 5yz",
+          { { "RCPT", "550 5.1.1 unknown\r\n", 0, 0 }, { "DATA", "554 5.5.1 nobody\r\n", 0, 0 } },
+          { N, N, N },
+          550,
+          "unknown",
+          0,
+          false },
+        { "DATA 4yz",
+          { { "DATA", "452 4.3.1 full\r\n", 0, 0 } },
+          { L, L, L },
+          452,
+          "full",
+          0,
+          false },
+        { "DATA 5yz behind a refused RCPT",
+          { { "DATA", "554 5.7.1 spam\r\n", 0, 0 }, { "RCPT TO:<r2", "450 busy\r\n", 0, 0 } },
+          { N, L, N },
+          554,
+          "spam",
+          0,
+          false },
+        { "dot 4yz",
+          { { ".", "451 4.7.1 greylisted\r\n", 0, 0 } },
+          { L, L, L },
+          451,
+          "greylisted",
+          0,
+          false },
+        { "dot 5yz",
+          { { ".", "554 5.7.1 spam\r\n", 0, 0 }, { "RCPT TO:<r2", "450 busy\r\n", 0, 0 } },
+          { N, L, N },
+          554,
+          "spam",
+          0,
+          false },
+        { "many lines",
+          { { ".", "550-5.7.1 first\r\n550 5.7.1 second\r\n", 0, 0 } },
+          { N, N, N },
+          550,
+          "first second",
+          0,
+          false },
+        { "RSET 500 after a refusal",
+          { { "MAIL", "451 later\r\n", 0, 0 },
+            { "RSET", "500 what\r\n", 0, 0 },
+            { "RCPT", "503 no\r\n", 0, 0 },
+            { "DATA", "503 no\r\n", 0, 0 } },
+          { L, L, L },
+          451,
+          "later",
+          0,
+          false },
         { "QUIT 354", { { "QUIT", "354 go on\r\n", 0, 0 } }, { D, D, D }, 250, "taken", 1, false },
     };
 
@@ -128,25 +182,54 @@ static void a_reply_that_makes_no_sense_is_a_protocol_error(void **state)
     static const struct row rows[] = {
         { "DATA 250", { { "DATA", "250 ok\r\n", 0, 0 } }, { L, L, L }, 0, "250 ok", 0, false },
         { "DATA 220", { { "DATA", "220 ok\r\n", 0, 0 } }, { L, L, L }, 0, "220 ok", 0, false },
-        { "DATA banana", { { "DATA", "banana\r\n", 0, 0 } }, { L, L, L }, 0, "not a reply", 0,
+        { "DATA banana",
+          { { "DATA", "banana\r\n", 0, 0 } },
+          { L, L, L },
+          0,
+          "not a reply",
+          0,
           false },
         { "DATA 3540", { { "DATA", "3540\r\n", 0, 0 } }, { L, L, L }, 0, "not a reply", 0, false },
-        { "DATA empty line", { { "DATA", "\r\n", 0, 0 } }, { L, L, L }, 0, "not a reply", 0,
+        { "DATA empty line",
+          { { "DATA", "\r\n", 0, 0 } },
+          { L, L, L },
+          0,
+          "not a reply",
+          0,
           false },
         { "DATA 334", { { "DATA", "334 go on\r\n", 0, 0 } }, { L, L, L }, 0, "334", 0, false },
-        { "DATA 354 by LF", { { "DATA", "354 go on\n", 0, 0 } }, { L, L, L }, 0, "bare LF", 0,
+        { "DATA 354 by LF",
+          { { "DATA", "354 go on\n", 0, 0 } },
+          { L, L, L },
+          0,
+          "bare LF",
+          0,
           false },
         { "MAIL 354", { { "MAIL", "354 go on\r\n", 0, 0 } }, { L, L, L }, 0, "354", 0, false },
         { "MAIL 220", { { "MAIL", "220 hello\r\n", 0, 0 } }, { L, L, L }, 0, "220", 0, false },
-        { "RCPT 354", { { "RCPT TO:<r2", "354 go on\r\n", 0, 0 },
-                        { "RCPT TO:<r1", "550 no\r\n", 0, 0 } },
-          { N, L, L }, 550, "no", 0, false },
+        { "RCPT 354",
+          { { "RCPT TO:<r2", "354 go on\r\n", 0, 0 }, { "RCPT TO:<r1", "550 no\r\n", 0, 0 } },
+          { N, L, L },
+          550,
+          "no",
+          0,
+          false },
         { "dot 354", { { ".", "354 more\r\n", 0, 0 } }, { Q, Q, Q }, 0, "354", 0, false },
         { "dot banana", { { ".", "banana\r\n", 0, 0 } }, { Q, Q, Q }, 0, "not a reply", 0, false },
-        { "two replies to one dot", { { ".", "250 taken\r\n250 again\r\n", 0, 0 } }, { D, D, D },
-          250, "taken", 1, false },
-        { "two replies to EHLO", { { "EHLO", "250 a\r\n250 b\r\n", 0, 0 } }, { U, U, U }, 0,
-          "more than it was asked", 0, false },
+        { "two replies to one dot",
+          { { ".", "250 taken\r\n250 again\r\n", 0, 0 } },
+          { D, D, D },
+          250,
+          "taken",
+          1,
+          false },
+        { "two replies to EHLO",
+          { { "EHLO", "250 a\r\n250 b\r\n", 0, 0 } },
+          { U, U, U },
+          0,
+          "more than it was asked",
+          0,
+          false },
     };
 
     (void)state;
@@ -159,24 +242,59 @@ static void a_connection_that_ends_leaves_nobody_in_doubt_but_after_the_dot(void
         { "drop at once", { { "BANNER", FAKE_DROP, 0, 0 } }, { U, U, U }, 0, "greeting", 0, false },
         { "drop at EHLO", { { "EHLO", FAKE_DROP, 0, 0 } }, { U, U, U }, 0, "EHLO", 0, false },
         { "drop at MAIL", { { "MAIL", FAKE_DROP, 0, 0 } }, { L, L, L }, 0, "MAIL", 0, false },
-        { "drop at RCPT", { { "RCPT TO:<r2", FAKE_DROP, 0, 0 } }, { L, L, L }, 0, "RCPT", 0, false },
+        { "drop at RCPT",
+          { { "RCPT TO:<r2", FAKE_DROP, 0, 0 } },
+          { L, L, L },
+          0,
+          "RCPT",
+          0,
+          false },
         { "drop at DATA", { { "DATA", FAKE_DROP, 0, 0 } }, { L, L, L }, 0, "DATA", 0, false },
         { "F-15", { { ".", FAKE_DROP, 0, 0 } }, { Q, Q, Q }, 0, "final dot", 0, false },
-        { "F-15 with a refused one", { { ".", FAKE_DROP, 0, 0 },
-                                       { "RCPT TO:<r1", "550 5.1.1 no\r\n", 0, 0 } },
-          { N, Q, Q }, 550, "no", 0, false },
-        { "drop in a reply to the dot", { { ".", "250-ta", 0, true } }, { Q, Q, Q }, 0, "final dot",
-          1, false },
+        { "F-15 with a refused one",
+          { { ".", FAKE_DROP, 0, 0 }, { "RCPT TO:<r1", "550 5.1.1 no\r\n", 0, 0 } },
+          { N, Q, Q },
+          550,
+          "no",
+          0,
+          false },
+        { "drop in a reply to the dot",
+          { { ".", "250-ta", 0, true } },
+          { Q, Q, Q },
+          0,
+          "final dot",
+          1,
+          false },
         { "drop at QUIT", { { "QUIT", FAKE_DROP, 0, 0 } }, { D, D, D }, 250, "taken", 1, false },
-        { "421 at MAIL", { { "MAIL", "421 4.3.2 going down\r\n", 0, true } }, { L, L, L }, 421,
-          "going down", 0, false },
-        { "421 at RCPT", { { "RCPT TO:<r2", "421 4.3.2 going down\r\n", 0, true },
-                           { "RCPT TO:<r1", "550 5.1.1 no\r\n", 0, 0 } },
-          { N, L, L }, 550, "no", 0, false },
-        { "421 at DATA", { { "DATA", "421 4.3.2 going down\r\n", 0, true } }, { L, L, L }, 421,
-          "going down", 0, false },
-        { "421 at the dot", { { ".", "421 4.3.2 going down\r\n", 0, true } }, { L, L, L }, 421,
-          "going down", 0, false },
+        { "421 at MAIL",
+          { { "MAIL", "421 4.3.2 going down\r\n", 0, true } },
+          { L, L, L },
+          421,
+          "going down",
+          0,
+          false },
+        { "421 at RCPT",
+          { { "RCPT TO:<r2", "421 4.3.2 going down\r\n", 0, true },
+            { "RCPT TO:<r1", "550 5.1.1 no\r\n", 0, 0 } },
+          { N, L, L },
+          550,
+          "no",
+          0,
+          false },
+        { "421 at DATA",
+          { { "DATA", "421 4.3.2 going down\r\n", 0, true } },
+          { L, L, L },
+          421,
+          "going down",
+          0,
+          false },
+        { "421 at the dot",
+          { { ".", "421 4.3.2 going down\r\n", 0, true } },
+          { L, L, L },
+          421,
+          "going down",
+          0,
+          false },
     };
 
     (void)state;
@@ -186,14 +304,16 @@ static void a_connection_that_ends_leaves_nobody_in_doubt_but_after_the_dot(void
 static void only_220_is_ready(void **state)
 {
     static const char *const greetings[] = {
-        "221 bye\r\n",   "354 go on\r\n",    "421 busy\r\n",  "500 what\r\n", "530 no\r\n",
-        "554 not you\r\n", "250 fake ready\r\n", "banana\r\n", "220-a\r\n221 b\r\n",
+        "221 bye\r\n",     "354 go on\r\n",      "421 busy\r\n", "500 what\r\n",       "530 no\r\n",
+        "554 not you\r\n", "250 fake ready\r\n", "banana\r\n",   "220-a\r\n221 b\r\n",
     };
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(greetings); i++) {
-        struct row row = { greetings[i], { { "BANNER", greetings[i], 0, 0 } }, { U, U, U }, 0,
-                           "127.0.0.1 port", 0, false };
+        struct row row = {
+            greetings[i], { { "BANNER", greetings[i], 0, 0 } }, { U, U, U }, 0, "127.0.0.1 port", 0,
+            false
+        };
 
         run_row(&row, FAKE_EHLO);
     }
@@ -202,16 +322,35 @@ static void only_220_is_ready(void **state)
 static void silence_ends_each_step(void **state)
 {
     static const struct row rows[] = {
-        { "banner", { { "BANNER", FAKE_HANG, 0, 0 } }, { U, U, U }, 0, "greeting was not answered",
-          0, true },
-        { "banner that does not end", { { "BANNER", "220-a\r\n220-b\r\n", 0, 0 } }, { U, U, U }, 0,
-          "greeting was not answered", 0, true },
+        { "banner",
+          { { "BANNER", FAKE_HANG, 0, 0 } },
+          { U, U, U },
+          0,
+          "greeting was not answered",
+          0,
+          true },
+        { "banner that does not end",
+          { { "BANNER", "220-a\r\n220-b\r\n", 0, 0 } },
+          { U, U, U },
+          0,
+          "greeting was not answered",
+          0,
+          true },
         { "EHLO", { { "EHLO", FAKE_HANG, 0, 0 } }, { U, U, U }, 0, "EHLO was not", 0, true },
-        { "MAIL", { { "MAIL", FAKE_HANG, 0, 0 }, { "RCPT", FAKE_HANG, 0, 0 },
-                    { "DATA", FAKE_HANG, 0, 0 } },
-          { L, L, L }, 0, "MAIL was not", 0, true },
-        { "RCPT", { { "RCPT", FAKE_HANG, 0, 0 }, { "DATA", FAKE_HANG, 0, 0 } }, { L, L, L }, 0,
-          "RCPT was not", 0, true },
+        { "MAIL",
+          { { "MAIL", FAKE_HANG, 0, 0 }, { "RCPT", FAKE_HANG, 0, 0 }, { "DATA", FAKE_HANG, 0, 0 } },
+          { L, L, L },
+          0,
+          "MAIL was not",
+          0,
+          true },
+        { "RCPT",
+          { { "RCPT", FAKE_HANG, 0, 0 }, { "DATA", FAKE_HANG, 0, 0 } },
+          { L, L, L },
+          0,
+          "RCPT was not",
+          0,
+          true },
         { "DATA", { { "DATA", FAKE_HANG, 0, 0 } }, { L, L, L }, 0, "DATA was not", 0, true },
         { "dot", { { ".", FAKE_HANG, 0, 0 } }, { Q, Q, Q }, 0, "final dot was not", 0, true },
         { "QUIT", { { "QUIT", FAKE_HANG, 0, 0 } }, { D, D, D }, 250, "taken", 1, true },
@@ -221,7 +360,7 @@ static void silence_ends_each_step(void **state)
     run_rows(rows, ARRAY_LEN(rows));
 }
 
-/* --- one conversation, looked at closely ------------------------------------------------------------- */
+/* --- one conversation, looked at closely ------------------------------------------------------ */
 
 struct scene {
     struct job_desk desk;
@@ -255,7 +394,8 @@ static void scene_close(struct scene *scene)
 static void expect_wire(const struct scene *scene, const char *want)
 {
     if (!slice_equal(buf_slice(&scene->fake.wire), slice_of(want)))
-        fail_msg("the wire had:\n%.*s\nand not:\n%s", SLICE_ARG(buf_slice(&scene->fake.wire)), want);
+        fail_msg("the wire had:\n%.*s\nand not:\n%s", SLICE_ARG(buf_slice(&scene->fake.wire)),
+                 want);
 }
 
 static void the_wire_has_exactly_these_bytes(void **state)
@@ -277,6 +417,40 @@ static void the_wire_has_exactly_these_bytes(void **state)
                         "S: .\r\n\r\n..a\r\n...\r\nno end\r\n.\r\n"
                         "QUIT\r\n");
     scene_close(&scene);
+}
+
+#define CROWD 140
+
+/* Commands are collected in a buffer of 64 KiB. The 128th recipient makes the group fill it to the
+ * last byte, or to the last but one, so that its CRLF does not fit behind it. */
+static void a_large_group_is_cut_between_commands(void **state)
+{
+    (void)state;
+    for (size_t spare = 0; spare < 2; spare++) {
+        static char addresses[CROWD][512];
+        struct upstream_recipient recipients[CROWD] = { 0 };
+        struct scene scene;
+
+        scene_open(&scene, &(struct fake_options){ 0 });
+        size_t mail = strlen("MAIL FROM:<a@good.example> SIZE=xx\r\n");
+        for (size_t i = 0; i < CROWD; i++) { /* each command is as long as 1/128 of the buffer */
+            size_t len = 512 - strlen("RCPT TO:<>\r\n");
+
+            if (i == 127)
+                len += 2 - mail - spare;
+            memset(addresses[i], 'r', len);
+            memcpy(addresses[i] + len - strlen("@dest.example"), "@dest.example", 14);
+            recipients[i].address = addresses[i];
+        }
+        scene.asked.job.recipients = recipients;
+        scene.asked.job.recipient_count = CROWD;
+        scene_send(&scene);
+        assert_false(fake_heard(&scene.fake, ">RCPT"));
+        for (size_t i = 0; i < CROWD; i++)
+            if (recipients[i].fate != UPSTREAM_DELIVERED)
+                fail_msg("recipient %zu: %s", i, recipients[i].text);
+        scene_close(&scene);
+    }
 }
 
 static void when_nobody_is_left_a_lone_dot_ends_the_group(void **state)
@@ -311,7 +485,8 @@ static void helo_is_the_way_to_servers_that_know_no_more(void **state)
     scene_open(&scene, &(struct fake_options){ .rows = rows });
     scene_send(&scene);
     assert_int_equal(scene.asked.recipients[0].fate, UPSTREAM_DELIVERED);
-    assert_true(fake_heard(&scene.fake, "HELO relay.good.example\r\nMAIL FROM:<a@good.example>\r\n"));
+    assert_true(
+        fake_heard(&scene.fake, "HELO relay.good.example\r\nMAIL FROM:<a@good.example>\r\n"));
     scene_close(&scene);
 
     scene_open(&scene, &(struct fake_options){ .rows = rows });
@@ -391,11 +566,12 @@ static void what_could_smuggle_is_quarantined_before_mail(void **state)
     }
 }
 
-/* --- contents in chunks --------------------------------------------------------------------------------- */
+/* --- contents in chunks ----------------------------------------------------------------------- */
 
 static void chunks_are_sent_in_order_and_stuffed_across_their_seams(void **state)
 {
-    static const struct slice chunks[] = { { "a: b\r\n\r\nfirst\r", 14 }, { "\n.second\r\n", 10 },
+    static const struct slice chunks[] = { { "a: b\r\n\r\nfirst\r", 14 },
+                                           { "\n.second\r\n", 10 },
                                            { ".third", 6 } };
     struct scene scene;
 
@@ -438,7 +614,8 @@ static void a_large_content_passes_in_full_chunks(void **state)
 
 static void a_chunk_that_must_not_leave_ends_the_connection_before_the_dot(void **state)
 {
-    static const struct slice chunks[] = { { "a: b\r\n\r\nfirst\r\n", 15 }, { ".\nMAIL", 6 },
+    static const struct slice chunks[] = { { "a: b\r\n\r\nfirst\r\n", 15 },
+                                           { ".\nMAIL", 6 },
                                            { "x\r\n", 3 } };
     struct scene scene;
 
@@ -502,7 +679,7 @@ static void a_job_comes_back_only_after_the_chunk_it_asked_for(void **state)
     scene_close(&scene);
 }
 
-/* --- TLS and login ---------------------------------------------------------------------------------------- */
+/* --- TLS and login ---------------------------------------------------------------------------- */
 
 struct certificates {
     char folder[64], certificate[96], key[96];
@@ -534,11 +711,11 @@ static void drop_certificates(struct certificates *made)
     rmdir(made->folder);
 }
 
-#define EHLO_TLS      "250-fake\r\n250-PIPELINING\r\n250-STARTTLS\r\n250 AUTH PLAIN LOGIN\r\n"
-#define EHLO_LOGIN    "250-fake\r\n250-STARTTLS\r\n250 AUTH LOGIN CRAM-MD5\r\n"
-#define EHLO_CRAM     "250-fake\r\n250-STARTTLS\r\n250 AUTH CRAM-MD5\r\n"
-#define EHLO_NO_TLS   "250-fake\r\n250 AUTH PLAIN\r\n"
-#define PLAIN_BLOB    "AHVzZXIAc2VjcmV0LXdvcmQ=" /* \0user\0secret-word */
+#define EHLO_TLS    "250-fake\r\n250-PIPELINING\r\n250-STARTTLS\r\n250 AUTH PLAIN LOGIN\r\n"
+#define EHLO_LOGIN  "250-fake\r\n250-STARTTLS\r\n250 AUTH LOGIN CRAM-MD5\r\n"
+#define EHLO_CRAM   "250-fake\r\n250-STARTTLS\r\n250 AUTH CRAM-MD5\r\n"
+#define EHLO_NO_TLS "250-fake\r\n250 AUTH PLAIN\r\n"
+#define PLAIN_BLOB  "AHVzZXIAc2VjcmV0LXdvcmQ=" /* \0user\0secret-word */
 
 struct login_row {
     const char *name;
@@ -547,16 +724,19 @@ struct login_row {
     const char *host, *ehlo;
     struct fake_row script[3];
     enum upstream_fate want;
-    const char *text;     /* part of the reason */
-    const char *heard;    /* must be on the wire, or NULL */
-    bool password_heard;  /* in some form */
+    const char *text;    /* part of the reason */
+    const char *heard;   /* must be on the wire, or NULL */
+    bool password_heard; /* in some form */
 };
 
 static void run_login_row(const struct login_row *row, const struct certificates *made)
 {
     struct scene scene;
-    struct fake_options options = { .rows = row->script, .ehlo = row->ehlo, .tls = made->context,
-                                    .implicit_tls = row->server_implicit, .address = "*" };
+    struct fake_options options = { .rows = row->script,
+                                    .ehlo = row->ehlo,
+                                    .tls = made->context,
+                                    .implicit_tls = row->server_implicit,
+                                    .address = "*" };
 
     scene_open(&scene, &options);
     scene.options.tls = row->tls;
@@ -572,8 +752,8 @@ static void run_login_row(const struct login_row *row, const struct certificates
         fail_msg("%s: %d \"%s\"", row->name, (int)got->fate, got->text);
     if (row->heard != NULL && !fake_heard(&scene.fake, row->heard))
         fail_msg("%s: the upstream never heard %s", row->name, row->heard);
-    bool password_heard = fake_heard(&scene.fake, PLAIN_BLOB) ||
-                          fake_heard(&scene.fake, "c2VjcmV0LXdvcmQ=");
+    bool password_heard =
+        fake_heard(&scene.fake, PLAIN_BLOB) || fake_heard(&scene.fake, "c2VjcmV0LXdvcmQ=");
 
     if (password_heard != row->password_heard)
         fail_msg("%s: the password was %s", row->name, password_heard ? "sent" : "not sent");
@@ -589,54 +769,258 @@ static void run_login_row(const struct login_row *row, const struct certificates
 static void credentials_go_only_where_the_configuration_says(void **state)
 {
     static const struct login_row rows[] = {
-        { "STARTTLS, PLAIN", UPSTREAM_TLS_STARTTLS, false, true, true, "127.0.0.1", EHLO_TLS,
-          { { NULL, NULL, 0, 0 } }, D, "taken", "AUTH PLAIN " PLAIN_BLOB "\r\n", true },
-        { "STARTTLS, LOGIN", UPSTREAM_TLS_STARTTLS, false, true, true, "127.0.0.1", EHLO_LOGIN,
-          { { "LINE", "334 UGFzc3dvcmQ6\r\n", 1, 0 } }, D, "taken",
-          "AUTH LOGIN\r\ndXNlcg==\r\nc2VjcmV0LXdvcmQ=\r\n", true },
-        { "implicit TLS", UPSTREAM_TLS_IMPLICIT, true, true, true, "127.0.0.1", EHLO_NO_TLS,
-          { { NULL, NULL, 0, 0 } }, D, "taken", "AUTH PLAIN", true },
-        { "unknown CA, not verified", UPSTREAM_TLS_STARTTLS, false, false, false, "127.0.0.1",
-          EHLO_TLS, { { NULL, NULL, 0, 0 } }, D, "taken", "AUTH PLAIN", true },
-        { "in the clear, because the configuration says so", UPSTREAM_TLS_NONE, false, true, true,
-          "127.0.0.1", EHLO_NO_TLS, { { NULL, NULL, 0, 0 } }, D, "taken", "AUTH PLAIN", true },
-        { "F-16 unknown CA", UPSTREAM_TLS_STARTTLS, false, true, false, "127.0.0.1", EHLO_TLS,
-          { { NULL, NULL, 0, 0 } }, U, "TLS", "STARTTLS", false },
-        { "F-16 unknown CA, implicit", UPSTREAM_TLS_IMPLICIT, true, true, false, "127.0.0.1",
-          EHLO_TLS, { { NULL, NULL, 0, 0 } }, U, "TLS", NULL, false },
-        { "F-16 wrong name", UPSTREAM_TLS_STARTTLS, false, true, true, "127.0.0.2", EHLO_TLS,
-          { { NULL, NULL, 0, 0 } }, U, "TLS", "STARTTLS", false },
-        { "F-17 not offered", UPSTREAM_TLS_STARTTLS, false, true, true, "127.0.0.1", EHLO_NO_TLS,
-          { { NULL, NULL, 0, 0 } }, U, "does not offer STARTTLS", NULL, false },
-        { "F-17 502", UPSTREAM_TLS_STARTTLS, false, true, true, "127.0.0.1", EHLO_TLS,
-          { { "STARTTLS", "502 5.5.1 no\r\n", 0, 0 } }, U, "502", NULL, false },
-        { "F-17 454", UPSTREAM_TLS_STARTTLS, false, true, true, "127.0.0.1", EHLO_TLS,
-          { { "STARTTLS", "454 4.7.0 not now\r\n", 0, 0 } }, U, "454", NULL, false },
-        { "F-17 354", UPSTREAM_TLS_STARTTLS, false, true, true, "127.0.0.1", EHLO_TLS,
-          { { "STARTTLS", "354 go on\r\n", 0, 0 } }, U, "354", NULL, false },
-        { "EHLO refused where TLS is required", UPSTREAM_TLS_STARTTLS, false, true, true,
-          "127.0.0.1", EHLO_TLS, { { "EHLO", "502 what\r\n", 0, 0 } }, U, "502", NULL, false },
-        { "words behind the 220", UPSTREAM_TLS_STARTTLS, false, true, true, "127.0.0.1", EHLO_TLS,
-          { { "STARTTLS", "220 go on\r\n250 injected\r\n", 0, 0 } }, U, "more than it was asked",
-          NULL, false },
-        { "no mechanism of ours", UPSTREAM_TLS_STARTTLS, false, true, true, "127.0.0.1", EHLO_CRAM,
-          { { NULL, NULL, 0, 0 } }, U, "neither AUTH PLAIN nor", NULL, false },
-        { "refused", UPSTREAM_TLS_STARTTLS, false, true, true, "127.0.0.1", EHLO_TLS,
-          { { "AUTH", "535 5.7.8 wrong\r\n", 0, 0 } }, U, "refused the login: 535 wrong", NULL,
+        { "STARTTLS, PLAIN",
+          UPSTREAM_TLS_STARTTLS,
+          false,
+          true,
+          true,
+          "127.0.0.1",
+          EHLO_TLS,
+          { { NULL, NULL, 0, 0 } },
+          D,
+          "taken",
+          "AUTH PLAIN " PLAIN_BLOB "\r\n",
           true },
-        { "refused, and told all about it", UPSTREAM_TLS_STARTTLS, false, true, true, "127.0.0.1",
-          EHLO_TLS, { { "AUTH", "535 wrong: " PLAIN_BLOB "\r\n", 0, 0 } }, U, "not shown", NULL,
+        { "STARTTLS, LOGIN",
+          UPSTREAM_TLS_STARTTLS,
+          false,
+          true,
+          true,
+          "127.0.0.1",
+          EHLO_LOGIN,
+          { { "LINE", "334 UGFzc3dvcmQ6\r\n", 1, 0 } },
+          D,
+          "taken",
+          "AUTH LOGIN\r\ndXNlcg==\r\nc2VjcmV0LXdvcmQ=\r\n",
           true },
-        { "refused with the password in clear", UPSTREAM_TLS_STARTTLS, false, true, true,
-          "127.0.0.1", EHLO_TLS, { { "AUTH", "454 not secret-word\r\n", 0, 0 } }, U, "not shown",
-          NULL, true },
-        { "LOGIN refused at the user", UPSTREAM_TLS_STARTTLS, false, true, true, "127.0.0.1",
-          EHLO_LOGIN, { { "LINE", "535 5.7.8 nobody\r\n", 0, 0 } }, U, "refused the login", NULL,
+        { "implicit TLS",
+          UPSTREAM_TLS_IMPLICIT,
+          true,
+          true,
+          true,
+          "127.0.0.1",
+          EHLO_NO_TLS,
+          { { NULL, NULL, 0, 0 } },
+          D,
+          "taken",
+          "AUTH PLAIN",
+          true },
+        { "unknown CA, not verified",
+          UPSTREAM_TLS_STARTTLS,
+          false,
+          false,
+          false,
+          "127.0.0.1",
+          EHLO_TLS,
+          { { NULL, NULL, 0, 0 } },
+          D,
+          "taken",
+          "AUTH PLAIN",
+          true },
+        { "in the clear, because the configuration says so",
+          UPSTREAM_TLS_NONE,
+          false,
+          true,
+          true,
+          "127.0.0.1",
+          EHLO_NO_TLS,
+          { { NULL, NULL, 0, 0 } },
+          D,
+          "taken",
+          "AUTH PLAIN",
+          true },
+        { "F-16 unknown CA",
+          UPSTREAM_TLS_STARTTLS,
+          false,
+          true,
+          false,
+          "127.0.0.1",
+          EHLO_TLS,
+          { { NULL, NULL, 0, 0 } },
+          U,
+          "TLS",
+          "STARTTLS",
           false },
-        { "AUTH answered 334", UPSTREAM_TLS_STARTTLS, false, true, true, "127.0.0.1", EHLO_TLS,
-          { { "AUTH", "334 \r\n", 0, 0 } }, U, "334", NULL, true },
-        { "AUTH answered 421", UPSTREAM_TLS_STARTTLS, false, true, true, "127.0.0.1", EHLO_TLS,
-          { { "AUTH", "421 4.3.2 busy\r\n", 0, 0 } }, U, "421 busy", NULL, true },
+        { "F-16 unknown CA, implicit",
+          UPSTREAM_TLS_IMPLICIT,
+          true,
+          true,
+          false,
+          "127.0.0.1",
+          EHLO_TLS,
+          { { NULL, NULL, 0, 0 } },
+          U,
+          "TLS",
+          NULL,
+          false },
+        { "F-16 wrong name",
+          UPSTREAM_TLS_STARTTLS,
+          false,
+          true,
+          true,
+          "127.0.0.2",
+          EHLO_TLS,
+          { { NULL, NULL, 0, 0 } },
+          U,
+          "TLS",
+          "STARTTLS",
+          false },
+        { "F-17 not offered",
+          UPSTREAM_TLS_STARTTLS,
+          false,
+          true,
+          true,
+          "127.0.0.1",
+          EHLO_NO_TLS,
+          { { NULL, NULL, 0, 0 } },
+          U,
+          "does not offer STARTTLS",
+          NULL,
+          false },
+        { "F-17 502",
+          UPSTREAM_TLS_STARTTLS,
+          false,
+          true,
+          true,
+          "127.0.0.1",
+          EHLO_TLS,
+          { { "STARTTLS", "502 5.5.1 no\r\n", 0, 0 } },
+          U,
+          "502",
+          NULL,
+          false },
+        { "F-17 454",
+          UPSTREAM_TLS_STARTTLS,
+          false,
+          true,
+          true,
+          "127.0.0.1",
+          EHLO_TLS,
+          { { "STARTTLS", "454 4.7.0 not now\r\n", 0, 0 } },
+          U,
+          "454",
+          NULL,
+          false },
+        { "F-17 354",
+          UPSTREAM_TLS_STARTTLS,
+          false,
+          true,
+          true,
+          "127.0.0.1",
+          EHLO_TLS,
+          { { "STARTTLS", "354 go on\r\n", 0, 0 } },
+          U,
+          "354",
+          NULL,
+          false },
+        { "EHLO refused where TLS is required",
+          UPSTREAM_TLS_STARTTLS,
+          false,
+          true,
+          true,
+          "127.0.0.1",
+          EHLO_TLS,
+          { { "EHLO", "502 what\r\n", 0, 0 } },
+          U,
+          "502",
+          NULL,
+          false },
+        { "words behind the 220",
+          UPSTREAM_TLS_STARTTLS,
+          false,
+          true,
+          true,
+          "127.0.0.1",
+          EHLO_TLS,
+          { { "STARTTLS", "220 go on\r\n250 injected\r\n", 0, 0 } },
+          U,
+          "more than it was asked",
+          NULL,
+          false },
+        { "no mechanism of ours",
+          UPSTREAM_TLS_STARTTLS,
+          false,
+          true,
+          true,
+          "127.0.0.1",
+          EHLO_CRAM,
+          { { NULL, NULL, 0, 0 } },
+          U,
+          "neither AUTH PLAIN nor",
+          NULL,
+          false },
+        { "refused",
+          UPSTREAM_TLS_STARTTLS,
+          false,
+          true,
+          true,
+          "127.0.0.1",
+          EHLO_TLS,
+          { { "AUTH", "535 5.7.8 wrong\r\n", 0, 0 } },
+          U,
+          "refused the login: 535 wrong",
+          NULL,
+          true },
+        { "refused, and told all about it",
+          UPSTREAM_TLS_STARTTLS,
+          false,
+          true,
+          true,
+          "127.0.0.1",
+          EHLO_TLS,
+          { { "AUTH", "535 wrong: " PLAIN_BLOB "\r\n", 0, 0 } },
+          U,
+          "not shown",
+          NULL,
+          true },
+        { "refused with the password in clear",
+          UPSTREAM_TLS_STARTTLS,
+          false,
+          true,
+          true,
+          "127.0.0.1",
+          EHLO_TLS,
+          { { "AUTH", "454 not secret-word\r\n", 0, 0 } },
+          U,
+          "not shown",
+          NULL,
+          true },
+        { "LOGIN refused at the user",
+          UPSTREAM_TLS_STARTTLS,
+          false,
+          true,
+          true,
+          "127.0.0.1",
+          EHLO_LOGIN,
+          { { "LINE", "535 5.7.8 nobody\r\n", 0, 0 } },
+          U,
+          "refused the login",
+          NULL,
+          false },
+        { "AUTH answered 334",
+          UPSTREAM_TLS_STARTTLS,
+          false,
+          true,
+          true,
+          "127.0.0.1",
+          EHLO_TLS,
+          { { "AUTH", "334 \r\n", 0, 0 } },
+          U,
+          "334",
+          NULL,
+          true },
+        { "AUTH answered 421",
+          UPSTREAM_TLS_STARTTLS,
+          false,
+          true,
+          true,
+          "127.0.0.1",
+          EHLO_TLS,
+          { { "AUTH", "421 4.3.2 busy\r\n", 0, 0 } },
+          U,
+          "421 busy",
+          NULL,
+          true },
     };
     struct certificates made;
 
@@ -655,8 +1039,9 @@ static void a_handshake_that_hangs_is_given_up(void **state)
     (void)state;
     make_certificates(&made);
     /* A server that waits for clear text never says anything to a ClientHello. */
-    scene_open(&scene, &(struct fake_options){ .rows = (const struct fake_row[]){
-                                                   { "", FAKE_HANG, 0, 0 }, { NULL, NULL, 0, 0 } } });
+    scene_open(&scene,
+               &(struct fake_options){ .rows = (const struct fake_row[]){ { "", FAKE_HANG, 0, 0 },
+                                                                          { NULL, NULL, 0, 0 } } });
     scene.options.tls = UPSTREAM_TLS_IMPLICIT;
     scene.options.timeouts.connect = 60;
     scene_send(&scene);
@@ -694,6 +1079,7 @@ int main(void)
         cmocka_unit_test(only_220_is_ready),
         cmocka_unit_test(silence_ends_each_step),
         cmocka_unit_test(the_wire_has_exactly_these_bytes),
+        cmocka_unit_test(a_large_group_is_cut_between_commands),
         cmocka_unit_test(when_nobody_is_left_a_lone_dot_ends_the_group),
         cmocka_unit_test(helo_is_the_way_to_servers_that_know_no_more),
         cmocka_unit_test(what_the_upstream_cannot_take_is_not_sent),

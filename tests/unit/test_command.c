@@ -321,6 +321,9 @@ static void the_envelope_is_answered_as_listed(void **state)
           SLICE("MAIL FROM:<a@good.example>\r\nRCPT TO:<\"a > b\"@dest.example>\r\nRCPT "
                 "TO:<a@[192.0.2.1]>\r\n"),
           "250 2.1.0|250 2.1.5|250 2.1.5" },
+        { "a recipient at a name that IDNA2008 refuses", LOGGED_IN,
+          SLICE("MAIL FROM:<a@good.example>\r\nRCPT TO:<r@xn--i-7iq.example>\r\n"),
+          "250 2.1.0|250 2.1.5" },
         { "RCPT parameter", LOGGED_IN,
           SLICE("MAIL FROM:<a@good.example>\r\nRCPT TO:<r@dest.example> NOTIFY=NEVER\r\n"),
           "250 2.1.0|555 5.5.4" },

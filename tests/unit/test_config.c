@@ -115,7 +115,7 @@ static void a_full_file_means_what_it_says(void **state)
     assert_false(config->http.tls);
     assert_int_equal(config->upstream_count, 2);
     assert_string_equal(config->upstreams[0].password, "se cret");
-    assert_int_equal(config->upstreams[0].rate, 10);
+    assert_int_equal(config->upstreams[0].rate, 600);
     assert_int_equal(config->upstreams[0].timeouts.dot, 5000);
     assert_int_equal(config->upstreams[0].tls, UPSTREAM_TLS_STARTTLS);
     assert_true(config->upstreams[0].tls_verify);
@@ -140,6 +140,8 @@ static void a_wrong_file_is_refused_with_line_and_reason(void **state)
         { "timeuot = 5\n", ":3:", "timeuot" },
         { "limits {\n  recipients = many\n}\n", ":4:", "not a number" },
         { "limits { idle_time = 2x }\n", ":3:", "30s, 2m" },
+        { "limits {\n  recipients = 5\n", ":3:", "has no end" },
+        { "grace = 5s /* and so on\n\n", ":3:", "has no end" },
         { "limits { recipients = 0 }\n", ":3:", "1 to 10000" },
         { "limits { data_line = 999 }\n", ":3:", "1 to 998" },
         { "log_level = \"debug\"\nlog_level = \"info\"\n", ":4:", "twice" },
@@ -156,18 +158,33 @@ static void a_wrong_file_is_refused_with_line_and_reason(void **state)
         { "upstream \"m\" { host = \"h.example\" url = \"maildir:x\" }\n", ":3:", "not both" },
         { "upstream \"m\" { url = \"ftp://x\" }\n", ":3:", "maildir:PATH" },
         { "upstream \"m\" { host = \"h.example\" username = \"u\" }\n", ":3:", "go together" },
-        { "upstream \"m\" { host = \"h.example\" tls = none username = \"u\" password = \"${HOME}\" }\n",
+        { "upstream \"m\" { host = \"h.example\" tls = none username = \"u\" password = "
+          "\"${HOME}\" }\n",
           ":3:", "in the clear" },
-        { "upstream \"m\" { host = \"h.example\" username = \"u\" password_file = \"/nowhere/p\" }\n",
+        { "upstream \"m\" { host = \"h.example\" username = \"u\" password_file = \"/nowhere/p\" "
+          "}\n",
           ":3:", "/nowhere/p" },
-        { "upstream \"m\" { host = \"h.example\"\n ca_file = \"/nowhere/ca\" }\n", ":4:", "/nowhere/ca" },
+        { "upstream \"m\" { host = \"h.example\"\n ca_file = \"/nowhere/ca\" }\n",
+          ":4:", "/nowhere/ca" },
         { "upstream \"m\" { host = \"a b\" }\n", ":3:", "host name" },
         { "upstream \"m\" { host = \"h.example\" username = \"u\\r\\nx\" }\n", ":3:", "control" },
+        { "upstream \"m\" { host = \"127.provider.example\" tls = none username = \"u\" password = "
+          "\"${HOME}\" }\n",
+          ":3:", "in the clear" },
+        { "upstream \"m\" { host = \"h.example\" dot_timeout = 0 }\n", ":3:", "must be from 1" },
+        { "upstream \"m\" { host = \"h.example\"\n helo = \"${HOME\"\n}\n", ":4:", "name and }" },
+        { "grace = ${HOME\n", ":3:", "name and }" },
+        { "default_upstreams = {}\n", ":", "list is empty" },
+        { "upstream \"m\" { url = \"maildir:x\" }\nroute { account = {} upstreams = {\"m\"} }\n",
+          ":4:", "list is empty" },
+        { "retry { schedule = {} }\n", ":3:", "list is empty" },
         { "default_upstreams = {\"nobody\"}\n", ":3:", "no upstream \"nobody\"" },
-        { "upstream \"m\" { url = \"maildir:x\" }\nroute { upstreams = {\"n\"} }\n", ":4:", "\"n\"" },
+        { "upstream \"m\" { url = \"maildir:x\" }\nroute { upstreams = {\"n\"} }\n",
+          ":4:", "\"n\"" },
         { "upstream \"m\" { url = \"maildir:x\" }\nroute { }\n", ":4:", "needs upstreams" },
         { "upstream \"m\" { url = \"maildir:x\" }\nroute { sender_domain = {\"*.com\"} upstreams = "
-          "{\"m\"} }\n", ":4:", "*.com" },
+          "{\"m\"} }\n",
+          ":4:", "*.com" },
         { "retry { schedule = {\"1m\", \"soon\"} }\n", ":3:", "30s, 2m" },
         { "state_dir = \"${LATCHPOST_TEST_UNSET}\"\n", ":3:", "LATCHPOST_TEST_UNSET" },
         { "key_prefix = \"x\"\n", ":3:", "prefix" },
@@ -206,12 +223,33 @@ static void variables_come_from_the_environment(void **state)
     config_free(config);
 }
 
+static void a_command_does_not_need_the_passwords_of_the_daemon(void **state)
+{
+    static const char text[] = "hostname = \"r.example\"  state_dir = \"/srv/x\"\n"
+                               "listener \"a\" { port = 2525 }\n"
+                               "upstream \"m\" { host = \"h.example\" username = \"u\" password = "
+                               "\"${LATCHPOST_TEST_UNSET}\" }\n";
+    struct config *config = NULL;
+    struct why why = { "" };
+
+    (void)state;
+    write_file(path, text, 0644);
+    assert_false(config_load(&config, path, &why));
+    assert_non_null(strstr(why.text, ":3: ${LATCHPOST_TEST_UNSET}"));
+    assert_true(config_load_state(&config, path, &why));
+    assert_string_equal(config->state_dir, "/srv/x");
+    config_free(config);
+    write_file(path, "state_dir = \"${LATCHPOST_TEST_UNSET}\"\n", 0644);
+    assert_false(config_load_state(&config, path, &why));
+}
+
 static void secrets_in_files_that_all_may_read_are_refused(void **state)
 {
     struct config *config = NULL;
     struct why why = { "" };
     char *text = xasprintf("%supstream \"m\" { host = \"h.example\" username = \"u\" "
-                           "password = \"hidden\" }\n", minimum);
+                           "password = \"hidden\" }\n",
+                           minimum);
 
     (void)state;
     write_file(path, text, 0644);
@@ -223,8 +261,18 @@ static void secrets_in_files_that_all_may_read_are_refused(void **state)
     config_free(config);
     free(text);
 
+    /* Nor does a "#" in a text hide it, or a line end. */
+    text = xasprintf("%supstream \"m\" { host = \"h.example\" username = \"u#1\" password\n= "
+                     "'hidden' }\n",
+                     minimum);
+    write_file(path, text, 0644);
+    assert_false(config_load(&config, path, &why));
+    assert_non_null(strstr(why.text, "chmod 600"));
+    free(text);
+
     text = xasprintf("%supstream \"m\" { host = \"h.example\" username = \"u\" "
-                     "password_file = \"%s\" }\n", minimum, password_path);
+                     "password_file = \"%s\" }\n",
+                     minimum, password_path);
     write_file(password_path, "hidden\n", 0644);
     write_file(path, text, 0644);
     assert_false(config_load(&config, path, &why));
@@ -249,6 +297,7 @@ int main(void)
         cmocka_unit_test(a_full_file_means_what_it_says),
         cmocka_unit_test(a_wrong_file_is_refused_with_line_and_reason),
         cmocka_unit_test(variables_come_from_the_environment),
+        cmocka_unit_test(a_command_does_not_need_the_passwords_of_the_daemon),
         cmocka_unit_test(secrets_in_files_that_all_may_read_are_refused),
         cmocka_unit_test(a_missing_file_is_named),
     };

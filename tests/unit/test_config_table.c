@@ -42,8 +42,8 @@ static void every_default_is_of_its_own_type(void **state)
     }
 }
 
-/* The text of a section in conf/latchpost.conf: from its opening line to the end of the file's text for
- * it; the top level: all. */
+/* The text of a section in conf/latchpost.conf: from its opening line to the end of the file's text
+ * for it; the top level: all. */
 static const char *find_section(const char *text, const char *section)
 {
     char *opening;
@@ -70,8 +70,8 @@ static void the_example_file_shows_every_setting_at_its_default(void **state)
         char *quoted = xasprintf("%s = \"%s\"", s->name, s->standard);
         char *listed = xasprintf("%s = {", s->name);
         bool shown = section != NULL &&
-                     (strstr(section, plain) || strstr(section, noted) ||
-                      strstr(section, quoted) || (s->is_list && strstr(section, listed)) ||
+                     (strstr(section, plain) || strstr(section, noted) || strstr(section, quoted) ||
+                      (s->is_list && strstr(section, listed)) ||
                       (s->standard[0] == '\0' && strstr(section, s->name)) ||
                       /* plan has no section of that name by default: its example shows values */
                       (strcmp(s->section, "plan") == 0 && strstr(section, s->name)));
@@ -93,9 +93,9 @@ static void the_readme_names_every_setting(void **state)
 
     (void)state;
     for (size_t i = 0; i < config_setting_count; i++) {
-        char *cell = xasprintf("`%s%s%s`", config_settings[i].section,
-                               config_settings[i].section[0] == '\0' ? "" : ".",
-                               config_settings[i].name);
+        char *cell =
+            xasprintf("`%s%s%s`", config_settings[i].section,
+                      config_settings[i].section[0] == '\0' ? "" : ".", config_settings[i].name);
 
         if (strstr(text, cell) == NULL)
             fail_msg("README.md does not speak of %s", cell);

@@ -1,5 +1,6 @@
 /* test_delivery.c - does each accepted recipient come to its end, whatever the upstreams do?
- * A real queue with its writer thread, fake upstreams, and the delivery between them, on one loop. */
+ * A real queue with its writer thread, fake upstreams, and the delivery between them, on one loop.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -124,7 +125,7 @@ static void start(struct scene *scene)
         fail_msg("%s", why.text);
 }
 
-/* --- questions to the queue -------------------------------------------------------------------------- */
+/* --- questions to the queue ------------------------------------------------------------------- */
 
 struct submitted {
     unsigned calls;
@@ -238,7 +239,7 @@ static void retry(struct scene *scene, int64_t id)
     UNTIL(scene, done);
 }
 
-/* --- tests ----------------------------------------------------------------------------------------------- */
+/* --- tests ------------------------------------------------------------------------------------ */
 
 static void a_fresh_message_is_delivered_and_recorded(void **state)
 {
@@ -284,7 +285,9 @@ static void each_recipient_gets_its_own_fate_and_only_the_deferred_is_tried_agai
                                             { NULL, NULL, 0, 0 } };
     struct scene *scene = *state;
 
-    const struct queue_schedule soon = { .retry_ms = { 1 }, .retry_count = 1, .max_age_ms = 1 << 30 };
+    const struct queue_schedule soon = { .retry_ms = { 1 },
+                                         .retry_count = 1,
+                                         .max_age_ms = 1 << 30 };
 
     queue_set_schedule(scene->queue, &soon, 86400000);
     fake_set_rows(&scene->fakes[0], rows);
@@ -426,7 +429,7 @@ static void what_is_in_memory_is_bounded_and_all_arrives(void **state)
     queue_message_free(fresh);
 }
 
-/* --- reload and end -------------------------------------------------------------------------------------- */
+/* --- reload and end --------------------------------------------------------------------------- */
 
 static void a_reload_moves_what_waits_and_lets_finish_what_runs(void **state)
 {

@@ -38,7 +38,7 @@ static char *fill(const char *form)
                         : xasprintf("%.*sNone1234%s", (int)(open - form), form, close + 1);
 }
 
-/* --- the table ----------------------------------------------------------------------------------- */
+/* --- the table -------------------------------------------------------------------------------- */
 
 static void every_endpoint_has_a_help_and_answers_once(void **state)
 {
@@ -62,9 +62,24 @@ static void every_endpoint_has_a_help_and_answers_once(void **state)
 static void an_unknown_method_is_405_with_allow_and_an_unknown_path_404(void **state)
 {
     static const char *const unknown[] = {
-        "/", "", "/v1", "/v1/", "/v1/api-keys/", "/v1/api-keys/a/b", "//v1/api-keys", "/v1//api-keys",
-        "/v1/../v1/api-keys", "/static/..%2f..%2fetc%2fpasswd", "/..\\", "/%2e%2e/", "//host/",
-        "/a%00.js", "/v1/messages//retry", "/V1/api-keys", "/v1/api-keys%2f", "/metrics/",
+        "/",
+        "",
+        "/v1",
+        "/v1/",
+        "/v1/api-keys/",
+        "/v1/api-keys/a/b",
+        "//v1/api-keys",
+        "/v1//api-keys",
+        "/v1/../v1/api-keys",
+        "/static/..%2f..%2fetc%2fpasswd",
+        "/..\\",
+        "/%2e%2e/",
+        "//host/",
+        "/a%00.js",
+        "/v1/messages//retry",
+        "/V1/api-keys",
+        "/v1/api-keys%2f",
+        "/metrics/",
     };
     struct api_place *place = *state;
     struct api_endpoint_row row;
@@ -128,7 +143,7 @@ static void a_refused_key_hears_why_and_a_penalty_how_long(void **state)
     assert_int_equal(api_place_call(place, &caller, &request), 200);
 }
 
-/* --- JSON ---------------------------------------------------------------------------------------- */
+/* --- JSON ------------------------------------------------------------------------------------- */
 
 static void bodies_are_read_strictly(void **state)
 {
@@ -170,7 +185,7 @@ static void bodies_are_read_strictly(void **state)
         { "", 0, 422, "missing_field" },
     };
     struct api_place *place = *state;
-    struct api_caller operator = { .is_operator = true };
+    struct api_caller operator= { .is_operator = true };
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct api_request request = { .method = SLICE("POST"),
@@ -179,9 +194,8 @@ static void bodies_are_read_strictly(void **state)
                                        .body = slice_of(cases[i].body) };
         if (cases[i].len > 0)
             request.body.len = cases[i].len;
-        int got = api_place_call(place, &operator, &request);
-        if (got != cases[i].want ||
-            strcmp(api_place_text(place, "error.code"), cases[i].code) != 0)
+        int got = api_place_call(place, &operator, & request);
+        if (got != cases[i].want || strcmp(api_place_text(place, "error.code"), cases[i].code) != 0)
             fail_msg("%s: got %d %s", cases[i].body, got, place->text);
     }
     api_place_ask(place, NULL, "GET", "/v1/api-keys", NULL);
@@ -233,22 +247,22 @@ static void a_body_must_be_json_by_its_type_and_of_a_bounded_size(void **state)
         { NULL, 415 },
     };
     struct api_place *place = *state;
-    struct api_caller operator = { .is_operator = true };
+    struct api_caller operator= { .is_operator = true };
     struct api_request request = { .method = SLICE("POST"), .path = SLICE("/v1/api-keys") };
     char *large = xcalloc(1, API_REQUEST_MAX + 1);
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         request.body = SLICE("{\"name\":\"a\"}");
         request.content_type = slice_of(cases[i].type);
-        if (api_place_call(place, &operator, &request) != cases[i].want)
+        if (api_place_call(place, &operator, & request) != cases[i].want)
             fail_msg("%s: %d", cases[i].type, place->status);
     }
     request.body = slice_make(large, API_REQUEST_MAX + 1);
-    assert_int_equal(api_place_call(place, &operator, &request), 413);
+    assert_int_equal(api_place_call(place, &operator, & request), 413);
     free(large);
 }
 
-/* --- keys ---------------------------------------------------------------------------------------- */
+/* --- keys ------------------------------------------------------------------------------------- */
 
 static void values_that_are_not_allowed_are_422_and_make_no_key(void **state)
 {
@@ -299,16 +313,18 @@ static void values_that_are_not_allowed_are_422_and_make_no_key(void **state)
 static void a_key_is_shown_once_and_revoked_for_good(void **state)
 {
     static const char *const fields[] = {
-        "keyId", "name", "keyPrefix", "masked", "scopes", "domain", "domains", "status", "plan",
-        "rateLimit", "allowFrom", "lastUsed", "createdAt", "expirationTs", "account", "recipients",
-        "senders", "test",
+        "keyId",     "name",         "keyPrefix", "masked",     "scopes",    "domain",
+        "domains",   "status",       "plan",      "rateLimit",  "allowFrom", "lastUsed",
+        "createdAt", "expirationTs", "account",   "recipients", "senders",   "test",
     };
     struct api_place *place = *state;
     char secret[64], path[64], id[16];
 
     assert_int_equal(
         api_place_ask(place, NULL, "POST", "/v1/api-keys",
-                      "{\"name\":\"B\xc3\xbc" "cher\",\"domains\":[\"B\xc3\xbc" "cher.example\","
+                      "{\"name\":\"B\xc3\xbc"
+                      "cher\",\"domains\":[\"B\xc3\xbc"
+                      "cher.example\","
                       "\"*.good.example\"],\"scopes\":\"send, keys\",\"expirationDays\":90,"
                       "\"rateLimit\":100,\"allowFrom\":[\"10.0.0.0/8\"],\"senders\":"
                       "[\"Ann@XN--bcher-kva.example\"],\"recipients\":[\"dest.example\"]}"),
@@ -344,8 +360,8 @@ static void a_key_is_shown_once_and_revoked_for_good(void **state)
     assert_int_equal(json_integer_value(api_place_at(place, "meta.total")), 0);
     struct auth_peer peer = { .protocol = "http" };
     struct auth_grant *grant = NULL;
-    assert_int_equal(
-        auth_check(place->auth, slice_of(secret), 0, &peer, clock_wall_s(), &grant), AUTH_REVOKED);
+    assert_int_equal(auth_check(place->auth, slice_of(secret), 0, &peer, clock_wall_s(), &grant),
+                     AUTH_REVOKED);
 }
 
 static void a_key_may_only_make_keys_that_can_do_no_more(void **state)
@@ -355,8 +371,10 @@ static void a_key_may_only_make_keys_that_can_do_no_more(void **state)
         int want;
     } cases[] = {
         { "{\"name\":\"c\",\"domain\":\"good.example\",\"expirationDays\":5}", 201 },
-        { "{\"name\":\"c\",\"domain\":\"good.example\",\"expirationDays\":5,\"rateLimit\":50}", 201 },
-        { "{\"name\":\"c\",\"domain\":\"good.example\",\"expirationDays\":5,\"account\":\"default\"}",
+        { "{\"name\":\"c\",\"domain\":\"good.example\",\"expirationDays\":5,\"rateLimit\":50}",
+          201 },
+        { "{\"name\":\"c\",\"domain\":\"good.example\",\"expirationDays\":5,\"account\":"
+          "\"default\"}",
           201 },
         { "{\"name\":\"c\",\"domain\":\"good.example\",\"expirationDays\":5,\"scopes\":\"keys\"}",
           201 },
@@ -365,8 +383,10 @@ static void a_key_may_only_make_keys_that_can_do_no_more(void **state)
         { "{\"name\":\"c\",\"domain\":\"*.good.example\",\"expirationDays\":5}", 403 },
         { "{\"name\":\"c\",\"domain\":\"good.example\",\"expirationDays\":11}", 403 },
         { "{\"name\":\"c\",\"domain\":\"good.example\"}", 403 },
-        { "{\"name\":\"c\",\"domain\":\"good.example\",\"expirationDays\":5,\"rateLimit\":51}", 403 },
-        { "{\"name\":\"c\",\"domain\":\"good.example\",\"expirationDays\":5,\"scopes\":\"messages\"}",
+        { "{\"name\":\"c\",\"domain\":\"good.example\",\"expirationDays\":5,\"rateLimit\":51}",
+          403 },
+        { "{\"name\":\"c\",\"domain\":\"good.example\",\"expirationDays\":5,\"scopes\":"
+          "\"messages\"}",
           403 },
         { "{\"name\":\"c\",\"domain\":\"good.example\",\"expirationDays\":5,\"account\":\"acme\"}",
           404 },
@@ -392,8 +412,8 @@ static void a_key_sees_and_revokes_only_keys_of_its_own_account(void **state)
 
     assert_int_equal(api_place_ask(place, NULL, "POST", "/v1/accounts", "{\"handle\":\"acme\"}"),
                      201);
-    struct auth_grant *foreign = api_place_key(
-        place, "{\"name\":\"f\",\"account\":\"acme\",\"domain\":\"acme.example\"}");
+    struct auth_grant *foreign =
+        api_place_key(place, "{\"name\":\"f\",\"account\":\"acme\",\"domain\":\"acme.example\"}");
     struct auth_grant *maker = api_place_key(place, "{\"name\":\"m\",\"scopes\":\"keys\"}");
     snprintf(path, sizeof(path), "/v1/api-keys/%s", auth_grant_key_id(foreign));
 
@@ -419,9 +439,10 @@ static void a_domain_named_by_the_operator_is_added_unless_it_is_anothers(void *
     assert_int_equal(api_place_ask(place, NULL, "POST", "/v1/domains",
                                    "{\"name\":\"acme.example\",\"account\":\"acme\"}"),
                      201);
-    assert_int_equal(api_place_ask(place, NULL, "POST", "/v1/api-keys",
-                                   "{\"name\":\"a\",\"domains\":[\"new.example\",\"acme.example\"]}"),
-                     409);
+    assert_int_equal(
+        api_place_ask(place, NULL, "POST", "/v1/api-keys",
+                      "{\"name\":\"a\",\"domains\":[\"new.example\",\"acme.example\"]}"),
+        409);
     api_place_ask(place, NULL, "GET", "/v1/domains?account=default", NULL);
     if (json_integer_value(api_place_at(place, "meta.total")) != 0)
         fail_msg("a domain stayed though there is no key: %s", place->text);
@@ -462,26 +483,25 @@ static void whoami_tells_a_key_what_it_is(void **state)
     auth_grant_unref(grant);
 }
 
-/* --- domains and accounts ------------------------------------------------------------------------ */
+/* --- domains and accounts --------------------------------------------------------------------- */
 
 static void domains_are_verified_by_the_operators_word_only(void **state)
 {
     struct api_place *place = *state;
-    struct auth_grant *grant =
-        api_place_key(place, "{\"name\":\"d\",\"scopes\":[\"domains\"]}");
+    struct auth_grant *grant = api_place_key(place, "{\"name\":\"d\",\"scopes\":[\"domains\"]}");
 
     assert_int_equal(
         api_place_ask(place, grant, "POST", "/v1/domains", "{\"name\":\"Mine.Example.\"}"), 201);
     assert_string_equal(api_place_text(place, "data.status"), "pending");
-    assert_int_equal(
-        api_place_ask(place, NULL, "POST", "/v1/domains",
-                      "{\"name\":\"later.example\",\"pending\":true}"),
-        201);
+    assert_int_equal(api_place_ask(place, NULL, "POST", "/v1/domains",
+                                   "{\"name\":\"later.example\",\"pending\":true}"),
+                     201);
     assert_string_equal(api_place_text(place, "data.status"), "pending");
     assert_int_equal(
         api_place_ask(place, NULL, "POST", "/v1/domains", "{\"name\":\"mine.example\"}"), 201);
     assert_string_equal(api_place_text(place, "data.status"), "verified");
-    assert_int_equal(api_place_ask(place, NULL, "POST", "/v1/domains", "{\"name\":\"*.com\"}"), 422);
+    assert_int_equal(api_place_ask(place, NULL, "POST", "/v1/domains", "{\"name\":\"*.com\"}"),
+                     422);
     assert_int_equal(api_place_ask(place, NULL, "POST", "/v1/domains", "{}"), 422);
     api_place_ask(place, grant, "GET", "/v1/domains", NULL);
     assert_int_equal(json_integer_value(api_place_at(place, "meta.total")), 2);
@@ -497,8 +517,7 @@ static void domains_are_verified_by_the_operators_word_only(void **state)
 static void a_key_cannot_remove_the_domain_of_another_account(void **state)
 {
     struct api_place *place = *state;
-    struct auth_grant *grant =
-        api_place_key(place, "{\"name\":\"d\",\"scopes\":[\"domains\"]}");
+    struct auth_grant *grant = api_place_key(place, "{\"name\":\"d\",\"scopes\":[\"domains\"]}");
 
     api_place_ask(place, NULL, "POST", "/v1/accounts", "{\"handle\":\"acme\"}");
     api_place_ask(place, NULL, "POST", "/v1/domains",
@@ -516,8 +535,7 @@ static void a_key_cannot_remove_the_domain_of_another_account(void **state)
 static void accounts_are_made_by_the_operator_and_seen_by_their_own(void **state)
 {
     struct api_place *place = *state;
-    struct auth_grant *grant =
-        api_place_key(place, "{\"name\":\"a\",\"scopes\":[\"accounts\"]}");
+    struct auth_grant *grant = api_place_key(place, "{\"name\":\"a\",\"scopes\":[\"accounts\"]}");
 
     assert_int_equal(api_place_ask(place, NULL, "POST", "/v1/accounts", "{\"handle\":\"acme\"}"),
                      201);
@@ -539,7 +557,7 @@ static void accounts_are_made_by_the_operator_and_seen_by_their_own(void **state
     auth_grant_unref(grant);
 }
 
-/* --- messages and the queue ---------------------------------------------------------------------- */
+/* --- messages and the queue ------------------------------------------------------------------- */
 
 static void on_submitted(void *owner, enum queue_result result, struct queue_message *message)
 {
@@ -624,13 +642,20 @@ static void parameters_that_are_wrong_are_named(void **state)
         int want;
         const char *name;
     } cases[] = {
-        { "state=frob", 422, "state" },        { "limit=0", 422, "limit" },
-        { "limit=1001", 422, "limit" },        { "limit=x", 422, "limit" },
-        { "before=x", 422, "before" },         { "stat=queued", 400, "stat" },
-        { "state=queued&state=held", 400, "state" }, { "state=", 400, "state" },
-        { "state", 400, "state" },             { "state=%zz", 400, "state" },
-        { "state=%0a", 400, "state" },         { "state=%4", 400, "state" },
-        { "api_key=lpk_secret", 400, "api_key" }, { "&", 400, "\\\"\\\"" },
+        { "state=frob", 422, "state" },
+        { "limit=0", 422, "limit" },
+        { "limit=1001", 422, "limit" },
+        { "limit=x", 422, "limit" },
+        { "before=x", 422, "before" },
+        { "stat=queued", 400, "stat" },
+        { "state=queued&state=held", 400, "state" },
+        { "state=", 400, "state" },
+        { "state", 400, "state" },
+        { "state=%zz", 400, "state" },
+        { "state=%0a", 400, "state" },
+        { "state=%4", 400, "state" },
+        { "api_key=lpk_secret", 400, "api_key" },
+        { "&", 400, "\\\"\\\"" },
     };
     struct api_place *place = *state;
     char target[128];
@@ -648,8 +673,7 @@ static void a_key_sees_and_retries_messages_of_its_own_account_only(void **state
 {
     struct api_place *place = *state;
     char own[IDENT_TEXT_BYTES], foreign[IDENT_TEXT_BYTES], target[64];
-    struct auth_grant *grant =
-        api_place_key(place, "{\"name\":\"m\",\"scopes\":[\"messages\"]}");
+    struct auth_grant *grant = api_place_key(place, "{\"name\":\"m\",\"scopes\":[\"messages\"]}");
 
     submit(place, "acme", foreign);
     submit(place, "default", own);
@@ -673,8 +697,7 @@ static void the_story_of_a_message_survives_what_an_upstream_said(void **state)
 {
     struct api_place *place = *state;
     char id[IDENT_TEXT_BYTES], target[64];
-    struct auth_grant *grant =
-        api_place_key(place, "{\"name\":\"m\",\"scopes\":[\"messages\"]}");
+    struct auth_grant *grant = api_place_key(place, "{\"name\":\"m\",\"scopes\":[\"messages\"]}");
 
     submit(place, "default", id);
     defer(place);

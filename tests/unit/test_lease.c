@@ -1,4 +1,4 @@
-#include "tests/support/queue_fixture.h"
+#include "tests/support/disk.h"
 
 static void give_back(struct fixture *f, struct got *got)
 {
@@ -98,6 +98,70 @@ static void a_damaged_message_does_not_block_the_others(void **state)
     fx_settle_all(f, message, QUEUE_SENT, 250, "ok");
 }
 
+/* Where in the database file is a page full of this byte, but for what links it to the next? */
+static int64_t find_page_of(const char *path, char byte)
+{
+    char page[4096], wanted[4088];
+    int64_t offset = 0;
+    FILE *file = fopen(path, "rb");
+
+    memset(wanted, byte, sizeof(wanted));
+    assert_non_null(file);
+    while (fread(page, sizeof(page), 1, file) == 1 && memcmp(page + 8, wanted, sizeof(wanted)) != 0)
+        offset += (int64_t)sizeof(page);
+    fclose(file);
+    return offset;
+}
+
+static void a_message_on_a_bad_sector_does_not_block_the_others(void **state)
+{
+    struct fixture *f = *state;
+    struct got got;
+    char text[20000];
+    int64_t ids[2];
+
+    for (int i = 0; i < 2; i++) {
+        struct queue_message *message = desk_message(ident_next(), "a@dest.example");
+        memset(text, 'A' + i, sizeof(text));
+        desk_write(message, slice_make(text, sizeof(text)));
+        ids[i] = message->id;
+        assert_int_equal(fx_submit_message(f, message), QUEUE_OK);
+    }
+    fx_reopen(f); /* all of it is in the file, and nothing in memory */
+    disk.unreadable_at = find_page_of(f->path, 'A') + 8;
+    fx_lease_some(f, 64, 1 << 20, &got);
+    assert_int_equal(got.count, 0);
+    fx_advance(1000);
+    struct queue_message *message = fx_lease(f);
+    assert_int_equal(message->id, ids[1]);
+    fx_settle_all(f, message, QUEUE_SENT, 250, "ok");
+
+    disk.unreadable_at = 0; /* some day it can be read again */
+    fx_advance(600000);
+    message = fx_lease(f);
+    assert_int_equal(message->id, ids[0]);
+    fx_settle_all(f, message, QUEUE_SENT, 250, "ok");
+}
+
+static void a_message_whose_content_was_cut_is_not_delivered(void **state)
+{
+    static const char *const cuts[] = { "content = NULL", "content = x'41'",
+                                        "content = NULL, size = 0, chunks = -1" };
+    struct fixture *f = *state;
+    struct got got;
+
+    for (size_t i = 0; i < ARRAY_LEN(cuts); i++) {
+        char *sql =
+            xasprintf("UPDATE message SET %s WHERE id = (SELECT max(id) FROM message)", cuts[i]);
+        fx_submit(f, "a@dest.example");
+        fx_execute(f, sql);
+        fx_lease_some(f, 64, 1 << 20, &got);
+        if (got.count != 0)
+            fail_msg("%s: leased", cuts[i]);
+        free(sql);
+    }
+}
+
 static void a_state_that_is_none_is_never_delivered(void **state)
 {
     struct fixture *f = *state;
@@ -136,6 +200,8 @@ int main(void)
         QUEUE_TEST(the_oldest_due_come_first_and_bytes_are_bounded),
         QUEUE_TEST(the_next_time_is_that_of_what_is_not_leased),
         QUEUE_TEST(a_damaged_message_does_not_block_the_others),
+        DISK_TEST(a_message_on_a_bad_sector_does_not_block_the_others),
+        QUEUE_TEST(a_message_whose_content_was_cut_is_not_delivered),
         QUEUE_TEST(a_state_that_is_none_is_never_delivered),
         QUEUE_TEST(stats_count_a_leased_message_as_delivering),
     };

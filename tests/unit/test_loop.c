@@ -25,7 +25,7 @@ static void open_loop(struct loop *loop)
         fail_msg("%s", why.text);
 }
 
-/* --- tasks ------------------------------------------------------------------------------------- */
+/* --- tasks ----------------------------------------------------------------------------------- */
 
 struct job {
     struct loop_task task;
@@ -110,7 +110,7 @@ static void a_cancelled_task_does_not_run_even_when_its_turn_has_begun(void **st
     loop_close(&loop);
 }
 
-/* --- letters ----------------------------------------------------------------------------------- */
+/* --- letters --------------------------------------------------------------------------------- */
 
 struct post {
     struct letter letter;
@@ -197,7 +197,7 @@ static void closing_delivers_the_letters_that_are_left(void **state)
     assert_int_equal(office.arrived, 2);
 }
 
-/* --- running and stopping ------------------------------------------------------------------------ */
+/* --- running and stopping -------------------------------------------------------------------- */
 
 static void *stop_loop(void *owner)
 {
@@ -243,7 +243,7 @@ static void a_loop_with_nothing_alive_ends(void **state)
     loop_close(&loop);
 }
 
-/* --- timers ------------------------------------------------------------------------------------ */
+/* --- timers ---------------------------------------------------------------------------------- */
 
 struct alarm_clock {
     struct loop_timer timer;
@@ -316,7 +316,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_task_runs_once_however_often_it_is_asked_for),
-        cmocka_unit_test(a_task_that_asks_for_itself_runs_in_the_next_turn_and_keeps_the_loop_alive),
+        cmocka_unit_test(
+            a_task_that_asks_for_itself_runs_in_the_next_turn_and_keeps_the_loop_alive),
         cmocka_unit_test(a_cancelled_task_does_not_run_even_when_its_turn_has_begun),
         cmocka_unit_test(letters_of_many_threads_arrive_on_the_loop_in_the_order_of_each_sender),
         cmocka_unit_test(closing_delivers_the_letters_that_are_left),

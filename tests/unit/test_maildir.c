@@ -129,7 +129,8 @@ static void a_message_becomes_one_file_with_its_envelope(void **state)
 
 static void chunks_become_one_file(void **state)
 {
-    static const struct slice chunks[] = { { "S: x\r\n\r\none\r", 12 }, { "\ntwo\r\n", 6 },
+    static const struct slice chunks[] = { { "S: x\r\n\r\none\r", 12 },
+                                           { "\ntwo\r\n", 6 },
                                            { "three", 5 } };
     struct scene *scene = *state;
     struct desk_job asked;

@@ -23,10 +23,9 @@ static int record(const struct cli_arguments *arguments)
                             arguments->config == NULL ? "-" : arguments->config, arguments->json);
     for (size_t option = 0; option < 3; option++)
         for (size_t i = 0; i < arguments->counts[option]; i++)
-            len += (size_t)snprintf(seen_text + len, sizeof(seen_text) - len, " %zu=%s", option,
-                                    arguments->values[option][i] == NULL
-                                        ? "yes"
-                                        : arguments->values[option][i]);
+            len += (size_t)snprintf(
+                seen_text + len, sizeof(seen_text) - len, " %zu=%s", option,
+                arguments->values[option][i] == NULL ? "yes" : arguments->values[option][i]);
     for (size_t i = 0; i < arguments->operand_count; i++)
         len += (size_t)snprintf(seen_text + len, sizeof(seen_text) - len, " [%s]",
                                 arguments->operands[i]);
@@ -54,7 +53,8 @@ static void arguments_are_read_by_the_tables(void **state)
     } cases[] = {
         { { "make" }, EX_OK, "c=- j=0" },
         { { "make", "--name", "a", "--domain", "b", "--domain=c", "--test" },
-          EX_OK, "c=- j=0 0=a 1=b 1=c 2=yes" },
+          EX_OK,
+          "c=- j=0 0=a 1=b 1=c 2=yes" },
         { { "make", "-c", "f", "--json" }, EX_OK, "c=f j=1" },
         { { "make", "--config=f" }, EX_OK, "c=f j=0" },
         { { "show", "x", "-c", "f" }, EX_OK, "c=f j=0 [x]" },
@@ -126,8 +126,11 @@ static void texts_are_encoded_for_a_path(void **state)
     static const struct {
         const char *text, *want;
     } cases[] = {
-        { "abc-._~", "abc-._~" }, { "*.a/b", "%2A.a%2Fb" }, { "a b&c=d?%", "a%20b%26c%3Dd%3F%25" },
-        { "\xc3\xbc\r\n", "%C3%BC%0D%0A" }, { "", "" },
+        { "abc-._~", "abc-._~" },
+        { "*.a/b", "%2A.a%2Fb" },
+        { "a b&c=d?%", "a%20b%26c%3Dd%3F%25" },
+        { "\xc3\xbc\r\n", "%C3%BC%0D%0A" },
+        { "", "" },
     };
 
     (void)state;

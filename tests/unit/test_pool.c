@@ -167,7 +167,7 @@ static void an_idle_connection_says_quit(void **state)
     assert_false(desk_logged(&scene->desk, "upstream_failed"));
 }
 
-/* --- connections that died while idle -------------------------------------------------------------- */
+/* --- connections that died while idle --------------------------------------------------------- */
 
 /* The end is there, but we have not looked yet when the next job comes. */
 static void a_job_that_finds_its_connection_dead_gets_a_fresh_one(void **state)
@@ -228,7 +228,7 @@ static void words_on_an_idle_connection_end_it(void **state)
     assert_int_equal(scene->fake.connections, 2);
 }
 
-/* --- an upstream that is down -------------------------------------------------------------------------- */
+/* --- an upstream that is down ----------------------------------------------------------------- */
 
 static void all_that_wait_come_back_when_it_cannot_be_reached(void **state)
 {
@@ -343,13 +343,13 @@ static void a_refused_login_pauses_it_and_bounces_nothing(void **state)
     wait_for(scene, 5, 6, UPSTREAM_DELIVERED);
 }
 
-/* --- the rate -------------------------------------------------------------------------------------------- */
+/* --- the rate --------------------------------------------------------------------------------- */
 
 static void the_rate_is_a_ceiling(void **state)
 {
     struct scene *scene = *state;
 
-    scene->options.rate = 2;
+    scene->options.rate = 120; /* a minute */
     scene->options.max_connections = 5;
     start(scene);
     int64_t began_us = kernel_us(CLOCK_MONOTONIC);
@@ -361,7 +361,20 @@ static void the_rate_is_a_ceiling(void **state)
     assert_int_equal(scene->fake.most_open, 1);
 }
 
-/* --- the end --------------------------------------------------------------------------------------------- */
+/* Between two connections there is none; that is no reason to send anybody away. */
+static void jobs_that_wait_for_the_rate_need_no_connection(void **state)
+{
+    struct scene *scene = *state;
+
+    scene->options.rate = 600; /* a minute */
+    scene->options.max_messages_per_connection = 1;
+    start(scene);
+    deliver(scene, 0, 4);
+    wait_for(scene, 0, 4, UPSTREAM_DELIVERED);
+    assert_int_equal(scene->fake.connections, 4);
+}
+
+/* --- the end ---------------------------------------------------------------------------------- */
 
 static void closing_returns_what_waits_and_lets_finish_what_runs(void **state)
 {
@@ -413,7 +426,7 @@ static void closing_while_connecting_needs_no_answer(void **state)
     wait_for(scene, 0, 2, UPSTREAM_UNTRIED);
 }
 
-/* --- probes ---------------------------------------------------------------------------------------------- */
+/* --- probes ----------------------------------------------------------------------------------- */
 
 struct probed {
     unsigned calls;
@@ -486,6 +499,7 @@ int main(void)
         POOL_TEST(a_refused_second_connection_leaves_the_first_alone),
         POOL_TEST(a_refused_login_pauses_it_and_bounces_nothing),
         POOL_TEST(the_rate_is_a_ceiling),
+        POOL_TEST(jobs_that_wait_for_the_rate_need_no_connection),
         POOL_TEST(closing_returns_what_waits_and_lets_finish_what_runs),
         POOL_TEST(aborting_before_the_dot_leaves_it_untried),
         POOL_TEST(closing_while_connecting_needs_no_answer),

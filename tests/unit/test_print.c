@@ -16,11 +16,16 @@ static void what_a_terminal_would_interpret_is_printed_as_text(void **state)
         const char *text, *want;
     } cases[] = {
         { "plain", "plain" },
-        { "B\xc3\xbc" "cher \xe2\x82\xac \xf0\x9f\x98\x80", "B\xc3\xbc" "cher \xe2\x82\xac \xf0\x9f\x98\x80" },
+        { "B\xc3\xbc"
+          "cher \xe2\x82\xac \xf0\x9f\x98\x80",
+          "B\xc3\xbc"
+          "cher \xe2\x82\xac \xf0\x9f\x98\x80" },
         { "\x1b[2J", "\\x1b[2J" },
         { "a\r\nb\tc", "a\\x0d\\x0ab\\x09c" },
         { "\x7f", "\\x7f" },
-        { "\xc2\x9b" "2J", "\\u009b2J" },       /* C1's CSI */
+        { "\xc2\x9b"
+          "2J",
+          "\\u009b2J" }, /* C1's CSI */
         { "\xe2\x80\xa8\xe2\x80\xae", "\\u2028\\u202e" },
         { "\xe2\x80\x8b", "\\u200b" },
         { "\xe2\x81\xa6", "\\u2066" },
@@ -78,10 +83,10 @@ static void print_sheet(FILE *out, const json_t *json)
 
 static void rows_are_aligned_by_characters(void **state)
 {
-    char *got = printed(print_rows,
-                        "[{\"id\":\"\\u00fc\",\"size\":0,\"list\":[\"a\",\"b\"],\"on\":true},"
-                        "{\"id\":\"long\\n\",\"size\":1536,\"list\":[],\"on\":false},"
-                        "{\"id\":null,\"size\":1048576}]");
+    char *got =
+        printed(print_rows, "[{\"id\":\"\\u00fc\",\"size\":0,\"list\":[\"a\",\"b\"],\"on\":true},"
+                            "{\"id\":\"long\\n\",\"size\":1536,\"list\":[],\"on\":false},"
+                            "{\"id\":null,\"size\":1048576}]");
 
     (void)state;
     assert_string_equal(got, "ID        SIZE     LIST  ON\n"

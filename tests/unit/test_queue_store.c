@@ -1,4 +1,6 @@
-#include "tests/support/queue_fixture.h"
+#include <sys/stat.h>
+
+#include "tests/support/disk.h"
 
 static int64_t plan_mentions(struct fixture *f, const char *sql, const char *word)
 {
@@ -126,6 +128,159 @@ static void hostile_bytes_survive_the_store(void **state)
     fx_settle_all(f, message, QUEUE_SENT, 250, "ok");
 }
 
+/* --- 250 means on disk ------------------------------------------------------------------------ */
+
+/* Stands at the place where the answers are posted. */
+static struct {
+    unsigned posts, unsynced;
+    void (*wake)(void *owner);
+} watched;
+
+static void on_posted(void *owner)
+{
+    watched.posts++;
+    watched.unsynced += disk_unsynced_log_writes();
+    watched.wake(owner);
+}
+
+static void no_answer_is_posted_before_the_log_is_synced(void **state)
+{
+    struct fixture *f = *state;
+
+    memset(&watched, 0, sizeof(watched));
+    watched.wake = f->desk.box.wake;
+    f->desk.box.wake = on_posted;
+    for (unsigned i = 0; i < 10; i++) {
+        struct queue_message *large = desk_message(ident_next(), "large@dest.example");
+        unsigned syncs = disk.log_syncs;
+        fx_submit(f, "r@dest.example");
+        assert_int_equal(fx_append(f, large->id, 0, 'x', 100), QUEUE_OK);
+        large->chunks = 1;
+        large->size = 100;
+        assert_int_equal(fx_submit_message(f, large), QUEUE_OK);
+        assert_int_equal(disk.log_syncs - syncs, 3); /* one for each answer */
+        struct got got;
+        fx_lease_some(f, 1, 1, &got);
+        fx_settle_all(f, got.messages[0], i % 2 == 0 ? QUEUE_SENT : QUEUE_LATER, 450, "words");
+    }
+    assert_int_equal(watched.posts, 50);
+    assert_int_equal(watched.unsynced, 0);
+}
+
+/* What the world was told before the power went. */
+struct promise {
+    int64_t id;
+    bool settled;
+};
+struct promises {
+    struct promise made[64];
+    size_t count;
+};
+
+static void promise(struct promises *promises, int64_t id, bool settled)
+{
+    if (!disk_lost_power())
+        promises->made[promises->count++] = (struct promise){ id, settled };
+}
+
+/* Small and large messages, in batches of one and of several, some delivered; and the log is
+ * brought in, begun anew, and brought in again. */
+static void live(struct fixture *f, struct promises *promises)
+{
+    for (int round = 0; round < 6; round++) {
+        struct queue_message *message = desk_message(ident_next(), "large@dest.example");
+        int64_t large = message->id, first = fx_submit(f, "r@dest.example"), pair[2];
+        struct got got[2];
+        promise(promises, first, false);
+        assert_int_equal(fx_append(f, large, 0, 'x', QUEUE_CHUNK_BYTES), QUEUE_OK);
+        assert_int_equal(fx_append(f, large, 1, 'y', 10), QUEUE_OK);
+        message->chunks = 2;
+        message->size = QUEUE_CHUNK_BYTES + 10;
+        assert_int_equal(fx_submit_message(f, message), QUEUE_OK);
+        promise(promises, large, false);
+        for (int i = 0; i < 2; i++) {
+            message = fx_small("r@dest.example");
+            pair[i] = message->id;
+            fx_ask_submit(f, message, i == 0, &got[i]);
+        }
+        fx_step(f);
+        promise(promises, pair[0], false);
+        promise(promises, pair[1], false);
+        fx_settle_all(f, got[0].message, QUEUE_SENT, 250, "ok");
+        promise(promises, pair[0], true);
+        if (round % 2 == 0)
+            assert_int_equal(store_checkpoint(f->queue->store), STORE_OK);
+    }
+}
+
+static void keeps_its_promises(struct fixture *f, const struct promises *promises, unsigned at)
+{
+    for (size_t i = 0; i < promises->count; i++) {
+        const struct promise *made = &promises->made[i];
+        struct shown shown = fx_show(f, made->id);
+        if (shown.result != QUEUE_OK || (made->settled && shown.state != QUEUE_DELIVERED))
+            fail_msg("power lost at %u: message %zu is not what was answered", at, i);
+    }
+    assert_int_equal(fx_number(f, "SELECT count(*) FROM incoming"), 0);
+    assert_int_equal(fx_number(f, "SELECT count(*) FROM body WHERE message NOT IN"
+                                  " (SELECT id FROM message WHERE state = 0)"),
+                     0);
+    assert_int_equal(fx_number(f, "SELECT count(*) FROM message WHERE chunks > 0 AND"
+                                  " size <> (SELECT sum(length(data)) FROM body"
+                                  " WHERE message = id)"),
+                     0);
+    assert_int_equal(fx_stats(f).messages[QUEUE_QUEUED],
+                     fx_number(f, "SELECT count(*) FROM message WHERE state = 0"));
+    sqlite3_stmt *check;
+    sqlite3_prepare_v2(fx_sqlite(f), "PRAGMA integrity_check", -1, &check, NULL);
+    assert_int_equal(sqlite3_step(check), SQLITE_ROW);
+    assert_string_equal((const char *)sqlite3_column_text(check, 0), "ok");
+    sqlite3_finalize(check);
+}
+
+/* One life on a disk of its own, whose power goes at this operation. Returns how many there were.
+ */
+static unsigned live_until(unsigned loses_power_at, struct promises *promises)
+{
+    void *state;
+
+    assert_int_equal(disk_setup(&state), 0);
+    struct fixture *f = state;
+    char *log = xasprintf("%s-wal", f->path), *left = xasprintf("%s/left", f->folder);
+    char *left_log = xasprintf("%s-wal", left);
+    disk.loses_power_at = loses_power_at == 0 ? 0 : disk.operations + loses_power_at;
+    unsigned before = disk.operations;
+    live(f, promises);
+    unsigned operations = disk.operations - before;
+    if (loses_power_at != 0) {
+        disk_image(f->path, left, loses_power_at);
+        disk_image(log, left_log, loses_power_at + 1);
+        assert_int_equal(chmod(left, 0600), 0);
+        fx_close(f);
+        f->options.path = left;
+        fx_open(f);
+        keeps_its_promises(f, promises, loses_power_at);
+    }
+    free(log);
+    free(left);
+    free(left_log);
+    assert_int_equal(disk_teardown(&state), 0);
+    return operations;
+}
+
+static void what_was_answered_survives_a_power_cut_at_any_moment(void **state)
+{
+    struct promises all = { 0 };
+    unsigned operations = live_until(0, &all);
+
+    (void)state;
+    assert_int_equal(all.count, 30);
+    for (unsigned at = 1; at < operations; at += 3) {
+        struct promises promises = { 0 };
+        live_until(at, &promises);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -135,6 +290,8 @@ int main(void)
         QUEUE_TEST(a_content_larger_than_any_of_ours_is_not_read),
         QUEUE_TEST(an_empty_content_and_the_null_sender_are_kept),
         QUEUE_TEST(hostile_bytes_survive_the_store),
+        DISK_TEST(no_answer_is_posted_before_the_log_is_synced),
+        cmocka_unit_test(what_was_answered_survives_a_power_cut_at_any_moment),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

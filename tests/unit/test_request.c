@@ -11,14 +11,14 @@
 #include "relay/http/request.h"
 
 #define BODY_MAX 64
-#define HOST "Host: x\r\n"
-#define POST "POST /v1/api-keys HTTP/1.1\r\n" HOST
-#define CHUNKED POST "Transfer-Encoding: chunked\r\n\r\n"
+#define HOST     "Host: x\r\n"
+#define POST     "POST /v1/api-keys HTTP/1.1\r\n" HOST
+#define CHUNKED  POST "Transfer-Encoding: chunked\r\n\r\n"
 
 struct row {
     const char *text;
-    size_t len; /* 0: strlen */
-    int status; /* of the refusal; 0: complete; -1: more is needed */
+    size_t len;              /* 0: strlen */
+    int status;              /* of the refusal; 0: complete; -1: more is needed */
     const char *body, *rest; /* when complete */
 };
 
@@ -51,9 +51,8 @@ static void check_row(const struct row *row, size_t cut)
     if (got != row->status)
         fail_msg("%s cut at %zu: got %d (%s), want %d", row->text, cut, got,
                  http_request_problem(request), row->status);
-    if (got == 0 &&
-        (!slice_equal(http_request_body(request), slice_of(row->body)) ||
-         !slice_equal(slice_from(text, used), slice_of(row->rest))))
+    if (got == 0 && (!slice_equal(http_request_body(request), slice_of(row->body)) ||
+                     !slice_equal(slice_from(text, used), slice_of(row->rest))))
         fail_msg("%s cut at %zu: body \"%.*s\", %zu used", row->text, cut,
                  SLICE_ARG(http_request_body(request)), used);
     if (got > 0)
@@ -247,7 +246,8 @@ static void the_parts_of_a_request_can_be_had(void **state)
     assert_true(slice_equal(http_request_path(request), SLICE("/a/b")));
     assert_true(slice_equal(http_request_query(request), SLICE("c=d?e")));
     assert_true(slice_equal(http_request_body(request), SLICE("{}")));
-    assert_true(slice_equal(http_request_field(request, SLICE("Authorization")), SLICE("Bearer k")));
+    assert_true(
+        slice_equal(http_request_field(request, SLICE("Authorization")), SLICE("Bearer k")));
     assert_true(slice_equal(http_request_field_exact(request, SLICE("Authorization")),
                             SLICE(" Bearer k ")));
     assert_true(http_request_field(request, SLICE("Empty")).data != NULL);
@@ -258,9 +258,8 @@ static void the_parts_of_a_request_can_be_had(void **state)
 
     http_request_reset(request);
     assert_false(http_request_began(request));
-    assert_int_equal(
-        http_request_feed(request, SLICE("GET / HTTP/1.1\r\nHost: x\r\n\r\n"), &used),
-        REQUEST_COMPLETE);
+    assert_int_equal(http_request_feed(request, SLICE("GET / HTTP/1.1\r\nHost: x\r\n\r\n"), &used),
+                     REQUEST_COMPLETE);
     assert_null(http_request_field(request, SLICE("Authorization")).data);
     assert_int_equal(http_request_body(request).len, 0);
     assert_int_equal(http_request_query(request).len, 0);

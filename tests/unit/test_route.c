@@ -9,17 +9,34 @@
 #include "relay/base/macros.h"
 #include "relay/upstream/route.h"
 
-#define LIST(...)     (const char *const[]){ __VA_ARGS__ }
-#define UPSTREAMS(...) (const unsigned[]){ __VA_ARGS__ }
+#define LIST(...)                                                                                  \
+    (const char *const[])                                                                          \
+    {                                                                                              \
+        __VA_ARGS__                                                                                \
+    }
+#define UPSTREAMS(...)                                                                             \
+    (const unsigned[])                                                                             \
+    {                                                                                              \
+        __VA_ARGS__                                                                                \
+    }
 
 /* Each route names one upstream: its own row. */
 static const struct route routes[] = {
-    { .accounts = LIST("acme", "ajax"), .account_count = 2, .sender_domains = LIST("both.example"),
-      .sender_domain_count = 1, .upstreams = UPSTREAMS(0), .upstream_count = 1 },
+    { .accounts = LIST("acme", "ajax"),
+      .account_count = 2,
+      .sender_domains = LIST("both.example"),
+      .sender_domain_count = 1,
+      .upstreams = UPSTREAMS(0),
+      .upstream_count = 1 },
     { .keys = LIST("7Fq2mZ81"), .key_count = 1, .upstreams = UPSTREAMS(1), .upstream_count = 1 },
-    { .accounts = LIST("acme"), .account_count = 1, .upstreams = UPSTREAMS(2), .upstream_count = 1 },
-    { .sender_domains = LIST("a.example", "*.b.example"), .sender_domain_count = 2,
-      .upstreams = UPSTREAMS(3, 4), .upstream_count = 2 },
+    { .accounts = LIST("acme"),
+      .account_count = 1,
+      .upstreams = UPSTREAMS(2),
+      .upstream_count = 1 },
+    { .sender_domains = LIST("a.example", "*.b.example"),
+      .sender_domain_count = 2,
+      .upstreams = UPSTREAMS(3, 4),
+      .upstream_count = 2 },
     { .sender_domains = LIST("parked.example"), .sender_domain_count = 1 },
 };
 static const struct route_table table = { .routes = routes,
@@ -57,8 +74,9 @@ static void the_first_route_that_matches_wins(void **state)
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         size_t count = 99;
-        const unsigned *list = route_find(&table, slice_of(cases[i].account), slice_of(cases[i].key),
-                                          slice_of(cases[i].sender), &count);
+        const unsigned *list =
+            route_find(&table, slice_of(cases[i].account), slice_of(cases[i].key),
+                       slice_of(cases[i].sender), &count);
 
         if (count != cases[i].count || (count > 0 && list[0] != cases[i].first))
             fail_msg("row %zu: %zu upstreams, the first is %u", i, count,

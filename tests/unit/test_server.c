@@ -18,8 +18,8 @@
 #include "tests/support/api_place.h"
 
 #define PATIENCE_MS 20000
-#define GET(path) "GET " path " HTTP/1.1\r\nHost: x\r\n\r\n"
-#define CLOSING "Host: x\r\nConnection: close\r\n"
+#define GET(path)   "GET " path " HTTP/1.1\r\nHost: x\r\n\r\n"
+#define CLOSING     "Host: x\r\nConnection: close\r\n"
 
 struct fixture {
     struct api_place place;
@@ -55,11 +55,9 @@ static void start_service(struct fixture *f, struct http_service *service)
 {
     service->loop = &f->loop;
     service->api = &f->place.api;
-    service->limits = (struct http_limits){ .body_bytes = 4096,
-                                            .connections = 50,
-                                            .head_ms = 5000,
-                                            .idle_ms = 5000,
-                                            .body_rate = 500 };
+    service->limits = (struct http_limits){
+        .body_bytes = 4096, .connections = 50, .head_ms = 5000, .idle_ms = 5000, .body_rate = 500
+    };
     http_service_init(service);
 }
 
@@ -113,7 +111,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* --- a client ------------------------------------------------------------------------------------ */
+/* --- a client --------------------------------------------------------------------------------- */
 
 static int connect_tcp(const struct fixture *f)
 {
@@ -143,8 +141,8 @@ static size_t count_of(const struct buf *text, const char *word)
     struct slice rest = buf_slice(text);
     size_t count = 0;
 
-    for (const char *at; rest.len > 0 &&
-                         (at = memmem(rest.data, rest.len, word, strlen(word))) != NULL;) {
+    for (const char *at;
+         rest.len > 0 && (at = memmem(rest.data, rest.len, word, strlen(word))) != NULL;) {
         count++;
         rest = slice_from(rest, (size_t)(at - rest.data) + 1);
     }
@@ -219,7 +217,7 @@ static void expect(struct fixture *f, bool tcp, const char *request, const char 
     free(answer);
 }
 
-/* --- requests ------------------------------------------------------------------------------------ */
+/* --- requests --------------------------------------------------------------------------------- */
 
 static void pipelined_requests_are_answered_in_order(void **state)
 {
@@ -228,12 +226,13 @@ static void pipelined_requests_are_answered_in_order(void **state)
     int fd = connect_unix(f);
 
     /* The second waits for the queue's thread; the others do not. */
-    talk_until(f, fd,
-               SLICE(GET("/healthz") GET("/metrics") GET("/nothing") GET("/v1/queue/stats")
-                         "POST /v1/domains HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n"
-                         "Content-Type: application/json\r\n\r\n{}"
-                         "GET /v1/whoami HTTP/1.1\r\n" CLOSING "\r\n"),
-               NULL, 0, &talk);
+    talk_until(
+        f, fd,
+        SLICE(GET("/healthz") GET("/metrics") GET("/nothing") GET(
+            "/v1/queue/stats") "POST /v1/domains HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n"
+                               "Content-Type: application/json\r\n\r\n{}"
+                               "GET /v1/whoami HTTP/1.1\r\n" CLOSING "\r\n"),
+        NULL, 0, &talk);
     static const char *const order[] = { "200 OK",        "\"ok\"",
                                          "200 OK",        "latchpost_commits_total",
                                          "404 Not Found", "200 OK",
@@ -289,9 +288,13 @@ static void every_answer_forbids_caching_sniffing_and_framing(void **state)
         "GET /healthz HTTP/1.0\r\n\r\n",
     };
     static const char *const fields[] = {
-        "\r\nCache-Control: no-store\r\n", "\r\nX-Content-Type-Options: nosniff\r\n",
-        "\r\nReferrer-Policy: no-referrer\r\n", "default-src 'none'; frame-ancestors 'none'\r\n",
-        "\r\nDate: ", "\r\nConnection: close\r\n", " GMT\r\n",
+        "\r\nCache-Control: no-store\r\n",
+        "\r\nX-Content-Type-Options: nosniff\r\n",
+        "\r\nReferrer-Policy: no-referrer\r\n",
+        "default-src 'none'; frame-ancestors 'none'\r\n",
+        "\r\nDate: ",
+        "\r\nConnection: close\r\n",
+        " GMT\r\n",
     };
     struct fixture *f = *state;
 
@@ -337,7 +340,7 @@ static void malformed_requests_are_answered_and_the_connection_is_closed(void **
         expect(f, true, cases[i].request, cases[i].want);
 }
 
-/* --- keys ---------------------------------------------------------------------------------------- */
+/* --- keys ------------------------------------------------------------------------------------- */
 
 static void a_key_is_read_in_exactly_two_places(void **state)
 {
@@ -407,10 +410,11 @@ static void the_control_socket_is_the_operators(void **state)
     expect(f, true, "GET /v1/accounts HTTP/1.1\r\n" CLOSING "\r\n", "401 Unauthorized");
     expect(f, true, "GET /v1/accounts HTTP/1.1\r\n" CLOSING "\r\n",
            "\r\nWWW-Authenticate: Bearer\r\n");
-    expect(f, false, "PUT /v1/accounts HTTP/1.1\r\n" CLOSING "\r\n", "\r\nAllow: GET, HEAD, POST\r\n");
+    expect(f, false, "PUT /v1/accounts HTTP/1.1\r\n" CLOSING "\r\n",
+           "\r\nAllow: GET, HEAD, POST\r\n");
 }
 
-/* --- bodies -------------------------------------------------------------------------------------- */
+/* --- bodies ----------------------------------------------------------------------------------- */
 
 static void a_body_is_refused_before_it_is_read(void **state)
 {
@@ -424,9 +428,10 @@ static void a_body_is_refused_before_it_is_read(void **state)
     char *answer = ask(f, true, request);
     assert_memory_equal(answer, "HTTP/1.1 413 ", 13);
     free(answer);
-    answer = ask(f, true,
-                 "POST /v1/api-keys HTTP/1.1\r\nContent-Length: 9\r\nExpect: 100-continue\r\n" CLOSING
-                 "\r\n");
+    answer =
+        ask(f, true,
+            "POST /v1/api-keys HTTP/1.1\r\nContent-Length: 9\r\nExpect: 100-continue\r\n" CLOSING
+            "\r\n");
     assert_memory_equal(answer, "HTTP/1.1 401 ", 13);
     free(answer);
     expect(f, true,
@@ -498,7 +503,7 @@ static void a_key_revoked_while_its_body_is_under_way_makes_nothing(void **state
     buf_free(&talk.got);
 }
 
-/* --- time and number ----------------------------------------------------------------------------- */
+/* --- time and number -------------------------------------------------------------------------- */
 
 static void slow_heads_and_bodies_are_ended_and_idle_ones_closed(void **state)
 {

@@ -285,6 +285,42 @@ static void the_end_is_told_in_one_line_without_secrets(void **state)
     assert_non_null(strstr(lines.last, "reason=quit"));
 }
 
+/* Clients that were set up wrongly do so, with the key as the password too or without it. */
+static void a_key_given_as_the_user_name_is_not_logged(void **state)
+{
+    static const struct {
+        const char *format, *want;
+    } cases[] = {
+        { "%c%s%cwrong", "535 5.7.8|221 2.0.0!" },
+        { "%c%s%c%s", "235 2.7.0|221 2.0.0!" },
+        { "%c<%s>%cwrong", "535 5.7.8|221 2.0.0!" },
+        { "%capikey:%s%c%s", "235 2.7.0|221 2.0.0!" },
+    };
+    struct dialog *d = *state;
+    struct lines lines = { .secret = d->key + strlen("lpk_") + strlen(d->key_id) };
+    struct buf blob, line;
+
+    buf_init(&blob, 512);
+    buf_init(&line, 1024);
+    log_divert(keep_line, &lines);
+    log_configure(LOG_DEBUG, LOG_LOGFMT);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        buf_clear(&blob);
+        buf_clear(&line);
+        assert_true(buf_printf(&blob, cases[i].format, '\0', d->key, '\0', d->key));
+        assert_true(buf_add(&line, SLICE("AUTH PLAIN ")));
+        assert_true(base64_encode(buf_slice(&blob), &line));
+        assert_true(buf_add(&line, SLICE("\r\nQUIT\r\n")));
+        dialog_begin(d, NULL);
+        dialog_send(d, buf_slice(&line));
+        dialog_expect(cases[i].format, cases[i].want);
+    }
+    log_configure(LOG_ERROR, LOG_LOGFMT);
+    log_divert(NULL, NULL);
+    buf_free(&blob);
+    buf_free(&line);
+}
+
 static void a_session_is_small(void **state)
 {
     (void)state;
@@ -318,6 +354,7 @@ int main(void)
         cmocka_unit_test(draining_ends_the_idle_now_and_the_others_after_their_message),
         cmocka_unit_test(stopping_ends_all_but_a_commit_under_way),
         cmocka_unit_test(the_end_is_told_in_one_line_without_secrets),
+        cmocka_unit_test(a_key_given_as_the_user_name_is_not_logged),
         cmocka_unit_test(a_session_is_small),
         cmocka_unit_test(an_address_that_guesses_is_turned_away_for_a_while),
     };

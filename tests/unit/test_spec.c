@@ -28,7 +28,16 @@ static void name_is_one_line_of_utf8(void **state)
         { "a\x7f", false },
         { "a\xc2\x85", false },     /* C1: next line */
         { "a\xe2\x80\xa8", false }, /* U+2028 */
-        { "a\xc3", false },         /* cut short */
+        { "a\xe2\x80\xae"
+          "b",
+          false }, /* U+202E turns the direction */
+        { "a\xe2\x81\xa6"
+          "b",
+          false }, /* U+2066 too */
+        { "a\xe2\x80\xaf"
+          "b",
+          true },           /* U+202F, a blank */
+        { "a\xc3", false }, /* cut short */
         { "a\xff", false },
         { "a\xc0\x80", false }, /* overlong */
         { "a\xe0\x80\x80", false },

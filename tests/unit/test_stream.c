@@ -28,7 +28,8 @@ static int make_contexts(void **state)
 
     (void)state;
     certs_open(&certs);
-    char *certificate = certs_path(&certs, "test", ".pem"), *key = certs_path(&certs, "test", ".key");
+    char *certificate = certs_path(&certs, "test", ".pem"),
+         *key = certs_path(&certs, "test", ".key");
     bool ok = tls_make_self_signed(certificate, key, "mail.example", &why);
     if (ok) {
         server_tls = tls_context_server(
@@ -71,7 +72,7 @@ static void connect_tls(struct side *client, enum side_event event)
         stream_start_tls_client(client->stream, client_tls, "mail.example", HANDSHAKE_MS);
 }
 
-/* --- a long echo ------------------------------------------------------------------------------- */
+/* --- a long echo ----------------------------------------------------------------------------- */
 
 #define ECHO_BYTES (3 * 1024 * 1024)
 
@@ -162,8 +163,8 @@ static void a_long_echo_comes_back_whole_whatever_the_cuts(void **state)
         pair_connect(&pair);
         loop_run(&pair.loop);
         if (echo.heard != ECHO_BYTES)
-            fail_msg("%s, seed %u: heard %zu; client: %s; server: %s", ways[echo.tls], i, echo.heard,
-                     pair.client.error, pair.server.error);
+            fail_msg("%s, seed %u: heard %zu; client: %s; server: %s", ways[echo.tls], i,
+                     echo.heard, pair.client.error, pair.server.error);
         assert_int_equal(pair.server.counts[SIDE_END], 1);
         assert_int_equal(pair.server.end, STREAM_EOF);
         assert_int_equal(pair.client.counts[SIDE_END], 0); /* it finished: no event any more */
@@ -175,7 +176,7 @@ static void a_long_echo_comes_back_whole_whatever_the_cuts(void **state)
     free(text);
 }
 
-/* --- input -------------------------------------------------------------------------------------- */
+/* --- input ----------------------------------------------------------------------------------- */
 
 static size_t eat_lines(struct side *side, struct slice data)
 {
@@ -375,7 +376,7 @@ static void what_an_owner_leaves_is_bounded_even_when_it_does_not_pause(void **s
     pair_close(&pair);
 }
 
-/* --- fairness ------------------------------------------------------------------------------------ */
+/* --- fairness -------------------------------------------------------------------------------- */
 
 struct turns {
     uint64_t turn;
@@ -432,7 +433,7 @@ static void a_busy_peer_gets_its_share_of_a_turn_and_no_more(void **state)
     pair_close(&pair);
 }
 
-/* --- output ------------------------------------------------------------------------------------- */
+/* --- output ---------------------------------------------------------------------------------- */
 
 static void reply_in_pieces(struct side *server, enum side_event event)
 {
@@ -600,7 +601,7 @@ static void an_owner_that_never_stops_writing_loses_the_connection_not_the_memor
     pair_close(&pair);
 }
 
-/* --- deadlines ----------------------------------------------------------------------------------- */
+/* --- deadlines ------------------------------------------------------------------------------- */
 
 static void set_and_move_deadline(struct side *server)
 {
@@ -669,7 +670,7 @@ static void a_deadline_that_was_unset_does_not_fire(void **state)
     pair_close(&pair);
 }
 
-/* --- ends --------------------------------------------------------------------------------------- */
+/* --- ends ------------------------------------------------------------------------------------ */
 
 /* Like a session that waits for the disk at each line. */
 static size_t one_line_at_a_time(struct side *server, struct slice data)
@@ -856,8 +857,8 @@ static void a_refused_connection_is_unreachable_and_told_later(void **state)
     listener_close(pair.listener);
     pair.listener = NULL;
     loop_run(&pair.loop);
-    pair.client.stream = stream_connect(&pair.loop, (struct sockaddr *)&address, &side_events,
-                                        &pair.client);
+    pair.client.stream =
+        stream_connect(&pair.loop, (struct sockaddr *)&address, &side_events, &pair.client);
     assert_int_equal(pair.client.counts[SIDE_END], 0);
     loop_run(&pair.loop);
     assert_int_equal(pair.client.counts[SIDE_END], 1);
@@ -877,7 +878,7 @@ static void a_refused_connection_is_unreachable_and_told_later(void **state)
     pair_close(&pair);
 }
 
-/* --- an owner that leaves at any moment ----------------------------------------------------------- */
+/* --- an owner that leaves at any moment ------------------------------------------------------ */
 
 struct leaving {
     enum side_event when;
@@ -946,7 +947,7 @@ static void an_owner_may_leave_in_any_event_and_hears_no_more(void **state)
             }
 }
 
-/* --- TLS ---------------------------------------------------------------------------------------- */
+/* --- TLS ------------------------------------------------------------------------------------- */
 
 static size_t take_starttls(struct side *server, struct slice data)
 {
@@ -1234,7 +1235,8 @@ static void talk_then_half_close(SSL *ssl, int fd)
     for (size_t i = 0; i < strlen("250 ok\r\n250 ok\r\n"); i++)
         if (SSL_read(ssl, &byte, 1) != 1)
             abort();
-    if (SSL_read(ssl, &byte, 1) != 0 || SSL_get_shutdown(ssl) != (SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN))
+    if (SSL_read(ssl, &byte, 1) != 0 ||
+        SSL_get_shutdown(ssl) != (SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN))
         abort(); /* our close_notify came behind the answers */
 }
 
@@ -1287,7 +1289,7 @@ static void a_peer_that_makes_tls_talk_and_does_not_listen_is_cut_off(void **sta
     pair_close(&pair);
 }
 
-/* --- cost ---------------------------------------------------------------------------------------- */
+/* --- cost ------------------------------------------------------------------------------------ */
 
 static void an_idle_stream_owns_no_buffers(void **state)
 {

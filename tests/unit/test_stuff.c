@@ -83,15 +83,15 @@ static void stuff_refuses_what_could_smuggle_at_every_cut(void **state)
         struct slice content;
         enum stuff_error want;
     } cases[] = {
-        { { "x\n.\nMAIL", 8 }, STUFF_BARE_LF },     { { "x\r.\rMAIL", 8 }, STUFF_BARE_CR },
-        { { "x\r.\nMAIL", 8 }, STUFF_BARE_CR },     { { "x\n.\rMAIL", 8 }, STUFF_BARE_LF },
-        { { "x\n.\r\nMAIL", 9 }, STUFF_BARE_LF },   { { "x\r\n.\nMAIL", 9 }, STUFF_BARE_LF },
-        { { "x\r.\r\nMAIL", 9 }, STUFF_BARE_CR },   { { "x\r\n.\rMAIL", 9 }, STUFF_BARE_CR },
-        { { "x\r\n\0.\r\n", 7 }, STUFF_NUL },       { { "x\r\n.\0\r\n", 7 }, STUFF_NUL },
-        { { "x\r\n.\r\r\n", 7 }, STUFF_BARE_CR },   { { "x\r\r\n.\r\r\n", 8 }, STUFF_BARE_CR },
-        { { "x\r", 2 }, STUFF_BARE_CR },            { { "\n", 1 }, STUFF_BARE_LF },
-        { { "\r", 1 }, STUFF_BARE_CR },             { { "\0", 1 }, STUFF_NUL },
-        { { "a\r\nb\n", 5 }, STUFF_BARE_LF },       { { "a\r\rb\r\n", 6 }, STUFF_BARE_CR },
+        { { "x\n.\nMAIL", 8 }, STUFF_BARE_LF },   { { "x\r.\rMAIL", 8 }, STUFF_BARE_CR },
+        { { "x\r.\nMAIL", 8 }, STUFF_BARE_CR },   { { "x\n.\rMAIL", 8 }, STUFF_BARE_LF },
+        { { "x\n.\r\nMAIL", 9 }, STUFF_BARE_LF }, { { "x\r\n.\nMAIL", 9 }, STUFF_BARE_LF },
+        { { "x\r.\r\nMAIL", 9 }, STUFF_BARE_CR }, { { "x\r\n.\rMAIL", 9 }, STUFF_BARE_CR },
+        { { "x\r\n\0.\r\n", 7 }, STUFF_NUL },     { { "x\r\n.\0\r\n", 7 }, STUFF_NUL },
+        { { "x\r\n.\r\r\n", 7 }, STUFF_BARE_CR }, { { "x\r\r\n.\r\r\n", 8 }, STUFF_BARE_CR },
+        { { "x\r", 2 }, STUFF_BARE_CR },          { { "\n", 1 }, STUFF_BARE_LF },
+        { { "\r", 1 }, STUFF_BARE_CR },           { { "\0", 1 }, STUFF_NUL },
+        { { "a\r\nb\n", 5 }, STUFF_BARE_LF },     { { "a\r\rb\r\n", 6 }, STUFF_BARE_CR },
     };
 
     (void)state;

@@ -26,7 +26,9 @@ static int make_certs(void **state)
     static const struct certs_options rows[] = {
         { .name = "ca", .is_ca = true },
         { .name = "stranger", .is_ca = true },
-        { .name = "good", .issuer = "ca", .san = "DNS:mail.example,DNS:*.wild.example,IP:192.0.2.1" },
+        { .name = "good",
+          .issuer = "ca",
+          .san = "DNS:mail.example,DNS:*.wild.example,IP:192.0.2.1" },
         { .name = "expired", .issuer = "ca", .san = "DNS:mail.example", .is_expired = true },
         { .name = "unknown", .issuer = "stranger", .san = "DNS:mail.example" },
         { .name = "alone", .san = "DNS:mail.example" },
@@ -73,7 +75,7 @@ static struct tls_context *client_context(bool verify, const char *ca)
     return context;
 }
 
-/* --- two engines, face to face ------------------------------------------------------------------- */
+/* --- two engines, face to face --------------------------------------------------------------- */
 
 struct end {
     struct tls *tls;
@@ -139,7 +141,8 @@ static void whatever_the_cuts_the_plain_text_comes_out_whole(void **state)
 {
     static const struct {
         size_t most, room;
-    } rows[] = { { 1, 1 }, { 1, ANY_LEN }, { 7, 3 }, { ANY_LEN, 1 }, { 5000, 4096 }, { ANY_LEN, ANY_LEN } };
+    } rows[] = { { 1, 1 },       { 1, ANY_LEN }, { 7, 3 },
+                 { ANY_LEN, 1 }, { 5000, 4096 }, { ANY_LEN, ANY_LEN } };
     static char text[100000];
 
     (void)state;
@@ -215,8 +218,7 @@ static void the_verdict_on_a_certificate_names_its_reason(void **state)
             end_open(&server, server_context(rows[i].server, NULL), NULL);
             end_open(&client, client_context(verify, rows[i].ca), rows[i].host);
             talk(&server, &client, ANY_LEN, ANY_LEN);
-            if (tls_is_ready(client.tls) != accepted ||
-                (client.state == TLS_BROKEN) == accepted)
+            if (tls_is_ready(client.tls) != accepted || (client.state == TLS_BROKEN) == accepted)
                 fail_msg("%s for %s, verify %d: %s", rows[i].server, rows[i].host, verify,
                          tls_error(client.tls));
             if (!accepted && strstr(tls_error(client.tls), want) == NULL)
@@ -259,7 +261,9 @@ static void garbage_is_final_and_answered_by_an_alert_at_most(void **state)
         { SLICE("EHLO this is not TLS\r\n"), false },
         { SLICE("GET / HTTP/1.1\r\n\r\n"), false },
         { SLICE("\x16\x03\x01\x00\x05garba"), true },
-        { SLICE("\x17\x03\x03\x00\x05""early"), true },
+        { SLICE("\x17\x03\x03\x00\x05"
+                "early"),
+          true },
         { SLICE("\x16\x03\x01\xff\xffmuch"), true },
     };
 
@@ -290,7 +294,7 @@ static void garbage_is_final_and_answered_by_an_alert_at_most(void **state)
     }
 }
 
-/* --- other people's clients ---------------------------------------------------------------------- */
+/* --- other people's clients ------------------------------------------------------------------ */
 
 struct stranger { /* OpenSSL as it comes, with memory BIOs */
     SSL_CTX *ssl_ctx;
@@ -367,7 +371,8 @@ static void only_modern_tls_is_spoken_and_the_refusal_is_an_alert(void **state)
         { "TLS 1.0", TLS1_VERSION, NULL, NULL, SSL_AD_PROTOCOL_VERSION },
         { "CBC only", TLS1_2_VERSION, "ECDHE-ECDSA-AES128-SHA", NULL, SSL_AD_HANDSHAKE_FAILURE },
         { "no encryption", TLS1_2_VERSION, "ECDHE-ECDSA-NULL-SHA", NULL, SSL_AD_HANDSHAKE_FAILURE },
-        { "no forward secrecy", TLS1_2_VERSION, "AES128-GCM-SHA256", NULL, SSL_AD_HANDSHAKE_FAILURE },
+        { "no forward secrecy", TLS1_2_VERSION, "AES128-GCM-SHA256", NULL,
+          SSL_AD_HANDSHAKE_FAILURE },
         { "P-384 only", 0, NULL, "P-384", SSL_AD_HANDSHAKE_FAILURE },
         { "P-256 only", 0, NULL, "P-256", NO_ALERT },
     };
@@ -421,7 +426,8 @@ static void alpn_must_have_our_protocol_when_it_is_offered(void **state)
         end_open(&server, server_context("good", rows[i].ours), NULL);
         stranger_open(&stranger);
         if (offer != NULL)
-            SSL_set_alpn_protos(stranger.ssl, (const unsigned char *)offer, (unsigned)strlen(offer));
+            SSL_set_alpn_protos(stranger.ssl, (const unsigned char *)offer,
+                                (unsigned)strlen(offer));
         SSL_set_info_callback(stranger.ssl, on_info);
         last_alert = NO_ALERT;
         exchange(&stranger, &server);
@@ -476,7 +482,7 @@ static void a_second_handshake_is_refused(void **state)
     end_close(&server);
 }
 
-/* --- files ------------------------------------------------------------------------------------- */
+/* --- files ----------------------------------------------------------------------------------- */
 
 static void make_odd_files(void)
 {
@@ -495,7 +501,8 @@ static void make_odd_files(void)
     fclose(file);
     file = certs_file(&certs, "secret", ".key", "w");
     fchmod(fileno(file), 0600);
-    PEM_write_PrivateKey(file, key, EVP_aes_128_cbc(), (const unsigned char *)"word", 4, NULL, NULL);
+    PEM_write_PrivateKey(file, key, EVP_aes_128_cbc(), (const unsigned char *)"word", 4, NULL,
+                         NULL);
     fclose(file);
     EVP_PKEY_free(key);
 }
@@ -537,7 +544,8 @@ static void a_bad_file_is_refused_and_named(void **state)
 
 static void a_bad_ca_file_or_half_a_client_certificate_is_refused(void **state)
 {
-    char *garbage = certs_path(&certs, "garbage", ".pem"), *good = certs_path(&certs, "good", ".pem");
+    char *garbage = certs_path(&certs, "garbage", ".pem"),
+         *good = certs_path(&certs, "good", ".pem");
     struct why why = { "" };
     struct tls_client_options rows[] = {
         { .verify = true, .ca_file = garbage },
@@ -560,7 +568,8 @@ static void a_bad_ca_file_or_half_a_client_certificate_is_refused(void **state)
 static void a_self_signed_pair_works_for_its_names_and_is_private(void **state)
 {
     static const char *const hosts[] = { "relay.example", "localhost", "127.0.0.1", "::1" };
-    char *certificate = certs_path(&certs, "self", ".pem"), *key = certs_path(&certs, "self", ".key");
+    char *certificate = certs_path(&certs, "self", ".pem"),
+         *key = certs_path(&certs, "self", ".key");
     struct stat info, again;
     struct why why = { "" };
 

@@ -228,6 +228,52 @@ static void a_header_may_be_large_but_not_larger(void **state)
     buf_free(&header);
 }
 
+/* A header of exactly `size` octets, its empty line included where there is one. */
+static void make_header(struct buf *header, size_t size, bool has_empty_line)
+{
+    size_t end = has_empty_line ? 4 : 2;
+
+    buf_clear(header);
+    assert_true(buf_add(header, SLICE(GOOD_FROM "Subject: x")));
+    while (buf_len(header) + 100 < size - end)
+        assert_true(
+            buf_add(header, SLICE("\r\n xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx")));
+    while (buf_len(header) < size - end)
+        assert_true(buf_add_byte(header, 'y'));
+    assert_true(buf_add(header, slice_first(SLICE("\r\n\r\n"), end)));
+}
+
+static void the_limit_of_the_header_is_the_same_at_any_cut(void **state)
+{
+    static const struct {
+        size_t size;
+        bool has_empty_line;
+        const char *want;
+    } cases[] = {
+        { 65535, false, "250 2.0.0" }, { 65536, false, "250 2.0.0" }, { 65537, false, "550 5.6.0" },
+        { 65535, true, "250 2.0.0" },  { 65536, true, "250 2.0.0" },  { 65537, true, "550 5.6.0" },
+    };
+    struct dialog *d = *state;
+    struct buf header;
+
+    buf_init(&header, 1 << 20);
+    for (size_t i = 0; i < ARRAY_LEN(cases) * 6; i++) {
+        size_t row = i / 6, behind = i % 6; /* octets shown later, but for 5: all at once */
+        make_header(&header, cases[row].size, cases[row].has_empty_line);
+        assert_true(buf_add(&header, SLICE(".\r\n")));
+        size_t first = behind == 5 ? buf_len(&header) : cases[row].size - behind;
+        dialog_begin(d, d->key);
+        dialog_envelope(d);
+        dialog_send(d, slice_first(buf_slice(&header), first));
+        dialog_send(d, slice_from(buf_slice(&header), first));
+        char name[64];
+        snprintf(name, sizeof(name), "%zu octets, %zu later", cases[row].size, behind);
+        dialog_expect(name, cases[row].want);
+        dialog_end(d, STREAM_EOF);
+    }
+    buf_free(&header);
+}
+
 static void a_message_that_goes_in_circles_is_refused(void **state)
 {
     struct dialog *d = *state;
@@ -429,6 +475,7 @@ int main(void)
         cmocka_unit_test(reading_stops_while_two_chunks_wait_for_the_disk),
         cmocka_unit_test(a_message_over_the_limit_is_read_to_its_end),
         cmocka_unit_test(a_header_may_be_large_but_not_larger),
+        cmocka_unit_test(the_limit_of_the_header_is_the_same_at_any_cut),
         cmocka_unit_test(a_message_that_goes_in_circles_is_refused),
         cmocka_unit_test(leaving_in_the_middle_leaves_nothing_behind),
         cmocka_unit_test(leaving_before_the_answer_loses_no_message),

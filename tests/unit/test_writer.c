@@ -1,7 +1,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
-#include "tests/support/queue_fixture.h"
+#include "tests/support/disk.h"
 
 /* --- answers --------------------------------------------------------------------------------- */
 
@@ -353,6 +353,137 @@ static void a_settlement_written_twice_counts_once(void **state)
     assert_int_equal(fx_stats(f).messages[QUEUE_DELIVERED], 0); /* counted with the first writing */
 }
 
+/* The clients do not know, and come again and again. */
+static void submissions_do_not_keep_a_store_from_being_reopened(void **state)
+{
+    struct fixture *f = *state;
+    enum queue_result result = QUEUE_FAILED;
+
+    break_store(f, false);
+    for (int i = 0; i < 6 && result != QUEUE_OK; i++) {
+        result = fx_submit_message(f, fx_small("r@dest.example"));
+        fx_advance(250);
+    }
+    assert_int_equal(result, QUEUE_OK);
+}
+
+static void a_store_whose_file_went_away_is_not_made_anew(void **state)
+{
+    struct fixture *f = *state;
+    char *aside = xasprintf("%s/aside", f->folder);
+    int64_t id = fx_submit(f, "r@dest.example");
+
+    break_store(f, false);
+    assert_int_equal(fx_submit_message(f, fx_small("r@dest.example")), QUEUE_FAILED);
+    assert_int_equal(rename(f->path, aside), 0);
+    fx_advance(1000);
+    fx_step(f);
+    assert_false(queue_has_room(f->queue));
+    assert_int_not_equal(access(f->path, F_OK), 0);
+    assert_int_equal(rename(aside, f->path), 0);
+    fx_advance(1000);
+    fx_step(f);
+    assert_true(queue_has_room(f->queue));
+    assert_int_equal(fx_show(f, id).state, QUEUE_QUEUED);
+    free(aside);
+}
+
+/* --- a disk that does not sync ---------------------------------------------------------------- */
+
+static void while_the_log_cannot_be_synced_nothing_is_taken_or_handed_out(void **state)
+{
+    struct fixture *f = *state;
+    struct got got;
+
+    fx_submit(f, "r@dest.example");
+    disk.failing_syncs = 1000;
+    assert_int_equal(fx_submit_message(f, fx_small("r@dest.example")), QUEUE_FAILED);
+    for (int i = 0; i < 5; i++) {
+        fx_advance(1000);
+        fx_lease_some(f, 64, 1 << 20, &got);
+        assert_int_equal(got.count, 0);
+        assert_false(queue_has_room(f->queue));
+    }
+    disk.failing_syncs = 0;
+    fx_advance(1000);
+    fx_step(f);
+    assert_true(queue_has_room(f->queue));
+}
+
+/* The transaction is in the log all the same, and comes to life when the store is opened again. */
+static void a_submission_refused_because_of_a_failed_sync_is_taken_back(void **state)
+{
+    struct fixture *f = *state;
+    struct queue_message *message = desk_message(ident_next(), "large@dest.example");
+    struct got small, large, leased;
+
+    assert_int_equal(fx_append(f, message->id, 0, 'x', 10), QUEUE_OK);
+    message->chunks = 1;
+    message->size = 10;
+    disk.failing_syncs = 2; /* of the commit, and of bringing in the log when the store is closed */
+    fx_ask_submit(f, message, true, &large);
+    fx_ask_submit(f, fx_small("r@dest.example"), true, &small);
+    fx_step(f);
+    assert_int_equal(disk.failing_syncs, 0);
+    assert_int_equal(large.result, QUEUE_FAILED);
+    assert_int_equal(small.result, QUEUE_FAILED);
+    fx_advance(1000);
+    fx_lease_some(f, 64, 1 << 20, &leased);
+    assert_int_equal(leased.count, 0);
+    assert_true(queue_has_room(f->queue));
+    assert_int_equal(fx_number(f, "SELECT count(*) FROM message"), 0);
+    assert_int_equal(fx_number(f, "SELECT count(*) FROM recipient"), 0);
+    assert_int_equal(fx_number(f, "SELECT count(*) FROM body"), 0);
+    assert_int_equal(fx_stats(f).messages[QUEUE_QUEUED], 0);
+    assert_int_equal(fx_stats(f).active_bytes, 0);
+}
+
+/* Its times are drawn anew, and must be the same in all rows, or nobody would find it due. */
+static void a_deferral_written_twice_is_due_once(void **state)
+{
+    struct fixture *f = *state;
+    int64_t id = fx_submit(f, "r@dest.example");
+    struct queue_message *message = fx_lease(f);
+    struct got settled = { 0 };
+
+    queue_recipient_say(&message->recipients[0], QUEUE_LATER, 450, "", SLICE("busy"));
+    queue_settle(f->queue, &message, "main", fx_on_done, &settled, &f->desk.box);
+    disk.failing_syncs = 2;
+    fx_step(f);
+    assert_int_equal(settled.calls, 0);
+    fx_advance(1000);
+    fx_step(f);
+    assert_int_equal(settled.calls, 1);
+    struct shown shown = fx_show(f, id);
+    assert_int_equal(shown.state, QUEUE_DEFERRED);
+    assert_int_equal(shown.due_ms, shown.due[0]);
+    assert_int_equal(fx_stats(f).messages[QUEUE_DEFERRED], 1);
+    assert_int_equal(fx_stats(f).messages[QUEUE_QUEUED], 0);
+}
+
+/* The first writing deferred it, and the second gives it up. */
+static void a_settlement_written_twice_may_come_to_another_end(void **state)
+{
+    struct fixture *f = *state;
+    int64_t id = fx_submit(f, "r@dest.example");
+    struct queue_message *message = fx_lease(f);
+    struct got settled = { 0 };
+
+    queue_recipient_say(&message->recipients[0], QUEUE_LATER, 450, "", SLICE("busy"));
+    queue_settle(f->queue, &message, "main", fx_on_done, &settled, &f->desk.box);
+    disk.failing_syncs = 2;
+    fx_step(f);
+    fx_advance(5 * 86400000LL);
+    fx_step(f);
+    assert_int_equal(settled.calls, 1);
+    struct shown shown = fx_show(f, id);
+    assert_int_equal(shown.state, QUEUE_FAILED_FOR_GOOD);
+    assert_int_equal(shown.states[0], QUEUE_FAILED_FOR_GOOD);
+    assert_int_equal(shown.due_ms, 0);
+    assert_int_equal(fx_stats(f).messages[QUEUE_FAILED_FOR_GOOD], 1);
+    assert_int_equal(fx_stats(f).messages[QUEUE_DEFERRED], 0);
+}
+
 /* --- a file system that is really full ------------------------------------------------------- */
 
 static void on_a_full_file_system_mail_is_refused_and_later_taken(void **state)
@@ -418,6 +549,12 @@ int main(void)
         QUEUE_TEST(the_chunks_of_an_open_session_outlive_a_reopening),
         QUEUE_TEST(a_commit_that_fails_is_never_answered_with_ok),
         QUEUE_TEST(a_settlement_written_twice_counts_once),
+        QUEUE_TEST(submissions_do_not_keep_a_store_from_being_reopened),
+        QUEUE_TEST(a_store_whose_file_went_away_is_not_made_anew),
+        DISK_TEST(while_the_log_cannot_be_synced_nothing_is_taken_or_handed_out),
+        DISK_TEST(a_submission_refused_because_of_a_failed_sync_is_taken_back),
+        DISK_TEST(a_deferral_written_twice_is_due_once),
+        DISK_TEST(a_settlement_written_twice_may_come_to_another_end),
         QUEUE_TEST(on_a_full_file_system_mail_is_refused_and_later_taken),
         QUEUE_TEST(the_log_is_brought_in_when_the_queue_is_idle),
     };

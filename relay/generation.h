@@ -1,0 +1,31 @@
+/* generation.h - one reading of the configuration in the form that the threads borrow.
+ * Each reload makes a new one; older ones are kept until the process ends, since sessions and
+ * deliveries that are under way finish with what they began with. Main thread. */
+#ifndef LATCHPOST_GENERATION_H
+#define LATCHPOST_GENERATION_H
+
+#include "relay/config.h"
+#include "relay/worker.h"
+
+struct generation {
+    struct generation *older;
+    struct config *config;
+    struct worker_settings *settings; /* one a worker */
+};
+
+/* Takes over the configuration. */
+struct generation *generation_new(struct config *config, size_t workers);
+/* With all that are older. Accepts NULL. */
+void generations_free(struct generation *generation);
+
+/* contexts: workers + 1 places, NULL before. One TLS context a worker (OpenSSL's locks are then
+ * taken within one thread) and one for HTTP, last; references that the caller owes. All stay NULL
+ * when nothing needs TLS. False and why: none was made. */
+bool generation_contexts(const struct config *config, size_t workers, struct tls_context **contexts,
+                         struct why *why);
+
+/* The name of a setting that differs and that a running process cannot change (where its stores and
+ * its control socket are, its threads), or NULL. */
+const char *generation_fixed(const struct config *was, const struct config *is);
+
+#endif
