@@ -510,7 +510,7 @@ def an_upstream_that_refuses_connections_is_met_by_no_storm():  # F-10
         sink.listen()
         for name in names:
             relay.wait_state(name, "delivered")
-        assert len(sink.messages) == 20, [raw[-200:] for _, _, raw in sink.messages]
+        assert len(sink.messages) == 20
 
 
 # --- several upstreams ----------------------------------------------------------------------------
