@@ -59,7 +59,8 @@ class Checkout:
         return code
 
     def outbox(self):
-        return sorted(os.listdir(os.path.join(self.folder, "var/outbox/new")))
+        folder = os.path.join(self.folder, "var/outbox/new")  # made with the first message
+        return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
 
     def close(self):
         if self.process is not None:
