@@ -6,8 +6,9 @@
  *
  * All work is done by one writer thread, which drains every waiting request into one transaction,
  * syncs once and then answers all. Each question is answered exactly once, in the order asked per
- * mailbox (but see queue_settle() and queue_retry()), on the asker's thread (through the mailbox
- * given), never from inside the call. Nothing here loads the queue into memory. Any thread may ask.
+ * mailbox (but see queue_lease(), queue_settle() and queue_retry()), on the asker's thread (through
+ * the mailbox given), never from inside the call. Nothing here loads the queue into memory. Any
+ * thread may ask.
  */
 #ifndef LATCHPOST_QUEUE_H
 #define LATCHPOST_QUEUE_H
@@ -39,7 +40,8 @@ enum queue_state {
     QUEUE_QUEUED,     /* never tried */
     QUEUE_DELIVERING, /* leased to a worker; never on disk */
     QUEUE_DEFERRED,   /* refused for now; due again at due_ms */
-    QUEUE_UNCERTAIN,  /* the answer to the final dot was lost; due again at due_ms */
+    QUEUE_UNCERTAIN,  /* it may have arrived: the answer to the final dot was lost, or the process
+                         ended during an attempt; due again at due_ms */
     QUEUE_HELD,
     QUEUE_DELIVERED, /* from here on final */
     QUEUE_BOUNCED,
@@ -56,6 +58,7 @@ struct queue_schedule {                  /* when to try again */
     int64_t retry_ms[QUEUE_RETRIES_MAX]; /* after the 1st, 2nd ... failure; the last one repeats */
     size_t retry_count;                  /* at least 1 */
     int64_t max_age_ms;                  /* from acceptance; then it has failed for good */
+    bool hold_uncertain; /* what may have arrived is held, not sent again by itself */
 };
 
 struct queue_options {
@@ -169,7 +172,8 @@ void queue_discard(struct queue *queue, int64_t id);
  * latest (unix ms; INT64_MAX: nothing waits). */
 typedef void queue_lease_cb(void *owner, struct queue_message **messages, size_t count,
                             int64_t next_due_ms);
-/* At most max_messages (1..64) and about max_bytes of inline content that are due at now_ms. */
+/* At most max_messages (1..64) and about max_bytes of inline content that are due at now_ms. When
+ * this is answered it is on disk that an attempt of each has begun, for which the answer waits. */
 void queue_lease(struct queue *queue, size_t max_messages, size_t max_bytes, int64_t now_ms,
                  queue_lease_cb *cb, void *owner, struct mailbox *answers);
 

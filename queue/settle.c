@@ -26,6 +26,7 @@ struct verdict { /* on one recipient */
     const char *event; /* what to write into the history, or NULL */
     char *own_text;    /* outcome.text when we made it, or NULL */
     bool untried;      /* only its due time changes */
+    bool held;         /* by the setting for what may have arrived */
 };
 
 /* splitmix64: small, and good enough to keep retries apart. */
@@ -95,7 +96,10 @@ static void judge(struct queue *queue, const struct settle *settle,
     outcome->attempts++;
     if (recipient->fate != QUEUE_SENT)
         verdict->event = "attempt";
-    if (recipient->fate == QUEUE_LATER || recipient->fate == QUEUE_DOUBTFUL)
+    verdict->held = recipient->fate == QUEUE_DOUBTFUL && queue->schedule.hold_uncertain;
+    if (verdict->held)
+        outcome->state = QUEUE_HELD;
+    else if (recipient->fate == QUEUE_LATER || recipient->fate == QUEUE_DOUBTFUL)
         judge_retry(queue, record_of(settle->message), jitter, verdict);
 }
 
@@ -117,7 +121,12 @@ static enum store_result write_verdict(struct queue *queue, int64_t id,
         .text = outcome->text,
         .upstream = outcome->upstream,
     };
-    return store_add_event(queue->store, id, &event);
+    result = store_add_event(queue->store, id, &event);
+    if (result != STORE_OK || !verdict->held)
+        return result;
+    struct store_event hold = doubt_hold_event;
+    hold.position = outcome->position;
+    return store_add_event(queue->store, id, &hold);
 }
 
 static enum store_result write_verdicts(struct queue *queue, const struct settle *settle,
@@ -156,6 +165,7 @@ static enum store_result write_message(struct queue *queue, struct settle *settl
         .size = record->message.size,
         .due_ms = settle->due_ms,
         .ended_ms = final ? queue->now_ms : 0,
+        .ends_attempt = true,
         /* What failed keeps its content: an operator may remove the cause and retry it. */
         .drop_content = final && state != QUEUE_FAILED_FOR_GOOD,
         .has_chunks = record->message.chunks > 0,
