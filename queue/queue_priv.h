@@ -87,6 +87,8 @@ struct queue {
     /* Set by queue_open(), then constant. */
     char *path, *folder;
     uint64_t free_space_floor;
+    queue_report_fn *report;
+    void *report_owner;
 
     /* Any thread. */
     struct mailbox inbox;
@@ -151,6 +153,28 @@ struct queue_message *doubt_marked(struct queue *queue, struct record *record,
                                    const struct doubt_mark *mark);
 /* It may be on disk, and yet the message is not handed out: the mark must go. */
 struct request *doubt_unmark_new(int64_t id);
+
+/* report.c */
+/* The reports of one settlement. They are composed once, and inserted each time the settlement runs
+ * until it is on disk. Zeroed: there are none. */
+struct report_set {
+    struct queue_message *bounce, *notice; /* or NULL */
+    bool original_asked; /* for the first chunk, which is tried once: it may be unreadable */
+};
+/* May its sender be told? Never of what has a null sender: of a report, say. */
+bool report_is_wanted(const struct queue *queue, const struct queue_message *message);
+/* *report: NULL when there is none after all. Any result but STORE_OK fails the transaction. */
+enum store_result report_compose(struct queue *queue, struct report_set *set,
+                                 struct queue_report *facts, struct queue_message **report);
+/* In the transaction; does nothing when it is there already. */
+enum store_result report_insert(struct queue *queue, const struct queue_message *report);
+/* In the history of the message that it is about. */
+enum store_result report_note(struct queue *queue, int64_t about, enum queue_report_kind kind,
+                              const struct queue_message *report);
+/* It is on disk. */
+void report_inserted(struct queue *queue, int64_t about, enum queue_report_kind kind,
+                     const struct queue_message *report);
+void report_set_free(struct report_set *set);
 
 /* watch.c */
 void watch_note_due(struct queue *queue, int64_t due_ms); /* after the commit that made it so */

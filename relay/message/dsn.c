@@ -1,8 +1,7 @@
 /* dsn.c - how is a sender told that mail did not arrive, or not yet?
  * The report is written from top to bottom. What strangers said goes through clean(): it comes out
  * as one line of printable ASCII of bounded length, which put_words() may fold at its blanks. The
- * boundary is chosen last of all but written first, as one that occurs in nothing that strangers
- * said. Pure. */
+ * boundary is one that occurs in nothing that they said. Pure. */
 #include "relay/message/dsn.h"
 
 #include <assert.h>
@@ -182,7 +181,7 @@ static bool is_same_story(const struct dsn_recipient *a, const struct dsn_recipi
            text_equal(a->upstream, b->upstream);
 }
 
-static void put_reason(struct writer *w, const struct dsn_recipient *r)
+static void tell_reason(struct writer *w, const struct dsn_recipient *r)
 {
     const char *who = is_host(r->upstream) ? r->upstream : "The next mail server";
     char at[32] = "";
@@ -199,7 +198,7 @@ static void put_reason(struct writer *w, const struct dsn_recipient *r)
 }
 
 /* Recipients who stand next to each other and share a fate are listed above one reason. */
-static void put_recipients(struct writer *w, const struct dsn_facts *facts)
+static void tell_recipients(struct writer *w, const struct dsn_facts *facts)
 {
     for (size_t i = 0; i < facts->recipient_count; i++) {
         const struct dsn_recipient *r = &facts->recipients[i];
@@ -208,7 +207,7 @@ static void put_recipients(struct writer *w, const struct dsn_facts *facts)
         clean(r->address, address, sizeof(address));
         putf(w, "  %s\r\n", address);
         if (i + 1 == facts->recipient_count || !is_same_story(r, r + 1))
-            put_reason(w, r);
+            tell_reason(w, r);
     }
 }
 
@@ -220,7 +219,7 @@ static void say_failed(struct writer *w, const struct dsn_facts *facts, const ch
         "Your message of %s could not be delivered to the following %s. No further attempt will "
         "be made.",
         arrived, addresses);
-    put_recipients(w, facts);
+    tell_recipients(w, facts);
     say(w,
         "Please check the %s for typing errors, and read the reason above: it often says what to "
         "change. Then you can send the message again. If that does not help, show this report to "
@@ -235,7 +234,7 @@ static void say_delayed(struct writer *w, const struct dsn_facts *facts, const c
     date_format_mail(facts->retry_until_s, until);
     say(w, "Your message of %s has not reached the following %s yet. We keep trying until %s.",
         arrived, facts->recipient_count > 1 ? "addresses" : "address", until);
-    put_recipients(w, facts);
+    tell_recipients(w, facts);
     say(w, "There is nothing that you need to do; please do not send the message again. If it "
            "cannot be delivered by then, we shall tell you.");
 }
@@ -251,13 +250,13 @@ static void put_people_part(struct writer *w, const struct dsn_facts *facts, con
         say_failed(w, facts, arrived);
     else
         say_delayed(w, facts, arrived);
-    say(w, "The queue id of your message is %s.", facts->message_id);
+    say(w, "If you ask for help, name the queue id of your message: %s", facts->message_id);
 }
 
 /* --- the part for programs (RFC 3464) --------------------------------------------------------- */
 
-static void put_recipient(struct writer *w, const struct dsn_facts *facts,
-                          const struct dsn_recipient *r)
+static void put_recipient_fields(struct writer *w, const struct dsn_facts *facts,
+                                 const struct dsn_recipient *r)
 {
     const struct kind *kind = &kinds[facts->action];
     /* Only what came with a reply code is a reply (section 2.3.6); the rest is our own opinion. */
@@ -285,7 +284,7 @@ static void put_status_part(struct writer *w, const struct dsn_facts *facts, con
     putf(w, "Reporting-MTA: dns; %s\r\n", facts->hostname);
     put_date(w, "Arrival-Date", facts->arrived_s);
     for (size_t i = 0; i < facts->recipient_count; i++)
-        put_recipient(w, facts, &facts->recipients[i]);
+        put_recipient_fields(w, facts, &facts->recipients[i]);
 }
 
 /* --- the whole -------------------------------------------------------------------------------- */

@@ -14,7 +14,7 @@
 #define DSN_HEADER_MAX (32 * 1024)
 
 /* Most bytes of a report besides, for each recipient. */
-#define DSN_GROWTH_MAX 4096
+#define DSN_GROWTH_MAX 6144
 
 /* The maximum that *out needs. */
 #define DSN_BYTES_MAX(recipients) (DSN_HEADER_MAX + (recipients)*DSN_GROWTH_MAX)
