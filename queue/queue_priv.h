@@ -159,13 +159,13 @@ struct request *doubt_unmark_new(int64_t id);
  * until it is on disk. Zeroed: there are none. */
 struct report_set {
     struct queue_message *bounce, *notice; /* or NULL */
-    bool original_asked; /* for the first chunk, which is tried once: it may be unreadable */
 };
 /* May its sender be told? Never of what has a null sender: of a report, say. */
 bool report_is_wanted(const struct queue *queue, const struct queue_message *message);
-/* *report: NULL when there is none after all. Any result but STORE_OK fails the transaction. */
-enum store_result report_compose(struct queue *queue, struct report_set *set,
-                                 struct queue_report *facts, struct queue_message **report);
+/* quotes: the original is shown, as far as it is at hand. *report: NULL when there is none after
+ * all. Any result but STORE_OK fails the transaction. */
+enum store_result report_compose(struct queue *queue, struct queue_report *facts, bool quotes,
+                                 struct queue_message **report);
 /* In the transaction; does nothing when it is there already. */
 enum store_result report_insert(struct queue *queue, const struct queue_message *report);
 /* In the history of the message that it is about. */

@@ -28,21 +28,6 @@ bool report_is_wanted(const struct queue *queue, const struct queue_message *mes
 
 /* --- composing ------------------------------------------------------------------------------- */
 
-/* The start of a large content. A chunk that cannot be read fails the transaction, and the store
- * with it. The next run does without, for the outcome is worth more than what is quoted. */
-static enum store_result read_start(struct queue *queue, struct report_set *set, int64_t id,
-                                    struct buf *chunk)
-{
-    buf_init(chunk, QUEUE_CHUNK_BYTES);
-    if (set->original_asked)
-        return STORE_OK;
-    set->original_asked = true;
-    enum store_result result = store_read_chunk(queue->store, id, 0, chunk);
-    if (result == STORE_OK)
-        set->original_asked = false; /* it can be read */
-    return result == STORE_NONE ? STORE_OK : result;
-}
-
 static struct queue_message *new_report(const struct queue_message *about, int64_t id)
 {
     struct queue_message *report = queue_message_new(id);
@@ -77,19 +62,22 @@ static struct queue_message *compose(struct queue *queue, struct queue_report *f
     return report;
 }
 
-enum store_result report_compose(struct queue *queue, struct report_set *set,
-                                 struct queue_report *facts, struct queue_message **report)
+enum store_result report_compose(struct queue *queue, struct queue_report *facts, bool quotes,
+                                 struct queue_message **report)
 {
     const struct queue_message *about = facts->message;
     enum store_result result = STORE_OK;
     struct buf chunk = { 0 };
 
     assert(facts->recipient_count > 0);
-    if (about->chunks > 0)
-        result = read_start(queue, set, about->id, &chunk);
-    if (result == STORE_OK) {
-        facts->original = about->chunks > 0 ? buf_slice(&chunk) : buf_slice(&about->content);
+    facts->original = buf_slice(&about->content);
+    if (quotes && about->chunks > 0) {
+        result = store_read_chunk(queue->store, about->id, 0, &chunk);
+        facts->original = buf_slice(&chunk);
+    }
+    if (result == STORE_OK || result == STORE_NONE) {
         *report = compose(queue, facts);
+        result = STORE_OK;
     }
     buf_free(&chunk);
     return result;

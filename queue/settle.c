@@ -28,6 +28,7 @@ struct settle {
     char *upstream;
     struct verdict only, *verdicts; /* one a recipient; NULL before the first run */
     struct report_set reports;
+    bool is_bare;   /* it is written without touching the content, which may be unreadable */
     int64_t due_ms; /* when it is due again, 0: never; set by run() */
     queue_done_cb *cb;
     void *owner;
@@ -158,7 +159,7 @@ static enum store_result compose(struct queue *queue, struct settle *settle,
             };
     }
     if (facts.recipient_count > 0)
-        result = report_compose(queue, &settle->reports, &facts, report);
+        result = report_compose(queue, &facts, !settle->is_bare, report);
     free(told);
     return result;
 }
@@ -277,7 +278,7 @@ static enum store_result write_message(struct queue *queue, struct settle *settl
         .noticed = settle->reports.notice != NULL,
         /* What failed, and nobody was told, keeps its content: an operator may remove the cause and
          * retry it. */
-        .drop_content = final && state != QUEUE_FAILED_FOR_GOOD,
+        .drop_content = final && state != QUEUE_FAILED_FOR_GOOD && !settle->is_bare,
         .has_chunks = record->message.chunks > 0,
     };
 
@@ -315,7 +316,7 @@ static enum store_result write_outcome(struct queue *queue, struct settle *settl
     } else {
         summarize(settle->verdicts, record->message.recipient_count, &state, &settle->due_ms);
     }
-    if (queue_state_is_final(state) && queue->retention_ms <= 0)
+    if (queue_state_is_final(state) && queue->retention_ms <= 0 && !settle->is_bare)
         return remove_message(queue, record);
     if (!others)
         result = write_verdicts(queue, settle);
@@ -331,7 +332,14 @@ static enum store_result settle_run(struct queue *queue, struct request *request
     enum store_result result = compose_reports(queue, settle);
     if (result == STORE_OK)
         result = write_outcome(queue, settle);
-    return result == STORE_OK ? insert_reports(queue, &settle->reports) : result;
+    if (result == STORE_OK)
+        result = insert_reports(queue, &settle->reports);
+    /* Quoting and removing chunks read them, and one on a bad sector would keep this from ever
+     * being written, and with it all deliveries from going on. Pruning will try to remove them
+     * again. */
+    if (result == STORE_FAILED)
+        settle->is_bare = true;
+    return result;
 }
 
 static void settle_done(struct queue *queue, struct request *request)

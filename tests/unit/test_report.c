@@ -281,6 +281,52 @@ static void a_report_on_a_message_without_its_chunks_goes_all_the_same(void **st
     assert_int_equal(scribe.original_len, 0);
 }
 
+/* Where in the database file is a page full of this byte, but for what links it to the next? */
+static int64_t find_page_of(const char *path, char byte)
+{
+    char page[4096], wanted[4088];
+    int64_t offset = 0;
+    FILE *file = fopen(path, "rb");
+
+    memset(wanted, byte, sizeof(wanted));
+    assert_non_null(file);
+    while (fread(page, sizeof(page), 1, file) == 1 && memcmp(page + 8, wanted, sizeof(wanted)) != 0)
+        offset += (int64_t)sizeof(page);
+    fclose(file);
+    return offset;
+}
+
+/* It can be neither quoted nor removed. What became of it is written all the same, for until then
+ * nothing else would be delivered. */
+static void a_message_on_a_bad_sector_bounces_all_the_same(void **state)
+{
+    static const int64_t retentions[] = { 86400000, 0 };
+    struct fixture *f = *state;
+
+    open_with_scribe(f);
+    for (size_t i = 0; i < ARRAY_LEN(retentions); i++) {
+        queue_set_schedule(f->queue, &f->options.schedule, retentions[i]);
+        int64_t id = submit_chunked(f);
+        fx_reopen(f); /* all of it is in the file, and nothing in memory */
+        f->queue->retention_ms = retentions[i];
+        struct queue_message *message = fx_lease(f);
+        struct got settled = { 0 };
+        disk.unreadable_at = find_page_of(f->path, 'a') + 8;
+        queue_recipient_say(&message->recipients[0], QUEUE_NEVER, 550, "", SLICE("no"));
+        queue_settle(f->queue, &message, "main", fx_on_done, &settled, &f->desk.box);
+        fx_step(f);
+        assert_int_equal(settled.calls, 0);
+        fx_advance(1000);
+        fx_step(f);
+        assert_int_equal(settled.calls, 1);
+        assert_int_equal(fx_show(f, id).state, QUEUE_BOUNCED);
+        assert_int_equal(scribe.original_len, 0);
+        fx_settle_all(f, fx_lease(f), QUEUE_SENT, 250, "ok");
+        disk.unreadable_at = 0;
+        fx_execute(f, "DELETE FROM message; DELETE FROM body");
+    }
+}
+
 static void a_large_report_is_stored_in_chunks(void **state)
 {
     static const size_t sizes[] = { QUEUE_INLINE_MAX, QUEUE_INLINE_MAX + 1,
@@ -470,6 +516,7 @@ int main(void)
         QUEUE_TEST(without_retention_the_bounce_is_all_that_is_left),
         QUEUE_TEST(a_report_on_a_large_message_has_its_first_chunk),
         QUEUE_TEST(a_report_on_a_message_without_its_chunks_goes_all_the_same),
+        DISK_TEST(a_message_on_a_bad_sector_bounces_all_the_same),
         QUEUE_TEST(a_large_report_is_stored_in_chunks),
         QUEUE_TEST(a_late_message_is_told_of_once),
         QUEUE_TEST(who_failed_gets_a_bounce_and_who_is_late_a_notice),
