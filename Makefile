@@ -154,9 +154,11 @@ $(foreach test,$(UNIT),$(eval $(call unit_rule,$(test))))
 UNIT_BIN := $(patsubst %.c,$(BUILD)/%,$(UNIT))
 
 # Programs that the system tests call.
-TOOLS := $(BUILD)/tests/support/queue_crash $(BUILD)/tests/support/from_judge
+TOOLS := $(BUILD)/tests/support/queue_crash $(BUILD)/tests/support/from_judge \
+         $(BUILD)/tests/support/dsn_sample
 $(BUILD)/tests/support/queue_crash: $(BUILD)/tests/support/queue_crash.o $(call archives,queue)
 $(BUILD)/tests/support/from_judge: $(BUILD)/tests/support/from_judge.o $(call archives,message)
+$(BUILD)/tests/support/dsn_sample: $(BUILD)/tests/support/dsn_sample.o $(call archives,message)
 $(TOOLS):
 	$(say) LINK $@
 	$(quiet)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)

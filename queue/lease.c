@@ -1,9 +1,12 @@
 /* lease.c - whose turn is it? Hands out what is due, each recipient to one worker at a time.
  * Leases live in memory only, since one process owns the store: after a crash whatever was leased
- * is simply due again. The walk over the due index passes over what is leased or set aside as
- * damaged, so its length is bounded by the number of those and what is wanted. A lease ends when
- * its message is settled; there is no timeout, for a worker that is slow and one that is dead
- * cannot be told apart without sending twice. */
+ * is due again. A lease takes two steps: the messages are found and read beside the commits, so
+ * that one that cannot be read costs no write of others; then, in the next transaction, it is
+ * recorded that an attempt of each begins (doubt.c), and the answer comes after that commit. The
+ * walk over the due index passes over what is leased or set aside as damaged, so its length is
+ * bounded by the number of those and what is wanted. A lease ends when its message is settled;
+ * there is no timeout, for a worker that is slow and one that is dead cannot be told apart without
+ * sending twice. */
 #include <assert.h>
 
 #include "queue/queue_priv.h"
@@ -53,6 +56,7 @@ struct lease {
     queue_lease_cb *cb;
     void *owner;
     struct queue_message *messages[LEASES_MAX]; /* ours until answered */
+    struct doubt_mark marks[LEASES_MAX];        /* of their attempts */
     size_t count, bytes;
     int64_t next_due_ms;
 };
@@ -133,20 +137,47 @@ static enum store_result lease_run(struct queue *queue, struct request *request)
     return result;
 }
 
-static void lease_done(struct queue *queue, struct request *request)
+/* The second step. Nothing changes in memory before it is on disk. */
+static enum store_result mark_run(struct queue *queue, struct request *request)
 {
     struct lease *lease = (struct lease *)request;
+    enum store_result result = STORE_OK;
 
-    watch_promise(queue, request->answers, lease->next_due_ms);
+    for (size_t i = 0; i < lease->count && result == STORE_OK; i++)
+        result = doubt_mark(queue, record_of(lease->messages[i]), &lease->marks[i]);
+    return result;
 }
 
-/* What was loaded before the failure is good and stays leased. */
-static void lease_fail(struct queue *queue, struct request *request)
+static void mark_done(struct queue *queue, struct request *request)
+{
+    struct lease *lease = (struct lease *)request;
+    size_t found = lease->count;
+
+    lease->count = 0;
+    for (size_t i = 0; i < found; i++) {
+        struct queue_message *message =
+            doubt_marked(queue, record_of(lease->messages[i]), &lease->marks[i]);
+        if (message != NULL)
+            lease->messages[lease->count++] = message;
+    }
+}
+
+/* What was found is not handed out. After a failed sync the marks may be there all the same, and
+ * must not make an interruption of what never began. */
+static void mark_fail(struct queue *queue, struct request *request)
 {
     struct lease *lease = (struct lease *)request;
 
+    for (size_t i = 0; i < lease->count; i++) {
+        struct record *record = record_of(lease->messages[i]);
+        lease_end(queue, record->message.id);
+        if (!record->interrupted && request->result == QUEUE_FAILED)
+            request_list_add(&queue->kept, doubt_unmark_new(record->message.id));
+        queue_message_free(&record->message);
+    }
+    lease->count = 0;
     lease->next_due_ms = queue->now_ms + REFUSED_PAUSE_MS;
-    lease_done(queue, request);
+    watch_promise(queue, request->answers, lease->next_due_ms);
 }
 
 static void lease_answer(struct request *request)
@@ -156,6 +187,34 @@ static void lease_answer(struct request *request)
 
     lease->count = 0;
     lease->cb(lease->owner, lease->messages, count, lease->next_due_ms);
+}
+
+static void lease_done(struct queue *queue, struct request *request)
+{
+    static const struct request_kind mark = {
+        .name = "mark",
+        .writes = true,
+        .run = mark_run,
+        .done = mark_done,
+        .fail = mark_fail,
+        .answer = lease_answer,
+    };
+    struct lease *lease = (struct lease *)request;
+
+    watch_promise(queue, request->answers, lease->next_due_ms);
+    if (lease->count > 0) {
+        request->kind = &mark;
+        request->again = true;
+    }
+}
+
+/* What was loaded before the failure is good and goes on its way. */
+static void lease_fail(struct queue *queue, struct request *request)
+{
+    struct lease *lease = (struct lease *)request;
+
+    lease->next_due_ms = queue->now_ms + REFUSED_PAUSE_MS;
+    lease_done(queue, request);
 }
 
 void queue_lease(struct queue *queue, size_t max_messages, size_t max_bytes, int64_t now_ms,

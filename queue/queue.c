@@ -159,6 +159,8 @@ bool queue_open(struct queue **opened, const struct queue_options *options, stru
     queue->schedule = options->schedule;
     queue->retention_ms = options->retention_ms;
     queue->free_space_floor = options->free_space_floor;
+    queue->report = options->report;
+    queue->report_owner = options->report_owner;
     queue->random = random_seed();
     if (!store_open(&queue->store, queue->path, why) || !recover(queue->store, queue->path, why))
         goto out;

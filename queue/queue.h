@@ -2,12 +2,14 @@
  *
  * THE PROMISE: queue_submit() answers QUEUE_OK only after SQLite's commit returned with
  * synchronous=FULL. Whatever is killed or loses power after that, the message is in queue.db until
- * each of its recipients has ended as delivered, failed or cancelled, and that is committed too.
+ * each of its recipients has ended as delivered, bounced, failed or cancelled, and that is
+ * committed too: for a bounced one together with the report to the sender.
  *
  * All work is done by one writer thread, which drains every waiting request into one transaction,
  * syncs once and then answers all. Each question is answered exactly once, in the order asked per
- * mailbox (but see queue_settle() and queue_retry()), on the asker's thread (through the mailbox
- * given), never from inside the call. Nothing here loads the queue into memory. Any thread may ask.
+ * mailbox (but see queue_lease(), queue_settle() and queue_retry()), on the asker's thread (through
+ * the mailbox given), never from inside the call. Nothing here loads the queue into memory. Any
+ * thread may ask.
  */
 #ifndef LATCHPOST_QUEUE_H
 #define LATCHPOST_QUEUE_H
@@ -39,11 +41,12 @@ enum queue_state {
     QUEUE_QUEUED,     /* never tried */
     QUEUE_DELIVERING, /* leased to a worker; never on disk */
     QUEUE_DEFERRED,   /* refused for now; due again at due_ms */
-    QUEUE_UNCERTAIN,  /* the answer to the final dot was lost; due again at due_ms */
+    QUEUE_UNCERTAIN,  /* it may have arrived: the answer to the final dot was lost, or the process
+                         ended during an attempt; due again at due_ms */
     QUEUE_HELD,
-    QUEUE_DELIVERED, /* from here on final */
-    QUEUE_BOUNCED,
-    QUEUE_FAILED_FOR_GOOD, /* "failed": permanently refused, or too old */
+    QUEUE_DELIVERED,       /* from here on final */
+    QUEUE_BOUNCED,         /* permanently refused or too old, and the sender is told by a report */
+    QUEUE_FAILED_FOR_GOOD, /* "failed": the same, and there is nobody to tell: a null sender */
     QUEUE_CANCELLED,
     QUEUE_SANDBOXED, /* accepted with a test key: recorded, never relayed */
     QUEUE_STATE_COUNT
@@ -56,13 +59,44 @@ struct queue_schedule {                  /* when to try again */
     int64_t retry_ms[QUEUE_RETRIES_MAX]; /* after the 1st, 2nd ... failure; the last one repeats */
     size_t retry_count;                  /* at least 1 */
     int64_t max_age_ms;                  /* from acceptance; then it has failed for good */
+    bool hold_uncertain; /* what may have arrived is held, not sent again by itself */
+    int64_t notice_ms;   /* from acceptance; then the sender is told of a delay, once. 0: never */
 };
+
+/* A report is the mail that tells a sender what became of a message: a bounce (it failed) or a
+ * notice (it is delayed). The queue decides that there is one, and stores it in the transaction of
+ * the settlement that is its reason; what it says is composed by whoever opened the queue. */
+enum queue_report_kind { QUEUE_BOUNCE, QUEUE_DELAY_NOTICE };
+
+struct queue_report_recipient {
+    const char *address;
+    int code;                    /* of the upstream, 0: none */
+    const char *enhanced, *text; /* text: NULL when there is none */
+    unsigned attempts;
+};
+struct queue_report { /* all of it lent for the call */
+    enum queue_report_kind kind;
+    int64_t id; /* of the report, which is a message too */
+    const struct queue_message *message;
+    int64_t now_ms;
+    int64_t give_up_ms;    /* when the last attempt will be made */
+    const char *upstream;  /* its name, or NULL */
+    struct slice original; /* the start of its content: all of a small one, else the first chunk;
+                              empty when that cannot be read */
+    const struct queue_report_recipient *recipients; /* at least 1 */
+    size_t recipient_count;
+};
+/* Writes the content into *content, which comes zeroed: it is initialised with a maximum here.
+ * False: there is no report. On the writer's thread, which waits: no I/O. */
+typedef bool queue_report_fn(void *owner, const struct queue_report *report, struct buf *content);
 
 struct queue_options {
     const char *path; /* queue.db */
     struct queue_schedule schedule;
     int64_t retention_ms;      /* final messages leave a record for this long; 0: none */
     uint64_t free_space_floor; /* bytes; below it queue_has_room() is false */
+    queue_report_fn *report;   /* NULL: nobody is ever told */
+    void *report_owner;        /* stays valid until queue_stop() has returned */
 };
 
 /* Opens or creates, removes the chunks of messages that never completed, raises the floor of
@@ -169,7 +203,8 @@ void queue_discard(struct queue *queue, int64_t id);
  * latest (unix ms; INT64_MAX: nothing waits). */
 typedef void queue_lease_cb(void *owner, struct queue_message **messages, size_t count,
                             int64_t next_due_ms);
-/* At most max_messages (1..64) and about max_bytes of inline content that are due at now_ms. */
+/* At most max_messages (1..64) and about max_bytes of inline content that are due at now_ms. When
+ * this is answered it is on disk that an attempt of each has begun, for which the answer waits. */
 void queue_lease(struct queue *queue, size_t max_messages, size_t max_bytes, int64_t now_ms,
                  queue_lease_cb *cb, void *owner, struct mailbox *answers);
 

@@ -25,6 +25,8 @@ struct record {
     uint32_t recipients;    /* in all; message.recipient_count may be fewer */
     int64_t aged_from_ms;   /* max_age counts from here: acceptance, or an operator's retry */
     bool fresh;             /* handed over in memory: nothing was ever recorded of it */
+    bool interrupted;       /* an attempt was under way when an earlier process ended */
+    bool noticed;           /* the sender has been told of the delay */
 };
 
 static inline struct record *record_of(struct queue_message *message)
@@ -64,7 +66,7 @@ struct request {
     struct mailbox *answers; /* NULL: nobody wants to know */
     size_t bytes;            /* what it adds to the size of a batch */
     enum queue_result result;
-    bool again; /* set by done(): there is more to do, not to be answered yet */
+    bool again; /* set by done() or fail(): there is more to do, not to be answered yet */
 };
 
 struct request_list {
@@ -85,6 +87,8 @@ struct queue {
     /* Set by queue_open(), then constant. */
     char *path, *folder;
     uint64_t free_space_floor;
+    queue_report_fn *report;
+    void *report_owner;
 
     /* Any thread. */
     struct mailbox inbox;
@@ -136,6 +140,43 @@ void lease_add(struct queue *queue, int64_t id, enum queue_state state);
 void lease_end(struct queue *queue, int64_t id);
 /* Gives what was set aside as damaged another chance, now and then. */
 void lease_look_again(struct queue *queue);
+
+/* doubt.c */
+struct doubt_mark {
+    enum queue_state state; /* of the message, once this is on disk */
+    bool held;              /* it is not to be handed out */
+};
+extern const struct store_event doubt_hold_event; /* the setting holds what may have arrived */
+/* In a transaction: an attempt of this leased message begins. */
+enum store_result doubt_mark(struct queue *queue, const struct record *record,
+                             struct doubt_mark *mark);
+/* That is on disk. The message when it may be handed out; else it was freed. */
+struct queue_message *doubt_marked(struct queue *queue, struct record *record,
+                                   const struct doubt_mark *mark);
+/* It may be on disk, and yet the message is not handed out: the mark must go. */
+struct request *doubt_unmark_new(int64_t id);
+
+/* report.c */
+/* The reports of one settlement. They are composed once, and inserted each time the settlement runs
+ * until it is on disk. Zeroed: there are none. */
+struct report_set {
+    struct queue_message *bounce, *notice; /* or NULL */
+};
+/* May its sender be told? Never of what has a null sender: of a report, say. */
+bool report_is_wanted(const struct queue *queue, const struct queue_message *message);
+/* quotes: the original is shown, as far as it is at hand. *report: NULL when there is none after
+ * all. Any result but STORE_OK fails the transaction. */
+enum store_result report_compose(struct queue *queue, struct queue_report *facts, bool quotes,
+                                 struct queue_message **report);
+/* In the transaction; does nothing when it is there already. */
+enum store_result report_insert(struct queue *queue, const struct queue_message *report);
+/* In the history of the message that it is about. */
+enum store_result report_note(struct queue *queue, int64_t about, enum queue_report_kind kind,
+                              const struct queue_message *report);
+/* It is on disk. */
+void report_inserted(struct queue *queue, int64_t about, enum queue_report_kind kind,
+                     const struct queue_message *report);
+void report_set_free(struct report_set *set);
 
 /* watch.c */
 void watch_note_due(struct queue *queue, int64_t due_ms); /* after the commit that made it so */

@@ -13,7 +13,8 @@
  * tally      messages and bytes by state, brought up to date once a transaction.
  *
  * Numbers of states are those of enum queue_state. Times are unix milliseconds. Leases are not
- * here: they live in memory (lease.c), so after a crash whatever was leased is simply due again. */
+ * here: they live in memory (lease.c), so after a crash whatever was leased is due again; that an
+ * attempt had begun is a flag of the message (doubt.c). */
 #include <assert.h>
 #include <stdlib.h>
 #include <sys/stat.h>

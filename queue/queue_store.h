@@ -65,6 +65,7 @@ struct store_birth {
     int64_t due_ms; /* 0: never */
     int64_t now_ms;
     bool with_content;
+    bool attempt; /* it is leased with this, so an attempt begins */
 };
 enum store_result store_insert(struct store *store, const struct queue_message *message,
                                const struct store_birth *birth);
@@ -107,10 +108,14 @@ struct store_change { /* of a message row */
     int64_t due_ms;       /* 0: never */
     int64_t ended_ms;     /* 0: it has not ended */
     int64_t aged_from_ms; /* 0: as it was */
+    bool ends_attempt;
+    bool noticed; /* the sender is told of the delay */
     bool drop_content;
     bool has_chunks; /* looked at only when the content is dropped */
 };
 enum store_result store_change(struct store *store, const struct store_change *change);
+/* An attempt begins, or one that was marked never began. */
+enum store_result store_mark_attempt(struct store *store, int64_t id, bool begins);
 
 struct store_removal {
     int64_t id;

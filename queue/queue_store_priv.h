@@ -8,6 +8,11 @@
 /* message.flags */
 #define STORE_EIGHT_BIT 1
 #define STORE_SANDBOX   2
+#define STORE_ATTEMPT   4 /* an attempt has begun, and nothing is known of its end */
+#define STORE_NOTICED   8 /* the sender has been told of the delay */
+/* Set in each row, so that the number is always one byte wide: then setting another flag writes one
+ * page, while a row that changes its length is written anew with all of its content. */
+#define STORE_ALWAYS 64
 
 enum store_result store_result_of(enum db_result result);
 

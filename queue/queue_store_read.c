@@ -107,6 +107,8 @@ static bool fill_message(struct record *record, sqlite3_stmt *statement)
     message->size = (uint64_t)sqlite3_column_int64(statement, 6);
     message->eight_bit = (flags & STORE_EIGHT_BIT) != 0;
     message->sandbox = (flags & STORE_SANDBOX) != 0;
+    record->interrupted = (flags & STORE_ATTEMPT) != 0;
+    record->noticed = (flags & STORE_NOTICED) != 0;
     int64_t chunks = sqlite3_column_int64(statement, 8);
     message->chunks = (uint32_t)chunks;
     record->recipients = (uint32_t)sqlite3_column_int64(statement, 9);
@@ -227,7 +229,18 @@ enum store_result store_find_waiting(struct store *store, struct store_due after
     return store_result_of(result);
 }
 
-#define ROW_COLUMNS "id, received_ms, due_ms, state, size, account, key_id, sender, recipients"
+#define ROW_COLUMNS                                                                                \
+    "id, received_ms, due_ms, state, size, account, key_id, sender, recipients, flags"
+
+/* The state in the columns above. An attempt that nobody has in hand (else it is shown as
+ * delivering) was under way when an earlier process ended. */
+static enum queue_state row_state(sqlite3_stmt *statement)
+{
+    enum queue_state state = column_state(statement, 3);
+    bool is_open = (sqlite3_column_int64(statement, 9) & STORE_ATTEMPT) != 0;
+
+    return is_open && !queue_state_is_final(state) ? QUEUE_UNCERTAIN : state;
+}
 
 /* The columns above. */
 static void fill_row(struct queue_row *row, sqlite3_stmt *statement)
@@ -235,7 +248,7 @@ static void fill_row(struct queue_row *row, sqlite3_stmt *statement)
     row->id = sqlite3_column_int64(statement, 0);
     row->received_ms = sqlite3_column_int64(statement, 1);
     row->due_ms = sqlite3_column_int64(statement, 2);
-    row->state = column_state(statement, 3);
+    row->state = row_state(statement);
     row->size = (uint64_t)sqlite3_column_int64(statement, 4);
     row->account = column_word(statement, 5);
     row->key_id = column_word(statement, 6);
@@ -291,7 +304,7 @@ enum store_result store_list(struct store *store, const struct store_scan *scan,
         looked++;
         page->next_id = sqlite3_column_int64(statement, 0);
         const char *account = (const char *)sqlite3_column_text(statement, 5);
-        if (!scan->wants(scan->owner, page->next_id, column_state(statement, 3),
+        if (!scan->wants(scan->owner, page->next_id, row_state(statement),
                          account == NULL ? "" : account))
             continue;
         struct queue_row *row = &page->rows[page->count++];

@@ -66,8 +66,9 @@ static enum store_result insert_message(struct store *store, const struct queue_
     sqlite3_bind_int64(statement, 9, (int64_t)message->size);
     sqlite3_bind_int64(statement, 10, message->chunks);
     sqlite3_bind_int64(statement, 11,
-                       (message->eight_bit ? STORE_EIGHT_BIT : 0) |
-                           (message->sandbox ? STORE_SANDBOX : 0));
+                       STORE_ALWAYS | (message->eight_bit ? STORE_EIGHT_BIT : 0) |
+                           (message->sandbox ? STORE_SANDBOX : 0) |
+                           (birth->attempt ? STORE_ATTEMPT : 0));
     sqlite3_bind_int64(statement, 12, (int64_t)message->recipient_count);
     if (birth->with_content && message->chunks == 0)
         sqlite3_bind_blob64(statement, 13, content.len == 0 ? "" : content.data, content.len,
@@ -215,10 +216,12 @@ static enum store_result update_message(struct store *store, const struct store_
 {
     static const char keep[] =
         "UPDATE message SET state = ?2, due_ms = ?3, ended_ms = ?4,"
-        " aged_from_ms = coalesce(?5, aged_from_ms) WHERE id = ?1 AND state = ?6";
+        " aged_from_ms = coalesce(?5, aged_from_ms), flags = flags & ~?7 | ?8"
+        " WHERE id = ?1 AND state = ?6";
     static const char drop[] =
         "UPDATE message SET state = ?2, due_ms = ?3, ended_ms = ?4,"
-        " aged_from_ms = coalesce(?5, aged_from_ms), content = NULL WHERE id = ?1 AND state = ?6";
+        " aged_from_ms = coalesce(?5, aged_from_ms), flags = flags & ~?7 | ?8, content = NULL"
+        " WHERE id = ?1 AND state = ?6";
     sqlite3_stmt *statement = db_prepare(store->db, change->drop_content ? drop : keep);
 
     sqlite3_bind_int64(statement, 1, change->id);
@@ -227,13 +230,14 @@ static enum store_result update_message(struct store *store, const struct store_
     bind_time(statement, 4, change->ended_ms);
     bind_time(statement, 5, change->aged_from_ms);
     sqlite3_bind_int64(statement, 6, change->from);
+    sqlite3_bind_int64(statement, 7, change->ends_attempt ? STORE_ATTEMPT : 0);
+    sqlite3_bind_int64(statement, 8, STORE_ALWAYS | (change->noticed ? STORE_NOTICED : 0));
     return store_run(store, statement);
 }
 
 /* A change or removal may be asked for twice: when a sync failed, what it was to write may be there
  * all the same once the log was read again. Then the message is gone or in another state than the
- * caller knew. It is written from there, for the second time may have come to another end, and
- * nothing is counted twice. */
+ * caller knew. It is written from there, and nothing is counted twice. */
 enum store_result store_change(struct store *store, const struct store_change *asked)
 {
     struct store_change found = *asked;
@@ -255,6 +259,17 @@ enum store_result store_change(struct store *store, const struct store_change *a
     store_count(store, change->from, -1, change->size);
     store_count(store, change->to, 1, change->size);
     return result;
+}
+
+enum store_result store_mark_attempt(struct store *store, int64_t id, bool begins)
+{
+    sqlite3_stmt *statement =
+        db_prepare(store->db, "UPDATE message SET flags = flags & ~?2 | ?3 WHERE id = ?1");
+
+    sqlite3_bind_int64(statement, 1, id);
+    sqlite3_bind_int64(statement, 2, STORE_ATTEMPT);
+    sqlite3_bind_int64(statement, 3, STORE_ALWAYS | (begins ? STORE_ATTEMPT : 0));
+    return store_run(store, statement);
 }
 
 enum store_result store_remove(struct store *store, const struct store_removal *removal)

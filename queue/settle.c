@@ -1,8 +1,10 @@
-/* settle.c - what became of a leased message?
- * Each recipient's fate becomes its state; the liveliest state becomes the message's. A settlement
- * is never refused: while the store cannot write it waits in memory (kept), for a delivery that is
- * not recorded would be made again. It may therefore run more than once and changes nothing in
- * memory before it is on disk. */
+/* settle.c - what became of a leased message, and who is told?
+ * Each recipient's fate becomes its state; the liveliest state becomes the message's. Recipients
+ * that fail bounce: one report for all that failed in this settlement goes into the queue with it
+ * (report.c). A settlement is never refused: while the store cannot write it waits in memory
+ * (kept), for a delivery that is not recorded would be made again. It may therefore run more than
+ * once. It is judged once, at the first run, so that each run writes the same; an earlier one may
+ * be on disk all the same, when only its sync failed. */
 #include <assert.h>
 #include <stdlib.h>
 
@@ -12,20 +14,24 @@
 
 #define UNTRIED_PAUSE_MS 1000 /* so that a message nobody can take does not spin */
 
-struct settle {
-    struct request request;
-    struct queue_message *message;
-    char *upstream;
-    int64_t due_ms; /* when it is due again, 0: never; set by run() */
-    queue_done_cb *cb;
-    void *owner;
-};
-
 struct verdict { /* on one recipient */
     struct store_outcome outcome;
     const char *event; /* what to write into the history, or NULL */
     char *own_text;    /* outcome.text when we made it, or NULL */
     bool untried;      /* only its due time changes */
+    bool held;         /* by the setting for what may have arrived */
+};
+
+struct settle {
+    struct request request;
+    struct queue_message *message;
+    char *upstream;
+    struct verdict only, *verdicts; /* one a recipient; NULL before the first run */
+    struct report_set reports;
+    bool is_bare;   /* it is written without touching the content, which may be unreadable */
+    int64_t due_ms; /* when it is due again, 0: never; set by run() */
+    queue_done_cb *cb;
+    void *owner;
 };
 
 /* splitmix64: small, and good enough to keep retries apart. */
@@ -95,9 +101,117 @@ static void judge(struct queue *queue, const struct settle *settle,
     outcome->attempts++;
     if (recipient->fate != QUEUE_SENT)
         verdict->event = "attempt";
-    if (recipient->fate == QUEUE_LATER || recipient->fate == QUEUE_DOUBTFUL)
+    verdict->held = recipient->fate == QUEUE_DOUBTFUL && queue->schedule.hold_uncertain;
+    if (verdict->held)
+        outcome->state = QUEUE_HELD;
+    else if (recipient->fate == QUEUE_LATER || recipient->fate == QUEUE_DOUBTFUL)
         judge_retry(queue, record_of(settle->message), jitter, verdict);
 }
+
+static void judge_all(struct queue *queue, struct settle *settle)
+{
+    size_t count = settle->message->recipient_count;
+    int jitter = next_jitter(queue);
+
+    settle->verdicts = &settle->only; /* nearly all mail has one recipient */
+    if (count > 1)
+        settle->verdicts = xcalloc(count, sizeof(*settle->verdicts));
+    for (size_t i = 0; i < count; i++)
+        judge(queue, settle, &settle->message->recipients[i], jitter, &settle->verdicts[i]);
+}
+
+/* --- who is told ----------------------------------------------------------------------------- */
+
+static bool is_reason(const struct verdict *verdict, enum queue_report_kind kind)
+{
+    enum queue_state state = verdict->outcome.state;
+
+    if (verdict->untried)
+        return false;
+    return kind == QUEUE_BOUNCE ? state == QUEUE_FAILED_FOR_GOOD
+                                : state == QUEUE_DEFERRED || state == QUEUE_UNCERTAIN;
+}
+
+/* *report: on the recipients that are a reason for one of this kind; stays NULL if none is. */
+static enum store_result compose(struct queue *queue, struct settle *settle,
+                                 enum queue_report_kind kind, struct queue_message **report)
+{
+    const struct queue_message *message = settle->message;
+    struct queue_report_recipient *told = xcalloc(message->recipient_count, sizeof(*told));
+    struct queue_report facts = {
+        .kind = kind,
+        .message = message,
+        .give_up_ms = record_of(settle->message)->aged_from_ms + queue->schedule.max_age_ms,
+        .upstream = settle->upstream,
+        .recipients = told,
+    };
+    enum store_result result = STORE_OK;
+
+    for (size_t i = 0; i < message->recipient_count; i++) {
+        const struct store_outcome *outcome = &settle->verdicts[i].outcome;
+        if (is_reason(&settle->verdicts[i], kind))
+            told[facts.recipient_count++] = (struct queue_report_recipient){
+                .address = message->recipients[i].address,
+                .code = outcome->code,
+                .enhanced = outcome->enhanced,
+                .text = outcome->text,
+                .attempts = outcome->attempts,
+            };
+    }
+    if (facts.recipient_count > 0)
+        result = report_compose(queue, &facts, !settle->is_bare, report);
+    free(told);
+    return result;
+}
+
+static bool is_notice_due(const struct queue *queue, const struct record *record)
+{
+    return queue->schedule.notice_ms > 0 && !record->noticed &&
+           queue->now_ms - record->aged_from_ms >= queue->schedule.notice_ms;
+}
+
+static enum store_result compose_reports(struct queue *queue, struct settle *settle)
+{
+    struct report_set *reports = &settle->reports;
+    enum store_result result = STORE_OK;
+
+    if (!report_is_wanted(queue, settle->message))
+        return STORE_OK;
+    if (reports->bounce == NULL)
+        result = compose(queue, settle, QUEUE_BOUNCE, &reports->bounce);
+    for (size_t i = 0; reports->bounce != NULL && i < settle->message->recipient_count; i++)
+        if (is_reason(&settle->verdicts[i], QUEUE_BOUNCE))
+            settle->verdicts[i].outcome.state = QUEUE_BOUNCED;
+    if (result == STORE_OK && reports->notice == NULL &&
+        is_notice_due(queue, record_of(settle->message)))
+        result = compose(queue, settle, QUEUE_DELAY_NOTICE, &reports->notice);
+    return result;
+}
+
+static enum store_result insert_reports(struct queue *queue, const struct report_set *reports)
+{
+    enum store_result result = STORE_OK;
+
+    if (reports->bounce != NULL)
+        result = report_insert(queue, reports->bounce);
+    if (result == STORE_OK && reports->notice != NULL)
+        result = report_insert(queue, reports->notice);
+    return result;
+}
+
+static enum store_result note_reports(struct queue *queue, int64_t id,
+                                      const struct report_set *reports)
+{
+    enum store_result result = STORE_OK;
+
+    if (reports->bounce != NULL)
+        result = report_note(queue, id, QUEUE_BOUNCE, reports->bounce);
+    if (result == STORE_OK && reports->notice != NULL)
+        result = report_note(queue, id, QUEUE_DELAY_NOTICE, reports->notice);
+    return result;
+}
+
+/* --- what is written ------------------------------------------------------------------------- */
 
 static enum store_result write_verdict(struct queue *queue, int64_t id,
                                        const struct verdict *verdict)
@@ -117,16 +231,20 @@ static enum store_result write_verdict(struct queue *queue, int64_t id,
         .text = outcome->text,
         .upstream = outcome->upstream,
     };
-    return store_add_event(queue->store, id, &event);
+    result = store_add_event(queue->store, id, &event);
+    if (result != STORE_OK || !verdict->held)
+        return result;
+    struct store_event hold = doubt_hold_event;
+    hold.position = outcome->position;
+    return store_add_event(queue->store, id, &hold);
 }
 
-static enum store_result write_verdicts(struct queue *queue, const struct settle *settle,
-                                        const struct verdict *verdicts)
+static enum store_result write_verdicts(struct queue *queue, const struct settle *settle)
 {
     enum store_result result = STORE_OK;
 
     for (size_t i = 0; i < settle->message->recipient_count && result == STORE_OK; i++)
-        result = write_verdict(queue, settle->message->id, &verdicts[i]);
+        result = write_verdict(queue, settle->message->id, &settle->verdicts[i]);
     return result;
 }
 
@@ -156,12 +274,17 @@ static enum store_result write_message(struct queue *queue, struct settle *settl
         .size = record->message.size,
         .due_ms = settle->due_ms,
         .ended_ms = final ? queue->now_ms : 0,
-        /* What failed keeps its content: an operator may remove the cause and retry it. */
-        .drop_content = final && state != QUEUE_FAILED_FOR_GOOD,
+        .ends_attempt = true,
+        .noticed = settle->reports.notice != NULL,
+        /* What failed, and nobody was told, keeps its content: an operator may remove the cause and
+         * retry it. */
+        .drop_content = final && state != QUEUE_FAILED_FOR_GOOD && !settle->is_bare,
         .has_chunks = record->message.chunks > 0,
     };
 
-    return store_change(queue->store, &change);
+    enum store_result result = store_change(queue->store, &change);
+
+    return result == STORE_OK ? note_reports(queue, record->message.id, &settle->reports) : result;
 }
 
 static enum store_result remove_message(struct queue *queue, const struct record *record)
@@ -177,8 +300,7 @@ static enum store_result remove_message(struct queue *queue, const struct record
     return store_remove(queue->store, &removal);
 }
 
-static enum store_result settle_verdicts(struct queue *queue, struct settle *settle,
-                                         const struct verdict *verdicts)
+static enum store_result write_outcome(struct queue *queue, struct settle *settle)
 {
     const struct record *record = record_of(settle->message);
     enum store_result result = STORE_OK;
@@ -186,37 +308,37 @@ static enum store_result settle_verdicts(struct queue *queue, struct settle *set
     bool others = record->message.recipient_count < record->recipients;
 
     if (others) { /* some were not leased: what they are is only on disk */
-        result = write_verdicts(queue, settle, verdicts);
+        result = write_verdicts(queue, settle);
         if (result == STORE_OK)
             result = store_summarize(queue->store, record->message.id, &state, &settle->due_ms);
         if (result != STORE_OK)
             return result;
     } else {
-        summarize(verdicts, record->message.recipient_count, &state, &settle->due_ms);
+        summarize(settle->verdicts, record->message.recipient_count, &state, &settle->due_ms);
     }
-    if (queue_state_is_final(state) && queue->retention_ms <= 0)
+    if (queue_state_is_final(state) && queue->retention_ms <= 0 && !settle->is_bare)
         return remove_message(queue, record);
     if (!others)
-        result = write_verdicts(queue, settle, verdicts);
+        result = write_verdicts(queue, settle);
     return result == STORE_OK ? write_message(queue, settle, state) : result;
 }
 
 static enum store_result settle_run(struct queue *queue, struct request *request)
 {
     struct settle *settle = (struct settle *)request;
-    size_t count = settle->message->recipient_count;
-    struct verdict only = { 0 }, *verdicts = &only;
-    int jitter = next_jitter(queue);
 
-    if (count > 1) /* nearly all mail has one recipient */
-        verdicts = xcalloc(count, sizeof(*verdicts));
-    for (size_t i = 0; i < count; i++)
-        judge(queue, settle, &settle->message->recipients[i], jitter, &verdicts[i]);
-    enum store_result result = settle_verdicts(queue, settle, verdicts);
-    for (size_t i = 0; i < count; i++)
-        free(verdicts[i].own_text);
-    if (verdicts != &only)
-        free(verdicts);
+    if (settle->verdicts == NULL)
+        judge_all(queue, settle);
+    enum store_result result = compose_reports(queue, settle);
+    if (result == STORE_OK)
+        result = write_outcome(queue, settle);
+    if (result == STORE_OK)
+        result = insert_reports(queue, &settle->reports);
+    /* Quoting and removing chunks read them, and one on a bad sector would keep this from ever
+     * being written, and with it all deliveries from going on. Pruning will try to remove them
+     * again. */
+    if (result == STORE_FAILED)
+        settle->is_bare = true;
     return result;
 }
 
@@ -227,6 +349,10 @@ static void settle_done(struct queue *queue, struct request *request)
     lease_end(queue, settle->message->id);
     if (settle->due_ms != 0)
         watch_note_due(queue, settle->due_ms);
+    if (settle->reports.bounce != NULL)
+        report_inserted(queue, settle->message->id, QUEUE_BOUNCE, settle->reports.bounce);
+    if (settle->reports.notice != NULL)
+        report_inserted(queue, settle->message->id, QUEUE_DELAY_NOTICE, settle->reports.notice);
 }
 
 static void settle_answer(struct request *request)
@@ -240,6 +366,11 @@ static void settle_release(struct request *request)
 {
     struct settle *settle = (struct settle *)request;
 
+    for (size_t i = 0; settle->verdicts != NULL && i < settle->message->recipient_count; i++)
+        free(settle->verdicts[i].own_text);
+    if (settle->verdicts != &settle->only)
+        free(settle->verdicts);
+    report_set_free(&settle->reports);
     queue_message_free(settle->message);
     free(settle->upstream);
 }

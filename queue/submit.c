@@ -25,7 +25,7 @@ static struct request *new_discard(int64_t id, bool withdraws);
 struct submit {
     struct request request;
     struct queue_message *message;
-    bool lease;
+    bool lease;  /* asked for; then, decided by run(): given */
     bool stored; /* its row was inserted, for all that is known before the commit */
     bool (*permit)(void *permit_owner);
     void *permit_owner;
@@ -53,6 +53,7 @@ static enum store_result insert(struct queue *queue, struct submit *submit)
         .due_ms = message->sandbox ? 0 : queue->now_ms,
         .now_ms = queue->now_ms,
         .with_content = !message->sandbox,
+        .attempt = submit->lease,
     };
 
     submit->stored = !message->sandbox || queue->retention_ms > 0;
@@ -69,6 +70,8 @@ static enum store_result submit_run(struct queue *queue, struct request *request
         request->result = QUEUE_REFUSED;
         return message->chunks > 0 ? store_discard(queue->store, message->id) : STORE_OK;
     }
+    /* Decided before the insert: a message that is handed out is stored with its attempt begun. */
+    submit->lease = submit->lease && !message->sandbox && writer_may_lease(queue);
     if (message->chunks > 0 && message->sandbox)
         result = store_discard(queue->store, message->id);
     else if (message->chunks > 0)
@@ -85,14 +88,13 @@ static void submit_done(struct queue *queue, struct request *request)
 
     if (!submit->stored || request->result != QUEUE_OK || submit->message->sandbox) {
         submit->lease = false;
-    } else if (submit->lease && writer_may_lease(queue)) {
+    } else if (submit->lease) {
         record->state = QUEUE_QUEUED;
         record->recipients = (uint32_t)record->message.recipient_count;
         record->aged_from_ms = record->message.received_ms;
         record->fresh = true;
         lease_add(queue, record->message.id, QUEUE_QUEUED);
     } else {
-        submit->lease = false;
         watch_note_due(queue, queue->now_ms);
     }
 }

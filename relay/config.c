@@ -228,6 +228,9 @@ static bool fill_schedule(struct config *config, const struct config_section *re
         return config_complain(why, config, retry, "schedule");
     }
     schedule->max_age_ms = (int64_t)config_get_duration(retry, "retry", "max_age");
+    schedule->notice_ms = (int64_t)config_get_duration(retry, "retry", "delay_notice");
+    schedule->hold_uncertain =
+        slice_equal(slice_of(config_text(retry, "retry", "uncertain")), SLICE("hold"));
     return true;
 }
 

@@ -112,7 +112,9 @@ const struct config_setting config_settings[] = {
       "pauses after the 1st, 2nd ... temporary failure (each +-20 %); the last one repeats" },
     { "retry", "max_age", CONFIG_DURATION, false, "4d", "then a recipient has failed for good" },
     { "retry", "delay_notice", CONFIG_DURATION, false, "4h",
-      "read, and without effect: notices to senders are not sent yet" },
+      "age at which the next failure tells the sender that the message is late, once; 0: never" },
+    { "retry", "uncertain", CONFIG_DOUBT, false, "retry",
+      "what may have arrived (the answer to it was lost): retry, or hold it for the operator" },
 
     { "plan", "rate", CONFIG_RATE, false, "0",
       "messages of each key, such as 20/min; 0: no limit" },

@@ -209,6 +209,13 @@ static bool is_form(struct slice text)
     return log_format_parse(text, &form);
 }
 
+static bool is_doubt(struct slice text)
+{
+    static const char *const words[] = { "retry", "hold", NULL };
+
+    return config_parse_word(text, words) >= 0;
+}
+
 static const struct {
     bool (*check)(struct slice text);
     const char *hint;
@@ -226,6 +233,7 @@ static const struct {
     [CONFIG_FORM] = { is_form, "one of \"logfmt\", \"json\"" },
     [CONFIG_PREFIX] = { is_prefix, "a key prefix (1 to 11 of a-z 0-9 _, then _)" },
     [CONFIG_ADDRESS] = { is_address, "an IP address, or \"*\" for all" },
+    [CONFIG_DOUBT] = { is_doubt, "one of \"retry\", \"hold\"" },
 };
 
 bool config_value_check(enum config_type type, struct slice text)

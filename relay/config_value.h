@@ -20,6 +20,7 @@ enum config_type {
     CONFIG_FORM,     /* logfmt, json */
     CONFIG_PREFIX,   /* [a-z0-9_]{1,11}_ */
     CONFIG_ADDRESS,  /* an IP address, or * */
+    CONFIG_DOUBT,    /* retry, hold */
 };
 
 /* Is it of this type? */

@@ -17,6 +17,7 @@
 #include "relay/base/alloc.h"
 #include "relay/base/clock.h"
 #include "relay/base/log.h"
+#include "relay/bounce.h"
 #include "relay/config_value.h"
 #include "relay/generation.h"
 #include "relay/net/listener.h"
@@ -33,6 +34,7 @@ struct daemon {
     int lock_fd;
     struct auth *auth;
     struct queue *queue;
+    struct bounce_writer bounces;
     struct listener_limits *admissions;
     struct loop loop;
     bool has_loop;
@@ -63,6 +65,7 @@ static void apply(struct daemon *daemon, struct generation *generation,
     daemon->current = generation;
     log_configure(config->log_level, config->log_format);
     auth_set_plans(daemon->auth, config->auth.plans, config->auth.plan_count);
+    atomic_store(&daemon->bounces.hostname, config->hostname);
     queue_set_schedule(daemon->queue, &config->queue.schedule, config->queue.retention_ms);
     listener_limits_set(daemon->admissions, config->sessions, config->sessions_per_address);
     daemon->control.limits = daemon->http.limits = config->http.limits;
@@ -229,11 +232,15 @@ static void forbid_dumps(void)
 static bool open_stores(struct daemon *daemon, struct why *why)
 {
     const struct config *config = daemon->current->config;
+    struct queue_options queue = config->queue;
     bool busy;
 
+    atomic_store(&daemon->bounces.hostname, config->hostname);
+    queue.report = bounce_compose;
+    queue.report_owner = &daemon->bounces;
     daemon->lock_fd = state_lock(config->state_dir, &busy, why);
     return daemon->lock_fd >= 0 && auth_open(&daemon->auth, &config->auth, why) &&
-           queue_open(&daemon->queue, &config->queue, why) && queue_start(daemon->queue, why);
+           queue_open(&daemon->queue, &queue, why) && queue_start(daemon->queue, why);
 }
 
 static bool open_workers(struct daemon *daemon, struct why *why)

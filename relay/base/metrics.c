@@ -42,7 +42,12 @@ static const struct metric_info table[METRIC_COUNT] = {
     [METRIC_RECIPIENTS_FAILED] = { "latchpost_recipients_failed_total", "recipients", false,
                                    "Recipients given up: refused for good or too old." },
     [METRIC_RECIPIENTS_UNCERTAIN] = { "latchpost_recipients_uncertain_total", "recipients", false,
-                                      "Attempts whose final answer was lost; they are repeated." },
+                                      "Attempts whose final answer was lost; they are repeated "
+                                      "or held." },
+    [METRIC_BOUNCES] = { "latchpost_bounces_total", "messages", false,
+                         "Reports to senders that recipients failed." },
+    [METRIC_DELAY_NOTICES] = { "latchpost_delay_notices_total", "messages", false,
+                               "Reports to senders that a message is delayed." },
     [METRIC_UPSTREAM_CONNECTIONS] = { "latchpost_upstream_connections_total", "connections", false,
                                       "Connections made to upstreams." },
     [METRIC_UPSTREAM_FAILURES] = { "latchpost_upstream_failures_total", "connections", false,

@@ -143,14 +143,14 @@ class Client:
             self.expect("235 2.7.0", "AUTH PLAIN " + plain(key))
         return self
 
-    def submit(self, body="b\r\n", sender="a@good.example", recipients=("r@dest.example",)):
-        """One message with From, To and this body, which is given unstuffed; its id."""
+    def submit(self, body="b\r\n", sender="a@good.example", recipients=("r@dest.example",), author=None):
+        """One message with From (`author`, or the sender), To and this body, which is given unstuffed; its id."""
         self.expect("250 2.1.0", f"MAIL FROM:<{sender}>")
         for recipient in recipients:
             self.expect("250 2.1.5", f"RCPT TO:<{recipient}>")
         self.expect(354, "DATA")
         body = body.encode() if isinstance(body, str) else body
-        header = f"From: {sender}\r\nTo: {recipients[0]}\r\n\r\n".encode()
+        header = f"From: {author or sender}\r\nTo: {recipients[0]}\r\n\r\n".encode()
         self.send(header + re.sub(rb"(?m)^\.", b"..", body) + b".\r\n")
         return self.expect("250 2.0.0")[-1].split()[-1]
 

@@ -75,6 +75,8 @@ static void a_small_file_gets_every_default(void **state)
     assert_int_equal(config->queue.schedule.retry_ms[0], 60000);
     assert_int_equal(config->queue.schedule.retry_ms[6], 14400000);
     assert_int_equal(config->queue.schedule.max_age_ms, 345600000);
+    assert_int_equal(config->queue.schedule.notice_ms, 14400000);
+    assert_false(config->queue.schedule.hold_uncertain);
     assert_int_equal(config->queue.retention_ms, 604800000);
     assert_true(config->tls_self_signed);
     assert_false(config->http.enabled);
@@ -98,7 +100,8 @@ static void a_full_file_means_what_it_says(void **state)
         "route { sender_domain = {\"A.example\", \"*.b.example\"} upstreams = {\"spare\"} }\n"
         "default_upstreams = {\"main\", \"spare\"}\n"
         "limits { message_size = 1M recipients = 5 }\n"
-        "retry { schedule = {\"1s\", \"2s\"} max_age = 1h delay_notice = 30m }\n"
+        "retry { schedule = {\"1s\", \"2s\"} max_age = 1h delay_notice = 30m "
+        "uncertain = hold }\n"
         "plan \"free\" { rate = \"20/min\" recipients_per_day = 1000 keys = 7 }\n",
         minimum, password_path);
 
@@ -125,6 +128,8 @@ static void a_full_file_means_what_it_says(void **state)
     assert_int_equal(config->routes.routes[0].upstreams[0], 1);
     assert_int_equal(config->routes.default_count, 2);
     assert_int_equal(config->queue.schedule.retry_count, 2);
+    assert_int_equal(config->queue.schedule.notice_ms, 1800000);
+    assert_true(config->queue.schedule.hold_uncertain);
     assert_int_equal(config->auth.plans[0].rate_per_minute, 20);
     assert_int_equal(config->auth.plans[0].keys, 7);
     config_free(config);

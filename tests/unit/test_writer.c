@@ -438,7 +438,7 @@ static void a_submission_refused_because_of_a_failed_sync_is_taken_back(void **s
     assert_int_equal(fx_stats(f).active_bytes, 0);
 }
 
-/* Its times are drawn anew, and must be the same in all rows, or nobody would find it due. */
+/* Its times must be the same in all rows, or nobody would find it due. */
 static void a_deferral_written_twice_is_due_once(void **state)
 {
     struct fixture *f = *state;
@@ -461,8 +461,8 @@ static void a_deferral_written_twice_is_due_once(void **state)
     assert_int_equal(fx_stats(f).messages[QUEUE_QUEUED], 0);
 }
 
-/* The first writing deferred it, and the second gives it up. */
-static void a_settlement_written_twice_may_come_to_another_end(void **state)
+/* By the second writing it would be too old; but the first one may be on disk, and known. */
+static void a_settlement_written_twice_comes_to_the_same_end(void **state)
 {
     struct fixture *f = *state;
     int64_t id = fx_submit(f, "r@dest.example");
@@ -477,6 +477,13 @@ static void a_settlement_written_twice_may_come_to_another_end(void **state)
     fx_step(f);
     assert_int_equal(settled.calls, 1);
     struct shown shown = fx_show(f, id);
+    assert_int_equal(shown.state, QUEUE_DEFERRED);
+    assert_int_equal(shown.states[0], QUEUE_DEFERRED);
+    assert_in_range(shown.due_ms, FX_START_MS, FX_START_MS + 72000);
+    assert_int_equal(shown.due_ms, shown.due[0]);
+    assert_int_equal(fx_stats(f).messages[QUEUE_DEFERRED], 1);
+    fx_settle_all(f, fx_lease(f), QUEUE_LATER, 450, "busy");
+    shown = fx_show(f, id);
     assert_int_equal(shown.state, QUEUE_FAILED_FOR_GOOD);
     assert_int_equal(shown.states[0], QUEUE_FAILED_FOR_GOOD);
     assert_int_equal(shown.due_ms, 0);
@@ -554,7 +561,7 @@ int main(void)
         DISK_TEST(while_the_log_cannot_be_synced_nothing_is_taken_or_handed_out),
         DISK_TEST(a_submission_refused_because_of_a_failed_sync_is_taken_back),
         DISK_TEST(a_deferral_written_twice_is_due_once),
-        DISK_TEST(a_settlement_written_twice_may_come_to_another_end),
+        DISK_TEST(a_settlement_written_twice_comes_to_the_same_end),
         QUEUE_TEST(on_a_full_file_system_mail_is_refused_and_later_taken),
         QUEUE_TEST(the_log_is_brought_in_when_the_queue_is_idle),
     };

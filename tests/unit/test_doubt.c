@@ -1,0 +1,317 @@
+#include "tests/support/disk.h"
+
+/* What a process that was killed leaves: whatever it had leased is forgotten. */
+static void crash(struct fixture *f, struct queue_message *leased)
+{
+    queue_message_free(leased);
+    fx_reopen(f);
+}
+
+static struct queue_message *submit_leased(struct fixture *f, struct queue_message *message)
+{
+    struct got got;
+
+    fx_ask_submit(f, message, true, &got);
+    fx_step(f);
+    assert_int_equal(got.result, QUEUE_OK);
+    assert_non_null(got.message);
+    return got.message;
+}
+
+static int64_t open_attempts(struct fixture *f)
+{
+    return fx_number(f, "SELECT count(*) FROM message WHERE flags & 4");
+}
+
+static void hold_what_is_uncertain(struct fixture *f)
+{
+    f->options.schedule.hold_uncertain = true;
+    queue_set_schedule(f->queue, &f->options.schedule, f->options.retention_ms);
+    fx_step(f);
+}
+
+/* --- what is on disk, and when ---------------------------------------------------------------- */
+
+static void a_message_leased_at_its_insert_is_born_with_its_attempt(void **state)
+{
+    struct fixture *f = *state;
+    unsigned syncs = disk.log_syncs;
+    struct queue_message *message = submit_leased(f, fx_small("r@dest.example"));
+
+    assert_int_equal(disk.log_syncs, syncs + 1); /* that of the acceptance, and no other */
+    assert_int_equal(open_attempts(f), 1);
+    fx_settle_all(f, message, QUEUE_SENT, 250, "ok");
+    assert_int_equal(disk.log_syncs, syncs + 2);
+    assert_int_equal(open_attempts(f), 0);
+}
+
+static void a_lease_is_answered_after_its_mark_was_synced(void **state)
+{
+    struct fixture *f = *state;
+    struct got got = { 0 };
+
+    fx_submit(f, "a@dest.example");
+    fx_submit(f, "b@dest.example");
+    unsigned syncs = disk.log_syncs;
+    queue_lease(f->queue, 64, 1 << 20, fx_now_ms(), fx_on_lease, &got, &f->desk.box);
+    queue_step(f->queue);
+    assert_int_equal(disk.log_syncs, syncs + 1);
+    assert_int_equal(disk_unsynced_log_writes(), 0);
+    mailbox_drain(&f->desk.box);
+    assert_int_equal(got.count, 2);
+    assert_int_equal(open_attempts(f), 2);
+    for (size_t i = 0; i < got.count; i++)
+        fx_settle_all(f, got.messages[i], QUEUE_SENT, 250, "ok");
+}
+
+static void a_lease_of_nothing_writes_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct got got;
+
+    fx_step(f); /* whatever is to be done at first */
+    unsigned syncs = disk.log_syncs;
+    fx_lease_some(f, 64, 1 << 20, &got);
+    assert_int_equal(disk.log_syncs, syncs);
+}
+
+static void marking_a_large_message_does_not_write_its_content_again(void **state)
+{
+    struct fixture *f = *state;
+    struct queue_message *message = desk_message(ident_next(), "r@dest.example");
+    char *text = xcalloc(1, QUEUE_INLINE_MAX);
+
+    desk_write(message, slice_make(text, QUEUE_INLINE_MAX));
+    free(text);
+    assert_int_equal(fx_submit_message(f, message), QUEUE_OK);
+    fx_reopen(f);
+    int pages = store_log_pages(f->queue->store);
+    message = fx_lease(f);
+    assert_in_range(store_log_pages(f->queue->store) - pages, 1, 4);
+    fx_settle_all(f, message, QUEUE_SENT, 250, "ok");
+}
+
+static void every_outcome_ends_the_attempt(void **state)
+{
+    static const enum queue_fate fates[] = { QUEUE_UNTRIED, QUEUE_SENT, QUEUE_LATER, QUEUE_NEVER,
+                                             QUEUE_DOUBTFUL };
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < ARRAY_LEN(fates); i++) {
+        int64_t id = fx_submit(f, "r@dest.example");
+        fx_settle_all(f, fx_lease(f), fates[i], 450, "words");
+        if (open_attempts(f) != 0)
+            fail_msg("fate %d: the attempt is still open", (int)fates[i]);
+        enum queue_state before = fx_show(f, id).state;
+        fx_reopen(f);
+        if (fx_show(f, id).state != before)
+            fail_msg("fate %d: another state after a restart", (int)fates[i]);
+        fx_execute(f, "UPDATE message SET due_ms = NULL"); /* out of the way of the next row */
+    }
+}
+
+/* --- after a crash ---------------------------------------------------------------------------- */
+
+static void what_was_on_its_way_is_uncertain_and_sent_again(void **state)
+{
+    static const bool fresh[] = { true, false };
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < ARRAY_LEN(fresh); i++) {
+        struct queue_message *message = fx_small("r@dest.example");
+        int64_t id = message->id;
+        if (fresh[i]) {
+            message = submit_leased(f, message);
+        } else {
+            assert_int_equal(fx_submit_message(f, message), QUEUE_OK);
+            message = fx_lease(f);
+        }
+        crash(f, message);
+        struct shown shown = fx_show(f, id); /* seen before anyone leases it */
+        assert_int_equal(shown.state, QUEUE_UNCERTAIN);
+        message = fx_lease(f);
+        assert_int_equal(message->id, id);
+        assert_int_equal(message->recipients[0].state, QUEUE_UNCERTAIN);
+        assert_int_equal(message->recipients[0].attempts, 1);
+        shown = fx_show(f, id);
+        assert_int_equal(shown.state, QUEUE_DELIVERING);
+        assert_int_equal(shown.event_count, 1);
+        assert_string_equal(shown.event[0], "uncertain");
+        struct queue_stats stats = fx_stats(f);
+        assert_int_equal(stats.messages[QUEUE_DELIVERING], 1);
+        assert_int_equal(stats.messages[QUEUE_UNCERTAIN], 0);
+        fx_settle_all(f, message, QUEUE_SENT, 250, "ok");
+        shown = fx_show(f, id);
+        assert_int_equal(shown.state, QUEUE_DELIVERED);
+        assert_int_equal(shown.attempts, 2);
+        assert_int_equal(fx_stats(f).messages[QUEUE_DELIVERED], i + 1);
+        assert_int_equal(fx_stats(f).messages[QUEUE_QUEUED], 0);
+    }
+}
+
+static void a_second_crash_is_a_second_doubt(void **state)
+{
+    struct fixture *f = *state;
+    int64_t id = fx_submit(f, "r@dest.example");
+
+    crash(f, fx_lease(f));
+    crash(f, fx_lease(f));
+    fx_advance(1); /* a line of history is known by its time */
+    struct queue_message *message = fx_lease(f);
+    assert_int_equal(message->recipients[0].attempts, 2);
+    assert_int_equal(fx_show(f, id).event_count, 2);
+    fx_settle_all(f, message, QUEUE_SENT, 250, "ok");
+}
+
+static void what_was_not_on_its_way_is_not_uncertain(void **state)
+{
+    struct fixture *f = *state;
+    int64_t queued = fx_submit(f, "r@dest.example");
+
+    fx_reopen(f);
+    assert_int_equal(fx_show(f, queued).state, QUEUE_QUEUED);
+    struct queue_message *message = fx_lease(f);
+    assert_int_equal(message->recipients[0].attempts, 0);
+    fx_settle_all(f, message, QUEUE_LATER, 450, "busy");
+    fx_reopen(f);
+    assert_int_equal(fx_show(f, queued).state, QUEUE_DEFERRED);
+    assert_int_equal(fx_show(f, queued).event_count, 1);
+}
+
+/* Rows that a version wrote which knew no attempts: their flags are 0. */
+static void what_an_older_version_left_is_no_attempt(void **state)
+{
+    struct fixture *f = *state;
+    int64_t id = fx_submit(f, "r@dest.example");
+
+    fx_execute(f, "UPDATE message SET flags = 0");
+    fx_reopen(f);
+    assert_int_equal(fx_show(f, id).state, QUEUE_QUEUED);
+    crash(f, fx_lease(f));
+    assert_int_equal(fx_show(f, id).state, QUEUE_UNCERTAIN);
+}
+
+static void only_recipients_that_were_due_are_uncertain(void **state)
+{
+    struct fixture *f = *state;
+    struct queue_message *message = fx_small("r1@dest.example");
+    int64_t id = message->id;
+
+    queue_message_add(message, SLICE("r2@dest.example"));
+    assert_int_equal(fx_submit_message(f, message), QUEUE_OK);
+    message = fx_lease(f);
+    queue_recipient_say(&message->recipients[0], QUEUE_SENT, 250, "", SLICE("ok"));
+    queue_recipient_say(&message->recipients[1], QUEUE_LATER, 450, "", SLICE("busy"));
+    fx_settle(f, message);
+    fx_advance(120000);
+    crash(f, fx_lease(f));
+    message = fx_lease(f);
+    assert_int_equal(message->recipient_count, 1);
+    struct shown shown = fx_show(f, id);
+    assert_int_equal(shown.states[0], QUEUE_DELIVERED);
+    assert_int_equal(shown.states[1], QUEUE_UNCERTAIN);
+    fx_settle_all(f, message, QUEUE_SENT, 250, "ok");
+    assert_int_equal(fx_show(f, id).state, QUEUE_DELIVERED);
+}
+
+/* --- held instead ----------------------------------------------------------------------------- */
+
+static void after_a_crash_the_setting_holds_what_is_uncertain(void **state)
+{
+    struct fixture *f = *state;
+    struct got got;
+    int64_t id = fx_submit(f, "r@dest.example");
+
+    f->options.schedule.hold_uncertain = true;
+    crash(f, fx_lease(f));
+    int64_t sound = fx_submit(f, "r@dest.example");
+    struct queue_message *message = fx_lease(f); /* one of two that are due: the other is held */
+    assert_int_equal(message->id, sound);
+    fx_settle_all(f, message, QUEUE_SENT, 250, "ok");
+    struct shown shown = fx_show(f, id);
+    assert_int_equal(shown.state, QUEUE_HELD);
+    assert_int_equal(shown.states[0], QUEUE_HELD);
+    assert_int_equal(shown.attempts, 1);
+    assert_int_equal(shown.due_ms, 0);
+    assert_string_equal(shown.event[0], "uncertain");
+    assert_string_equal(shown.event[1], "hold");
+    assert_int_equal(fx_stats(f).messages[QUEUE_HELD], 1);
+    assert_int_equal(open_attempts(f), 0);
+    fx_reopen(f);
+    fx_advance(10 * 86400000LL);
+    fx_lease_some(f, 64, 1 << 20, &got);
+    assert_int_equal(got.count, 0);
+    assert_int_equal(fx_show(f, id).state, QUEUE_HELD);
+}
+
+static void the_setting_holds_what_became_uncertain_in_a_living_process(void **state)
+{
+    struct fixture *f = *state;
+    struct queue_message *message = fx_small("r1@dest.example");
+    int64_t id = message->id;
+    struct got got;
+
+    hold_what_is_uncertain(f);
+    queue_message_add(message, SLICE("r2@dest.example"));
+    assert_int_equal(fx_submit_message(f, message), QUEUE_OK);
+    message = fx_lease(f);
+    queue_recipient_say(&message->recipients[0], QUEUE_DOUBTFUL, 0, "", SLICE("ended"));
+    queue_recipient_say(&message->recipients[1], QUEUE_LATER, 450, "", SLICE("busy"));
+    fx_settle(f, message);
+    struct shown shown = fx_show(f, id);
+    assert_int_equal(shown.state, QUEUE_DEFERRED);
+    assert_int_equal(shown.states[0], QUEUE_HELD);
+    assert_int_equal(shown.due[0], 0);
+    assert_string_equal(shown.text[0], "ended");
+    assert_string_equal(shown.event[1], "hold");
+    fx_advance(120000);
+    message = fx_lease(f);
+    assert_int_equal(message->recipient_count, 1);
+    fx_settle_all(f, message, QUEUE_SENT, 250, "ok");
+    shown = fx_show(f, id);
+    assert_int_equal(shown.state, QUEUE_HELD);
+    assert_int_equal(shown.due_ms, 0);
+    fx_lease_some(f, 64, 1 << 20, &got);
+    assert_int_equal(got.count, 0);
+}
+
+/* --- a store that fails ----------------------------------------------------------------------- */
+
+/* The commit of the marks failed, and they are in the log all the same. */
+static void a_mark_that_could_not_be_synced_makes_no_doubt(void **state)
+{
+    struct fixture *f = *state;
+    int64_t id = fx_submit(f, "r@dest.example");
+    struct got got;
+
+    disk.failing_syncs = 2;
+    fx_lease_some(f, 64, 1 << 20, &got);
+    assert_int_equal(got.count, 0);
+    assert_int_equal(fx_stats(f).messages[QUEUE_DELIVERING], 0);
+    fx_advance(1000);
+    fx_step(f);
+    struct queue_message *message = fx_lease(f);
+    assert_int_equal(message->recipients[0].attempts, 0);
+    assert_int_equal(fx_show(f, id).event_count, 0);
+    fx_settle_all(f, message, QUEUE_SENT, 250, "ok");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        DISK_TEST(a_message_leased_at_its_insert_is_born_with_its_attempt),
+        DISK_TEST(a_lease_is_answered_after_its_mark_was_synced),
+        DISK_TEST(a_lease_of_nothing_writes_nothing),
+        QUEUE_TEST(marking_a_large_message_does_not_write_its_content_again),
+        QUEUE_TEST(every_outcome_ends_the_attempt),
+        QUEUE_TEST(what_was_on_its_way_is_uncertain_and_sent_again),
+        QUEUE_TEST(a_second_crash_is_a_second_doubt),
+        QUEUE_TEST(what_was_not_on_its_way_is_not_uncertain),
+        QUEUE_TEST(what_an_older_version_left_is_no_attempt),
+        QUEUE_TEST(only_recipients_that_were_due_are_uncertain),
+        QUEUE_TEST(after_a_crash_the_setting_holds_what_is_uncertain),
+        QUEUE_TEST(the_setting_holds_what_became_uncertain_in_a_living_process),
+        DISK_TEST(a_mark_that_could_not_be_synced_makes_no_doubt),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
