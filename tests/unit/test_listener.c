@@ -502,6 +502,7 @@ static void many_threads_count_right(void **state)
 {
     struct visitor visitors[4];
     struct listener_limits *limits = listener_limits_new(3, 2);
+    unsigned admitted = 0;
 
     (void)state;
     for (unsigned i = 0; i < ARRAY_LEN(visitors); i++) {
@@ -512,8 +513,9 @@ static void many_threads_count_right(void **state)
     }
     for (unsigned i = 0; i < ARRAY_LEN(visitors); i++) {
         pthread_join(visitors[i].thread, NULL);
-        assert_true(visitors[i].admitted > 0);
+        admitted += visitors[i].admitted; /* one alone may find all places taken each time */
     }
+    assert_true(admitted > 0);
     struct stream_peer peer = peer_of("192.0.2.77");
     for (int i = 0; i < 2; i++) /* nothing was lost */
         assert_int_equal(listener_enter(limits, &peer), LISTENER_ADMITTED);
