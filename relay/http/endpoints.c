@@ -45,13 +45,26 @@ static const struct endpoint {
     { "GET", "/v1/accounts", API_SCOPED, AUTH_ACCOUNTS, api_accounts_list, "the accounts" },
     { "POST", "/v1/accounts", API_OPERATOR, 0, api_accounts_create, "make an account" },
     { "GET", "/v1/messages", API_SCOPED, AUTH_MESSAGES, api_messages_list,
-      "messages, newest first: ?state= ?account= ?before= ?limit=" },
+      "messages, newest first: ?state= ?account= ?key= ?sender= ?recipient= ?upstream= ?olderThan= "
+      "?newerThan= ?before= ?limit=" },
     { "GET", "/v1/messages/{id}", API_SCOPED, AUTH_MESSAGES, api_messages_show,
       "all that is known of one message" },
     { "POST", "/v1/messages/{id}/retry", API_SCOPED, AUTH_MESSAGES, api_messages_retry,
       "make a deferred, uncertain or failed message due now" },
+    { "POST", "/v1/messages/{id}/hold", API_SCOPED, AUTH_MESSAGES, api_messages_hold,
+      "hold a message that waits: it is not tried until it is released" },
+    { "POST", "/v1/messages/{id}/release", API_SCOPED, AUTH_MESSAGES, api_messages_release,
+      "let a held message go, due now" },
+    { "DELETE", "/v1/messages/{id}", API_SCOPED, AUTH_MESSAGES, api_messages_cancel,
+      "cancel a message: whoever has not got it will not; its content is dropped" },
     { "POST", "/v1/queue/retry", API_OPERATOR, 0, api_queue_retry,
-      "make every deferred and uncertain message due now" },
+      "make every deferred and uncertain message due now that the filter in the body wants" },
+    { "POST", "/v1/queue/hold", API_OPERATOR, 0, api_queue_hold,
+      "hold every message that waits and that the filter wants" },
+    { "POST", "/v1/queue/release", API_OPERATOR, 0, api_queue_release,
+      "release every held message that the filter wants" },
+    { "POST", "/v1/queue/cancel", API_OPERATOR, 0, api_queue_cancel,
+      "cancel every message that has not ended and that the filter wants" },
     { "GET", "/v1/queue/stats", API_SCOPED, AUTH_METRICS, api_queue_stats,
       "messages by state, and bytes" },
 };
@@ -212,7 +225,9 @@ void api_fail_queue(struct api_call *call, enum queue_result result)
         [QUEUE_FAILED] = { 503, "store_unavailable", "The queue cannot be read or written now." },
         [QUEUE_REFUSED] = { 403, "forbidden", "The queue refused that." },
         [QUEUE_NOT_FOUND] = { 404, "not_found", "There is no such message." },
-        [QUEUE_CONFLICT] = { 409, "conflict", "The message is not in a state that allows that." },
+        [QUEUE_CONFLICT] = { 409, "conflict",
+                             "The message is not in a state that allows that, or is being "
+                             "delivered right now." },
     };
 
     assert((size_t)result < ARRAY_LEN(rows) && rows[result].code != NULL);

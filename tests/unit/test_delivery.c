@@ -224,9 +224,10 @@ static struct shown wait_for(struct scene *scene, int64_t id, enum queue_state s
     return shown;
 }
 
-static void on_retried(void *owner, enum queue_result result, uint64_t changed)
+static void on_retried(void *owner, enum queue_result result, uint64_t changed, uint64_t busy)
 {
     (void)result;
+    (void)busy;
     *(bool *)owner = true;
     assert_int_equal(changed, 1);
 }
@@ -235,7 +236,9 @@ static void retry(struct scene *scene, int64_t id)
 {
     bool done = false;
 
-    queue_retry(scene->queue, id, on_retried, &done, &scene->loop.mailbox);
+    queue_steer(scene->queue,
+                &(struct queue_steering){ .act = QUEUE_RETRY, .id = id, .by = "operator" },
+                on_retried, &done, &scene->loop.mailbox);
     UNTIL(scene, done);
 }
 

@@ -647,6 +647,12 @@ static void parameters_that_are_wrong_are_named(void **state)
         { "limit=1001", 422, "limit" },
         { "limit=x", 422, "limit" },
         { "before=x", 422, "before" },
+        { "olderThan=2", 422, "olderThan" },
+        { "olderThan=h", 422, "olderThan" },
+        { "newerThan=-2h", 422, "newerThan" },
+        { "newerThan=2w", 422, "newerThan" },
+        { "newerThan=10001d", 422, "newerThan" },
+        { "newerThan=18446744073709551616s", 422, "newerThan" },
         { "stat=queued", 400, "stat" },
         { "state=queued&state=held", 400, "state" },
         { "state=", 400, "state" },
@@ -712,13 +718,98 @@ static void the_story_of_a_message_survives_what_an_upstream_said(void **state)
     assert_string_equal(api_place_text(place, "data.events.0.upstream"), "main");
 
     snprintf(target, sizeof(target), "/v1/messages/%s/retry", id);
+    assert_int_equal(
+        api_place_ask(place, NULL, "POST", "/v1/queue/retry", "{\"upstream\":\"spare\"}"), 200);
+    assert_int_equal(json_integer_value(api_place_at(place, "data.retried")), 0);
     assert_int_equal(api_place_ask(place, NULL, "POST", "/v1/queue/retry", NULL), 200);
     assert_int_equal(json_integer_value(api_place_at(place, "data.retried")), 1);
     assert_int_equal(api_place_ask(place, grant, "POST", target, NULL), 200);
     assert_string_equal(api_place_text(place, "data.id"), id);
     assert_int_equal(api_place_ask(place, grant, "POST", "/v1/queue/retry", NULL), 403);
-    place->api.draining = true;
-    assert_int_equal(api_place_ask(place, grant, "POST", target, NULL), 503);
+    auth_grant_unref(grant);
+}
+
+static void a_message_is_held_released_and_cancelled_by_its_own_account_only(void **state)
+{
+    static const struct {
+        const char *method, *rest;
+        int want;
+        const char *done, *then; /* the state that it is in afterwards */
+    } rows[] = {
+        { "POST", "/release", 409, NULL, "queued" },
+        { "POST", "/hold", 200, "data.held", "held" },
+        { "POST", "/hold", 409, NULL, "held" },
+        { "POST", "/retry", 409, NULL, "held" },
+        { "POST", "/release", 200, "data.released", "queued" },
+        { "DELETE", "", 200, "data.cancelled", "cancelled" },
+        { "DELETE", "", 409, NULL, "cancelled" },
+        { "POST", "/hold", 409, NULL, "cancelled" },
+    };
+    struct api_place *place = *state;
+    char own[IDENT_TEXT_BYTES], foreign[IDENT_TEXT_BYTES], target[64];
+    struct auth_grant *grant = api_place_key(place, "{\"name\":\"m\",\"scopes\":[\"messages\"]}");
+
+    submit(place, "default", own);
+    submit(place, "acme", foreign);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        snprintf(target, sizeof(target), "/v1/messages/%s%s", foreign, rows[i].rest);
+        assert_int_equal(api_place_ask(place, grant, rows[i].method, target, NULL), 404);
+        snprintf(target, sizeof(target), "/v1/messages/%s%s", own, rows[i].rest);
+        int got = api_place_ask(place, grant, rows[i].method, target, NULL);
+        if (got != rows[i].want ||
+            (rows[i].done != NULL && !json_is_true(api_place_at(place, rows[i].done))))
+            fail_msg("row %zu: %d %s", i, got, place->text);
+        snprintf(target, sizeof(target), "/v1/messages/%s", own);
+        api_place_ask(place, grant, "GET", target, NULL);
+        assert_string_equal(api_place_text(place, "data.state"), rows[i].then);
+    }
+    assert_string_equal(api_place_text(place, "data.events.0.what"), "hold");
+    assert_memory_equal(api_place_text(place, "data.events.0.text"), "by ", 3);
+    assert_string_equal(api_place_text(place, "data.events.0.text") + 3, auth_grant_key_id(grant));
+    snprintf(target, sizeof(target), "/v1/messages/%s", foreign);
+    api_place_ask(place, NULL, "GET", target, NULL);
+    assert_string_equal(api_place_text(place, "data.state"), "queued");
+    auth_grant_unref(grant);
+}
+
+static void many_are_steered_by_the_operators_filter_and_never_by_a_forgotten_one(void **state)
+{
+    static const struct {
+        const char *path, *body;
+        int want;
+        const char *count; /* where the answer has it */
+        json_int_t changed;
+    } rows[] = {
+        { "/v1/queue/hold", NULL, 422, NULL, 0 },
+        { "/v1/queue/cancel", "{}", 422, NULL, 0 },
+        { "/v1/queue/release", "{\"all\":false}", 422, NULL, 0 },
+        { "/v1/queue/hold", "{\"state\":\"frob\"}", 422, NULL, 0 },
+        { "/v1/queue/hold", "{\"olderThan\":\"2\"}", 422, NULL, 0 },
+        { "/v1/queue/hold", "{\"older\":\"2h\"}", 400, NULL, 0 },
+        { "/v1/queue/hold", "{\"state\":[\"queued\"]}", 422, NULL, 0 },
+        { "/v1/queue/hold", "{\"account\":\"acme\"}", 200, "data.held", 1 },
+        { "/v1/queue/hold", "{\"newerThan\":\"1h\",\"sender\":\"good.example\"}", 200, "data.held",
+          2 },
+        { "/v1/queue/release", "{\"account\":\"acme\"}", 200, "data.released", 1 },
+        { "/v1/queue/cancel", "{\"state\":\"held\"}", 200, "data.cancelled", 2 },
+        { "/v1/queue/cancel", "{\"olderThan\":\"1h\"}", 200, "data.cancelled", 0 },
+        { "/v1/queue/cancel", "{\"all\":true}", 200, "data.cancelled", 1 },
+    };
+    struct api_place *place = *state;
+    char id[IDENT_TEXT_BYTES];
+    struct auth_grant *grant = api_place_key(place, "{\"name\":\"m\",\"scopes\":[\"messages\"]}");
+
+    submit(place, "default", id);
+    submit(place, "acme", id);
+    submit(place, "default", id);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        assert_int_equal(api_place_ask(place, grant, "POST", rows[i].path, rows[i].body), 403);
+        int got = api_place_ask(place, NULL, "POST", rows[i].path, rows[i].body);
+        if (got != rows[i].want ||
+            (rows[i].count != NULL &&
+             json_integer_value(api_place_at(place, rows[i].count)) != rows[i].changed))
+            fail_msg("row %zu: %d %s", i, got, place->text);
+    }
     auth_grant_unref(grant);
 }
 
@@ -771,6 +862,8 @@ int main(void)
         TEST(parameters_that_are_wrong_are_named),
         TEST(a_key_sees_and_retries_messages_of_its_own_account_only),
         TEST(the_story_of_a_message_survives_what_an_upstream_said),
+        TEST(a_message_is_held_released_and_cancelled_by_its_own_account_only),
+        TEST(many_are_steered_by_the_operators_filter_and_never_by_a_forgotten_one),
         TEST(stats_and_metrics_count_by_state),
         TEST(readiness_ends_with_the_draining_and_health_does_not),
     };
