@@ -22,6 +22,7 @@ struct api_call { /* from api_call() to its answer; the calling thread's */
     /* What a handler needs again when the queue has answered. */
     int64_t message_id;
     enum queue_act act;
+    bool hold;
 
     struct letter letter; /* private to endpoints.c from here on */
     bool inside;
@@ -141,6 +142,7 @@ api_handler api_accounts_list, api_accounts_create;
 api_handler api_messages_list, api_messages_show, api_messages_retry, api_messages_hold,
     api_messages_release, api_messages_cancel;
 api_handler api_queue_retry, api_queue_hold, api_queue_release, api_queue_cancel, api_queue_stats;
+api_handler api_upstreams_list, api_upstreams_hold, api_upstreams_release;
 
 /* A key as answers show it (api_keys.c). */
 json_t *api_key_json(const struct auth_key_view *view);

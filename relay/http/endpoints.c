@@ -65,6 +65,12 @@ static const struct endpoint {
       "release every held message that the filter wants" },
     { "POST", "/v1/queue/cancel", API_OPERATOR, 0, api_queue_cancel,
       "cancel every message that has not ended and that the filter wants" },
+    { "GET", "/v1/upstreams", API_OPERATOR, 0, api_upstreams_list,
+      "the upstreams: usable, resting, paused or held; connections, and messages waiting for one" },
+    { "POST", "/v1/upstreams/{name}/hold", API_OPERATOR, 0, api_upstreams_hold,
+      "give it no new message, until it is released: over restarts, too" },
+    { "POST", "/v1/upstreams/{name}/release", API_OPERATOR, 0, api_upstreams_release,
+      "use it again; what waited for it is due now" },
     { "GET", "/v1/queue/stats", API_SCOPED, AUTH_METRICS, api_queue_stats,
       "messages by state, and bytes" },
 };

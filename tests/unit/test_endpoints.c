@@ -28,6 +28,65 @@ static int remove_place(void **state)
     return 0;
 }
 
+/* --- upstreams that only remember what was asked -----------------------------------------------
+ */
+
+struct fake_upstreams {
+    struct api_place *place;
+    bool held, cannot_record;
+    unsigned looks;
+    struct letter letter;
+    api_upstreams_cb *cb;
+    void *owner;
+};
+
+static void on_fake_look(struct letter *letter)
+{
+    struct fake_upstreams *fake = container_of(letter, struct fake_upstreams, letter);
+    const struct api_upstream rows[] = {
+        { "main", "smtp", fake->held ? "held" : "resting", "it said \xff", 2, 3 },
+        { "spare", "maildir", "usable", NULL, 0, 0 },
+    };
+
+    fake->looks++;
+    fake->cb(fake->owner, rows, ARRAY_LEN(rows));
+}
+
+static void fake_look(void *owner, api_upstreams_cb *cb, void *cb_owner)
+{
+    struct fake_upstreams *fake = owner;
+
+    fake->cb = cb;
+    fake->owner = cb_owner;
+    fake->letter.deliver = on_fake_look;
+    mailbox_post(&fake->place->answers, &fake->letter);
+}
+
+static bool fake_knows(void *owner, const char *name)
+{
+    (void)owner;
+    return strcmp(name, "main") == 0 || strcmp(name, "spare") == 0;
+}
+
+static bool fake_hold(void *owner, const char *name, bool hold, struct why *why)
+{
+    struct fake_upstreams *fake = owner;
+
+    assert_string_equal(name, "main");
+    if (fake->cannot_record)
+        return why_set(why, "no room for it");
+    fake->held = hold;
+    return true;
+}
+
+static struct api_upstreams fake_upstreams(struct fake_upstreams *fake, struct api_place *place)
+{
+    *fake = (struct fake_upstreams){ .place = place };
+    return (struct api_upstreams){
+        .owner = fake, .look = fake_look, .knows = fake_knows, .hold = fake_hold
+    };
+}
+
 /* A path of this form with something in place of {...}. */
 static char *fill(const char *form)
 {
@@ -45,7 +104,10 @@ static void every_endpoint_has_a_help_and_answers_once(void **state)
     struct api_place *place = *state;
     struct api_endpoint_row row;
     size_t count = 0;
+    struct fake_upstreams fake;
+    struct api_upstreams upstreams = fake_upstreams(&fake, place);
 
+    place->api.upstreams = &upstreams;
     for (; api_endpoint(count, &row); count++) {
         char *path = fill(row.path);
         int status = api_place_ask(place, NULL, row.method, path, NULL);
@@ -813,6 +875,46 @@ static void many_are_steered_by_the_operators_filter_and_never_by_a_forgotten_on
     auth_grant_unref(grant);
 }
 
+static void upstreams_are_shown_held_and_released_by_the_operator(void **state)
+{
+    struct api_place *place = *state;
+    struct fake_upstreams fake;
+    struct api_upstreams upstreams = fake_upstreams(&fake, place);
+    char id[IDENT_TEXT_BYTES];
+    struct auth_grant *grant = api_place_key(place, "{\"name\":\"m\",\"scopes\":[\"messages\"]}");
+
+    assert_int_equal(api_place_ask(place, NULL, "GET", "/v1/upstreams", NULL), 503);
+    assert_int_equal(api_place_ask(place, NULL, "POST", "/v1/upstreams/main/hold", NULL), 503);
+    assert_string_equal(api_place_text(place, "error.code"), "daemon_needed");
+    place->api.upstreams = &upstreams;
+    assert_int_equal(api_place_ask(place, grant, "GET", "/v1/upstreams", NULL), 403);
+    assert_int_equal(api_place_ask(place, grant, "POST", "/v1/upstreams/main/hold", NULL), 403);
+    assert_int_equal(api_place_ask(place, NULL, "GET", "/v1/upstreams", NULL), 200);
+    assert_string_equal(api_place_text(place, "data.0.state"), "resting");
+    assert_string_equal(api_place_text(place, "data.0.reason"), "it said \xef\xbf\xbd");
+    assert_int_equal(json_integer_value(api_place_at(place, "data.0.waiting")), 3);
+    assert_true(json_is_null(api_place_at(place, "data.1.reason")));
+    assert_int_equal(json_integer_value(api_place_at(place, "meta.total")), 2);
+
+    assert_int_equal(api_place_ask(place, NULL, "POST", "/v1/upstreams/none/hold", NULL), 404);
+    assert_int_equal(api_place_ask(place, NULL, "POST", "/v1/upstreams/main/hold", NULL), 200);
+    assert_true(fake.held);
+    assert_true(json_is_true(api_place_at(place, "data.held")));
+    submit(place, "default", id);
+    defer(place); /* by "main" */
+    assert_int_equal(api_place_ask(place, NULL, "POST", "/v1/upstreams/main/release", NULL), 200);
+    assert_false(fake.held);
+    assert_int_equal(json_integer_value(api_place_at(place, "data.retried")), 1);
+    assert_int_equal(fake.looks, 3); /* an answer comes when all have been told */
+
+    fake.cannot_record = true;
+    assert_int_equal(api_place_ask(place, NULL, "POST", "/v1/upstreams/main/hold", NULL), 503);
+    assert_non_null(strstr(place->text, "no room for it"));
+    place->api.draining = true;
+    assert_int_equal(api_place_ask(place, NULL, "POST", "/v1/upstreams/main/release", NULL), 503);
+    auth_grant_unref(grant);
+}
+
 static void stats_and_metrics_count_by_state(void **state)
 {
     struct api_place *place = *state;
@@ -864,6 +966,7 @@ int main(void)
         TEST(the_story_of_a_message_survives_what_an_upstream_said),
         TEST(a_message_is_held_released_and_cancelled_by_its_own_account_only),
         TEST(many_are_steered_by_the_operators_filter_and_never_by_a_forgotten_one),
+        TEST(upstreams_are_shown_held_and_released_by_the_operator),
         TEST(stats_and_metrics_count_by_state),
         TEST(readiness_ends_with_the_draining_and_health_does_not),
     };
