@@ -136,7 +136,7 @@ static enum store_result steer_one(struct queue *queue, struct steer *steer)
 {
     const struct store_scan scan = {
         .after_id = steer->id - 1,
-        .before_id = steer->id + 1,
+        .before_id = steer->id < INT64_MAX ? steer->id + 1 : steer->id, /* no id is the last */
         .limit = 1,
         .look = 1,
         .wants = is_of_account,

@@ -185,12 +185,14 @@ class Sink:
         self.listener.bind(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         self.open = []
+        self.accepting = None
         if listens:
             self.listen()
 
     def listen(self):
         self.listener.listen(128)
-        threading.Thread(target=self._accept, daemon=True).start()
+        self.accepting = threading.Thread(target=self._accept, daemon=True)
+        self.accepting.start()
 
     def _accept(self):
         while True:
@@ -313,6 +315,10 @@ class Sink:
             self.open.clear()
 
     def close(self):
+        """The thread goes before the socket: else it would accept for whoever gets the number of its file."""
+        if self.accepting is not None:
+            self.listener.shutdown(socket.SHUT_RDWR)
+            self.accepting.join()
         self.listener.close()
         self.drop()
 

@@ -516,6 +516,7 @@ static void a_held_upstream_leaves_its_mail_to_the_next_and_without_one_it_waits
     /* What is under way finishes, what only waits for a connection comes back. */
     scene->upstreams[0].max_connections = 1;
     fake_set_rows(&scene->fakes[0], hang);
+    buf_clear(&scene->fakes[0].wire);
     assert_true(delivery_reconfigure(scene->delivery, &scene->options, &why));
     int64_t runs = submit_one(scene, true);
     UNTIL(scene, fake_heard(&scene->fakes[0], "\r\n.\r\n"));

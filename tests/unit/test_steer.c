@@ -188,6 +188,8 @@ static void an_act_that_does_not_fit_is_a_conflict_and_changes_nothing(void **st
     }
     assert_int_equal(fx_number(f, "SELECT count(*) FROM event"), 1);
     assert_int_equal(fx_steer(f, QUEUE_HOLD, ident_next(), NULL).result, QUEUE_NOT_FOUND);
+    assert_int_equal(fx_steer(f, QUEUE_HOLD, 1, NULL).result, QUEUE_NOT_FOUND);
+    assert_int_equal(fx_steer(f, QUEUE_HOLD, INT64_MAX, NULL).result, QUEUE_NOT_FOUND);
     fx_settle_all(f, leased, QUEUE_LATER, 450, "busy");
     assert_int_equal(fx_steer(f, QUEUE_HOLD, ids[LEASED], NULL).result, QUEUE_OK);
 }
