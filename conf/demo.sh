@@ -2,24 +2,30 @@
 # Starts the relay of conf/demo.conf in ./var; the first time also makes a key and prints it, once.
 set -eu
 
-say() { printf '%s\n' "$*" >&2; }
+say() { printf '%s\n' "$*"; }
 
-if [ ! -e var/keys.db ]; then
-    ./latchpost domain add example.com -c conf/demo.conf >/dev/null
+keys=$(./latchpost key list --json -c conf/demo.conf)
+case $keys in
+*'"total":0'*)
+    ./latchpost domain add example.com -c conf/demo.conf >/dev/null 2>&1
     key=$(./latchpost key create --name demo --domain example.com -c conf/demo.conf 2>/dev/null)
+    printf '%s\r\n' 'From: Demo <app@example.com>' 'To: you@example.net' 'Subject: hello' '' \
+        'It works.' >var/hello.eml
     say ""
     say "Your first key, for senders at example.com. It is shown this once:"
     say ""
     say "    $key"
     say ""
-    say "Paste this into another terminal to send a message with it:"
+    say "Paste this into another terminal to send a message with it, then look into var/outbox/new/:"
     say ""
-    say "    printf 'From: app@example.com\\r\\nTo: you@example.net\\r\\nSubject: hello\\r\\n\\r\\nIt works.\\r\\n' |" \
-        "curl -sS --ssl-reqd --cacert var/tls.pem --url smtp://127.0.0.1:2587 --user 'app:$key'" \
-        "--mail-from app@example.com --mail-rcpt you@example.net -T - && ls var/outbox/new"
+    say "curl -sS --ssl-reqd --cacert '$PWD/var/tls.pem' --url smtp://127.0.0.1:2587" \
+        "--user 'app:$key' --mail-from app@example.com --mail-rcpt you@example.net" \
+        "-T '$PWD/var/hello.eml'"
     say ""
     unset key
-else
-    say "Starting with the state in var/ (its key was shown when it was made)."
-fi
+    ;;
+*)
+    say "Starting with the state in var/; its key was shown when it was made."
+    ;;
+esac
 exec ./latchpost serve -c conf/demo.conf

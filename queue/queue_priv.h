@@ -108,6 +108,8 @@ struct queue {
     struct request_list kept;           /* to be run before all else; meanwhile no lease is given */
     bool refuses;                       /* the last write failed and none has worked since */
     bool stopping;                      /* what takes long is cut short */
+    bool patient;                       /* it has a thread of its own, which may wait */
+    int64_t company_until_ms;           /* monotonic; 0: nothing waits for company */
     bool short_of_space;                /* less is free than the floor */
     int64_t tick_at_ms, mend_at_ms;     /* monotonic */
     int64_t prune_cursor, prune_at_ms;  /* see prune.c; the latter is monotonic */

@@ -13,7 +13,10 @@
  *   4. brings the log into the database file when it has grown long. Never before the answers: this
  *      is what takes long, and nobody must wait for it.
  *
- * There is no artificial delay: while a sync runs the next batch gathers by itself. An answer
+ * Whoever waits for an answer is never delayed: while a sync runs the next batch gathers by itself.
+ * But settlements of which nobody wants to hear wait up to 5 ms for the next request of another
+ * kind, so that a client that sends one message after the other shares its syncs with them. (After
+ * a crash in that time what they tell is sent again, as after one during the commit.) An answer
  * QUEUE_OK is made in finish(), and only there, from the result of the commit.
  *
  * WHEN THE STORE CANNOT WRITE
@@ -45,6 +48,8 @@
 #define LOG_PAGES_MAX      10000 /* checkpointed at once, after the answers */
 #define LOG_PAGES_IDLE_MAX 1000  /* checkpointed when nothing waits */
 #define TICK_MS            1000
+#define COMPANY_MS         5  /* how long settlements wait for company ... */
+#define COMPANY_MAX        64 /* ... and how many are company enough */
 
 struct batch {
     struct request *requests[BATCH_REQUESTS_MAX];
@@ -325,6 +330,22 @@ static void tick(struct queue *queue)
     }
 }
 
+/* Is there nothing but what nobody waits for, and may it still get company? */
+static bool may_wait(struct queue *queue)
+{
+    int64_t now_ms = clock_mono_ms();
+
+    if (!queue->patient || queue->stopping || queue->pending.count >= COMPANY_MAX)
+        return false;
+    for (const struct request *request = queue->pending.head; request != NULL;
+         request = request->next)
+        if (!request->kind->kept || request->answers != NULL)
+            return false;
+    if (queue->company_until_ms == 0)
+        queue->company_until_ms = now_ms + COMPANY_MS;
+    return now_ms < queue->company_until_ms;
+}
+
 void writer_work(struct queue *queue, bool stopping)
 {
     struct batch batch;
@@ -337,8 +358,9 @@ void writer_work(struct queue *queue, bool stopping)
         take_letters(queue);
         tick(queue);
         mend(queue);
-        if (queue->pending.count == 0)
+        if (queue->pending.count == 0 || may_wait(queue))
             break;
+        queue->company_until_ms = 0;
         fill_batch(&batch, &queue->pending);
         run_batch(queue, &batch);
         checkpoint_beyond(queue, LOG_PAGES_MAX);
@@ -364,6 +386,8 @@ static bool wait_for_work(struct queue *queue)
 {
     int64_t chore_ms =
         queue->prune_at_ms < queue->tick_at_ms ? queue->prune_at_ms : queue->tick_at_ms;
+    if (queue->company_until_ms != 0 && queue->company_until_ms < chore_ms)
+        chore_ms = queue->company_until_ms;
     struct timespec until = from_now(chore_ms - clock_mono_ms());
 
     pthread_mutex_lock(&queue->lock);
@@ -382,6 +406,7 @@ void *writer_main(void *owner)
     bool stopping = false;
 
     (void)pthread_setname_np(pthread_self(), "queue writer"); /* for top -H and profiles */
+    queue->patient = true;
     while (!stopping) {
         stopping = wait_for_work(queue);
         writer_work(queue, stopping);

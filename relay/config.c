@@ -139,7 +139,14 @@ static bool fill_http(struct config *config, const struct config_section *http, 
         why_set(why, "keys would travel in the clear; only a loopback address may have \"none\"");
         return config_complain(why, config, http, "tls");
     }
-    return true;
+    return config_get_positive(config, http, "body_size", config->http.limits.body_bytes,
+                               API_REQUEST_MAX, why) &&
+           config_get_positive(config, http, "connections", config->http.limits.connections,
+                               1000000, why) &&
+           config_get_positive(config, http, "head_time", config->http.limits.head_ms, UINT_MAX,
+                               why) &&
+           config_get_positive(config, http, "idle_time", config->http.limits.idle_ms, UINT_MAX,
+                               why);
 }
 
 /* Rounded up, so that what is short does not become never. */

@@ -43,7 +43,7 @@ const struct config_setting config_settings[] = {
     { "http", "port", CONFIG_PORT, false, "8025", "TCP port" },
     { "http", "tls", CONFIG_TLS, false, "implicit",
       "implicit, or none (only on a loopback address)" },
-    { "http", "body_size", CONFIG_SIZE, false, "40M", "largest request body: 413 above" },
+    { "http", "body_size", CONFIG_SIZE, false, "1M", "largest request body, 1M at most: 413 above" },
     { "http", "connections", CONFIG_COUNT, false, "1000", "open connections: more are closed" },
     { "http", "head_time", CONFIG_DURATION, false, "30s", "time for a whole request head" },
     { "http", "idle_time", CONFIG_DURATION, false, "75s", "time between two requests" },

@@ -12,7 +12,7 @@
 
 #include "relay/base/alloc.h"
 
-#define SMALLEST_BLOCK 256
+#define SPARE_BYTES 256
 
 void buf_init(struct buf *buf, size_t max_bytes)
 {
@@ -32,16 +32,14 @@ void buf_wipe(struct buf *buf)
     buf_free(buf);
 }
 
-/* Doubles, so that adding costs the same however it is sliced; never past the maximum. */
+/* Doubles, so that adding costs the same however it is sliced; never past the maximum. Behind what
+ * needs more than that something short often follows, and finds room. */
 static size_t next_capacity(const struct buf *buf, size_t need)
 {
     size_t capacity = buf->capacity > buf->max / 2 ? buf->max : buf->capacity * 2;
+    size_t spare = buf->max - need < SPARE_BYTES ? buf->max - need : SPARE_BYTES;
 
-    if (capacity < SMALLEST_BLOCK)
-        capacity = SMALLEST_BLOCK;
-    if (capacity < need)
-        capacity = need;
-    return capacity > buf->max ? buf->max : capacity;
+    return capacity < need + spare ? need + spare : capacity;
 }
 
 static void move_to_block(struct buf *buf, size_t capacity)
@@ -115,12 +113,18 @@ bool buf_vprintf(struct buf *buf, const char *format, va_list args)
     va_list again;
 
     va_copy(again, args);
-    int len = vsnprintf(NULL, 0, format, args);
-    char *room = len < 0 ? NULL : buf_reserve(buf, (size_t)len);
-    if (room != NULL) {
-        vsnprintf(room, (size_t)len + 1, format, again); /* the NUL lands in the spare byte */
-        buf_commit(buf, (size_t)len);
+    size_t free_bytes = buf->capacity - buf->end; /* and the spare byte, where the NUL lands */
+    char *room = buf->data == NULL ? NULL : buf->data + buf->end;
+    int len = vsnprintf(room, room == NULL ? 0 : free_bytes + 1, format, args);
+    if (len < 0) {
+        room = NULL;
+    } else if (room == NULL || (size_t)len > free_bytes) {
+        room = buf_reserve(buf, (size_t)len);
+        if (room != NULL)
+            vsnprintf(room, (size_t)len + 1, format, again);
     }
+    if (room != NULL)
+        buf_commit(buf, (size_t)len);
     va_end(again);
     return room != NULL;
 }

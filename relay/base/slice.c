@@ -1,23 +1,7 @@
-/* slice.c - which bytes are meant? (pure)
- * An empty slice may have no data, and neither memcmp() nor pointer arithmetic likes NULL: each
- * function below asks for the length before it touches the pointer. */
+/* slice.c - which bytes are meant? (pure) */
 #include "relay/base/slice.h"
 
 #include "relay/base/alloc.h"
-
-struct slice slice_from(struct slice s, size_t start)
-{
-    if (start == 0)
-        return s;
-    if (start > s.len)
-        start = s.len;
-    return start == 0 ? s : slice_make(s.data + start, s.len - start);
-}
-
-struct slice slice_first(struct slice s, size_t len)
-{
-    return slice_make(s.data, len < s.len ? len : s.len);
-}
 
 bool slice_equal(struct slice a, struct slice b)
 {
@@ -56,13 +40,6 @@ struct slice slice_trim(struct slice s)
     while (s.len > 0 && is_blank(s.data[0]))
         s = slice_from(s, 1);
     return s;
-}
-
-size_t slice_find(struct slice s, char byte)
-{
-    const char *found = s.len == 0 ? NULL : memchr(s.data, byte, s.len);
-
-    return found == NULL ? SLICE_NONE : (size_t)(found - s.data);
 }
 
 struct slice slice_cut(struct slice *rest, char separator)

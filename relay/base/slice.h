@@ -1,5 +1,7 @@
 /* slice.h - which bytes are meant? A borrowed pointer and a length; never owns, never NUL-ended.
- * Pure: no allocation but slice_dup(). Case folding is ASCII only, independent of the locale. */
+ * Pure: no allocation but slice_dup(). Case folding is ASCII only, independent of the locale.
+ * An empty slice may have no data, and neither memcmp() nor pointer arithmetic likes NULL: each
+ * function asks for the length before it touches the pointer. */
 #ifndef LATCHPOST_SLICE_H
 #define LATCHPOST_SLICE_H
 
@@ -29,9 +31,19 @@ static inline struct slice slice_of(const char *text) /* text: NUL-ended, or NUL
     return (struct slice){ text, text == NULL ? 0 : strlen(text) };
 }
 
-/* From `start` (clamped to the length) to the end; and the first `len` (clamped) bytes. */
-struct slice slice_from(struct slice s, size_t start);
-struct slice slice_first(struct slice s, size_t len);
+/* From `start` (clamped to the length) to the end; and the first `len` (clamped) bytes. These and
+ * slice_find() stand here because parsers call them for each line. */
+static inline struct slice slice_from(struct slice s, size_t start)
+{
+    if (start > s.len)
+        start = s.len;
+    return start == 0 ? s : slice_make(s.data + start, s.len - start);
+}
+
+static inline struct slice slice_first(struct slice s, size_t len)
+{
+    return slice_make(s.data, len < s.len ? len : s.len);
+}
 
 bool slice_equal(struct slice a, struct slice b);
 bool slice_equal_nocase(struct slice a, struct slice b);
@@ -43,7 +55,12 @@ struct slice slice_trim(struct slice s);
 
 /* Offset of the first `byte`, or SLICE_NONE. */
 #define SLICE_NONE ((size_t)-1)
-size_t slice_find(struct slice s, char byte);
+static inline size_t slice_find(struct slice s, char byte)
+{
+    const char *found = s.len == 0 ? NULL : (const char *)memchr(s.data, byte, s.len);
+
+    return found == NULL ? SLICE_NONE : (size_t)(found - s.data);
+}
 
 /* Cuts *rest at the first `separator`: returns what stands before it and leaves *rest behind it.
  * Without a separator returns all of *rest and leaves it empty with data == NULL. */

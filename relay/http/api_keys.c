@@ -179,6 +179,8 @@ static bool spell_address(struct api_call *call, const char *field, struct api_t
         return refuse_value(call, field, texts->items[i], address_error_text(error));
     if (address.is_literal)
         return refuse_value(call, field, texts->items[i], "an IP address is no domain");
+    if (slice_equal(address.local, SLICE("*"))) /* legal, but what is meant is never that */
+        return refuse_value(call, field, texts->items[i], "it is no pattern: name the domain");
     enum domain_error wrong = domain_parse(address.domain, text);
     if (wrong != DOMAIN_OK)
         return refuse_value(call, field, texts->items[i], domain_error_text(wrong));

@@ -14,6 +14,9 @@
 #define LOST_OUTPUT     "the peer closed the connection while we wrote"
 #define FINISH_MS       5000 /* to take the rest and close */
 #define FINISH_CLOSE_MS 2000 /* to close, once it has taken the rest */
+/* Streams of a loop that are given this patience. They are no sessions any more and so do not count
+ * as such: without a limit, peers that keep their end open would use up the file descriptors. */
+#define FINISHING_MAX 256
 
 /* --- references ------------------------------------------------------------------------------ */
 
@@ -52,6 +55,8 @@ static void drop(struct stream *s)
 {
     if (s->phase == GONE)
         return;
+    if (s->phase == FINISHING)
+        s->loop->finishing--;
     s->phase = GONE;
     loop_task_cancel(&s->task);
     uv_close(&s->uv.handle, on_closed);
@@ -137,6 +142,7 @@ static void begin_finish(struct stream *s)
         return;
     }
     s->phase = FINISHING;
+    s->hurried = s->loop->finishing++ >= FINISHING_MAX;
     s->deadline_at = 0;
     s->was_high = false;
     buf_free(&s->sealed);
@@ -160,7 +166,7 @@ static void on_shutdown(uv_shutdown_t *request, int status)
 static void go_on_finishing(struct stream *s)
 {
     stream_output_flush(s); /* which says close_notify behind the last of it */
-    if (s->broken || (s->tcp_eof && stream_output_is_empty(s))) {
+    if (s->broken || s->hurried || (s->tcp_eof && stream_output_is_empty(s))) {
         drop(s);
         return;
     }

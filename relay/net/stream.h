@@ -75,7 +75,8 @@ void stream_start_tls_client(struct stream *stream, struct tls_context *context,
 
 /* Writes out what waits, says close_notify and FIN, then reads and throws away until the peer
  * closes too, for at most 2 s (so that a reset does not destroy the last reply), and at most 5 s in
- * all. No event comes any more. */
+ * all. While 256 others of the loop are doing the same, only what the kernel takes at once is
+ * written. No event comes any more. */
 void stream_finish(struct stream *stream);
 /* Drops it at once. No event comes any more. Accepts NULL. */
 void stream_close(struct stream *stream);

@@ -127,6 +127,7 @@ static void decrypt(struct stream *s, struct slice input)
         input = slice_from(input, used);
         s->more = len == LOOP_READ_BYTES;
         take_plain(s, slice_make(s->loop->plain, len));
+        explicit_bzero(s->loop->plain, len); /* a login may have been in it */
     } while (s->phase == OPEN && result == TLS_OK && (input.len > 0 || s->more));
     if (result == TLS_CLOSED)
         stream_note_end(s, STREAM_EOF, NULL);
@@ -223,6 +224,8 @@ static void on_read(uv_stream_t *handle, ssize_t count, const uv_buf_t *buffer)
         take_end(s, (int)count);
     else
         take_input(s, slice_make(buffer->base, (size_t)count));
+    if (count > 0 && s->tls == NULL)
+        explicit_bzero(buffer->base, (size_t)count); /* likewise, in clear */
     stream_settle(s);
     stream_unhold(s);
 }

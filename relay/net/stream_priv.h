@@ -66,9 +66,11 @@ struct stream {
     bool was_high;   /* on_drained is owed */
     bool close_said; /* close_notify was written */
     bool fin_asked;  /* uv_shutdown() was called */
-    bool tcp_eof;    /* the peer's FIN was read */
-    bool broken;     /* nothing can be written any more */
-    bool end_due;    /* `end` is to be told */
+    bool
+        hurried; /* too many others are finishing: what the kernel takes now is all that goes out */
+    bool tcp_eof; /* the peer's FIN was read */
+    bool broken;  /* nothing can be written any more */
+    bool end_due; /* `end` is to be told */
 };
 
 /* --- stream.c -------------------------------------------------------------------------------- */

@@ -135,7 +135,8 @@ out:
 static bool set_common(SSL_CTX *ssl_ctx, const char *groups)
 {
     SSL_CTX_set_options(ssl_ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
-                                     SSL_OP_NO_TICKET | SSL_OP_CIPHER_SERVER_PREFERENCE);
+                                     SSL_OP_CLEANSE_PLAINTEXT | SSL_OP_NO_TICKET |
+                                     SSL_OP_CIPHER_SERVER_PREFERENCE);
     SSL_CTX_set_mode(ssl_ctx, SSL_MODE_RELEASE_BUFFERS);
     SSL_CTX_set_session_cache_mode(ssl_ctx, SSL_SESS_CACHE_OFF);
     return SSL_CTX_set_num_tickets(ssl_ctx, 0) == 1 &&

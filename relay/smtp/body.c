@@ -53,16 +53,35 @@ static size_t text_len(struct slice data)
 
 static bool has_eight_bit(struct slice text)
 {
-    uint64_t seen = 0, word;
+    uint64_t seen = 0, words[4];
     size_t i = 0;
 
-    for (; i + sizeof(word) <= text.len; i += sizeof(word)) {
-        memcpy(&word, text.data + i, sizeof(word));
-        seen |= word;
+    for (; i + sizeof(words) <= text.len; i += sizeof(words)) {
+        memcpy(words, text.data + i, sizeof(words));
+        seen |= words[0] | words[1] | words[2] | words[3];
     }
     for (; i < text.len; i++)
         seen |= (unsigned char)text.data[i];
     return (seen & UINT64_C(0x8080808080808080)) != 0;
+}
+
+/* The length of the line that `data` starts with, if it is an ordinary one: text without a dot in
+ * front, CR LF, not longer than the window. 0: it must be looked at step by step. */
+static size_t ordinary_line_len(struct slice data)
+{
+    data = slice_first(data, WINDOW);
+    size_t lf = slice_find(data, '\n');
+
+    if (lf == SLICE_NONE || lf == 0 || data.data[0] == '.')
+        return 0;
+    return slice_find(data, '\r') == lf - 1 ? lf + 1 : 0;
+}
+
+static void read_ordinary_line(struct body *body, struct sink *sink, struct slice line)
+{
+    if (line.len - 2 > body->line_max)
+        body->faults |= BODY_LONG_LINE;
+    put(body, sink, line.data, line.len);
 }
 
 /* Bytes of a line that are neither CR nor LF; there is at least one. Returns how many were read. */
@@ -70,9 +89,6 @@ static size_t read_text(struct body *body, struct sink *sink, struct slice data)
 {
     struct slice text = slice_first(data, text_len(data));
 
-    if (slice_find(text, '\0') != SLICE_NONE)
-        body->faults |= BODY_NUL;
-    body->eight_bit = body->eight_bit || has_eight_bit(text);
     body->line += text.len;
     if (body->line > body->line_max)
         body->faults |= BODY_LONG_LINE;
@@ -103,11 +119,16 @@ static bool read_line_end(struct body *body, struct sink *sink, const char *byte
     return false;
 }
 
-/* One byte or one run of text. Returns how many bytes were taken. */
+/* One line, one byte or one run of text. Returns how many bytes were taken. */
 static size_t read_step(struct body *body, struct sink *sink, struct slice data, bool *ended)
 {
     char first = data.data[0];
+    size_t line = body->state == AT_START ? ordinary_line_len(data) : 0;
 
+    if (line > 0) {
+        read_ordinary_line(body, sink, slice_first(data, line));
+        return line;
+    }
     if (first == '\r' || first == '\n') {
         *ended = read_line_end(body, sink, data.data);
         return 1;
@@ -120,6 +141,15 @@ static size_t read_step(struct body *body, struct sink *sink, struct slice data,
     }
     body->state = IN_LINE;
     return read_text(body, sink, data);
+}
+
+/* What may stand anywhere is looked for in all that one call has read, for the line ends and dots
+ * of the message are neither. */
+static void look_for_odd_bytes(struct body *body, struct slice taken)
+{
+    if (slice_find(taken, '\0') != SLICE_NONE)
+        body->faults |= BODY_NUL;
+    body->eight_bit = body->eight_bit || has_eight_bit(taken);
 }
 
 bool body_read(struct body *body, struct slice data, size_t *used, struct buf *out)
@@ -135,7 +165,8 @@ bool body_read(struct body *body, struct slice data, size_t *used, struct buf *o
     }
     while (!ended && *used < data.len)
         *used += read_step(body, &sink, slice_from(data, *used), &ended);
-    if (sink.room != NULL)
+    look_for_odd_bytes(body, slice_first(data, *used));
+    if (sink.room != NULL && body->faults == 0)
         buf_commit(out, sink.len);
     return ended;
 }

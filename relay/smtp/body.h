@@ -26,11 +26,11 @@ struct body {
 
 void body_start(struct body *body, uint64_t size_max, size_t line_max);
 
-/* Reads from `data`. Content is appended to *out while there is no fault; once there is one,
- * nothing is kept any more (with out NULL from the start). Stops at the end of the message, at the
- * end of data, or when *out is full. *used: bytes of data taken, at least as many as were appended.
- * Returns true when the end of the message was read: the bytes behind *used belong to the next
- * command. */
+/* Reads from `data`. Content is appended to *out while there is no fault; a call that finds one
+ * appends nothing, nor does any after it (with out NULL from the start). Stops at the end of the
+ * message, at the end of data, or when *out is full. *used: bytes of data taken, at least as many
+ * as were appended. Returns true when the end of the message was read: the bytes behind *used
+ * belong to the next command. */
 bool body_read(struct body *body, struct slice data, size_t *used, struct buf *out);
 
 #endif

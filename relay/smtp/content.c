@@ -10,7 +10,9 @@
 
 #define UNANSWERED_MAX 2
 #define RAW_SLACK      4096 /* of body that may stand behind the header in raw */
+#define HEADER_GROWTH  512  /* what the rewritten header is usually longer */
 
+_Static_assert(HEADER_GROWTH <= FIXUP_GROWTH_MAX, "it fits under the maximum");
 _Static_assert(QUEUE_CHUNK_BYTES <= QUEUE_INLINE_MAX, "a piece that is no chunk yet fits inline");
 
 void content_start(struct content *content, const struct content_setup *setup)
@@ -127,8 +129,11 @@ static void take_header(struct content *content, size_t header_len)
     struct buf out;
 
     buf_init(&out, raw.len + FIXUP_GROWTH_MAX);
-    bool ok = content->setup.header(content->setup.owner, slice_first(raw, header_len), &out) &&
-              buf_add(&out, behind);
+    bool ok = buf_reserve(&out, raw.len + HEADER_GROWTH) != NULL && /* once, not in steps */
+              content->setup.header(content->setup.owner, slice_first(raw, header_len), &out);
+    bool fits = !ok || buf_add(&out, behind);
+    assert(fits); /* what FIXUP_GROWTH_MAX promises: else the body would be lost with a 250 */
+    (void)fits;
     if (!ok) {
         content_discard(content);
     } else if (buf_len(&out) <= QUEUE_CHUNK_BYTES) {

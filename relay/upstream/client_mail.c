@@ -224,6 +224,7 @@ void client_drained(struct client *client)
         fetch_next(client);
 }
 
+/* A content in one piece was checked by client_refuses(). */
 static void start_content(struct client *client)
 {
     client_enter(client, CLIENT_CONTENT);
@@ -231,12 +232,8 @@ static void start_content(struct client *client)
         fetch_next(client);
         return;
     }
-    enum stuff_error error = stuff_add(&client->stuff, client->job->content, to_stream, client);
-
-    if (error != STUFF_OK)
-        break_poisoned(client, error);
-    else
-        end_content(client);
+    stuff_add_checked(&client->stuff, client->job->content, to_stream, client);
+    end_content(client);
 }
 
 /* Nothing but 354 opens the way for content; anything else than that or a refusal means that

@@ -67,15 +67,10 @@ static void write_runs(const struct stuff *stuff, struct slice piece, stuff_sink
     sink(owner, slice_from(piece, from));
 }
 
-enum stuff_error stuff_add(struct stuff *stuff, struct slice piece, stuff_sink_fn *sink,
-                           void *owner)
+void stuff_add_checked(struct stuff *stuff, struct slice piece, stuff_sink_fn *sink, void *owner)
 {
     if (piece.len == 0)
-        return STUFF_OK;
-    enum stuff_error error = check_piece(stuff, piece);
-
-    if (error != STUFF_OK)
-        return error;
+        return;
     if (stuff->held_cr)
         sink(owner, SLICE("\r"));
     stuff->held_cr = piece.data[piece.len - 1] == '\r';
@@ -86,7 +81,16 @@ enum stuff_error stuff_add(struct stuff *stuff, struct slice piece, stuff_sink_f
     if (piece.len > 0)
         write_runs(stuff, piece, sink, owner);
     stuff->in_line = in_line;
-    return STUFF_OK;
+}
+
+enum stuff_error stuff_add(struct stuff *stuff, struct slice piece, stuff_sink_fn *sink,
+                           void *owner)
+{
+    enum stuff_error error = piece.len == 0 ? STUFF_OK : check_piece(stuff, piece);
+
+    if (error == STUFF_OK)
+        stuff_add_checked(stuff, piece, sink, owner);
+    return error;
 }
 
 enum stuff_error stuff_end(struct stuff *stuff, stuff_sink_fn *sink, void *owner)

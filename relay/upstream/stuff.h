@@ -20,6 +20,8 @@ void stuff_start(struct stuff *stuff);
 /* The next piece. Not one byte of a piece that is refused is given to the sink. */
 enum stuff_error stuff_add(struct stuff *stuff, struct slice piece, stuff_sink_fn *sink,
                            void *owner);
+/* The whole content, of which stuff_check() has said STUFF_OK. */
+void stuff_add_checked(struct stuff *stuff, struct slice content, stuff_sink_fn *sink, void *owner);
 /* The end of the content: CRLF if its last line lacks it, then the dot. */
 enum stuff_error stuff_end(struct stuff *stuff, stuff_sink_fn *sink, void *owner);
 

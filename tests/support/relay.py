@@ -185,14 +185,13 @@ class Sink:
         self.listener.bind(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         self.open = []
-        self.accepting = None
+        self.acceptor = threading.Thread(target=self._accept, daemon=True)
         if listens:
             self.listen()
 
     def listen(self):
         self.listener.listen(128)
-        self.accepting = threading.Thread(target=self._accept, daemon=True)
-        self.accepting.start()
+        self.acceptor.start()
 
     def _accept(self):
         while True:
@@ -315,10 +314,11 @@ class Sink:
             self.open.clear()
 
     def close(self):
-        """The thread goes before the socket: else it would accept for whoever gets the number of its file."""
-        if self.accepting is not None:
+        """The thread must have left accept() before the listener's number is free: else it may go on accepting
+        from the next Sink's."""
+        if self.acceptor.is_alive():
             self.listener.shutdown(socket.SHUT_RDWR)
-            self.accepting.join()
+            self.acceptor.join()
         self.listener.close()
         self.drop()
 

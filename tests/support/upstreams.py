@@ -1,7 +1,8 @@
-"""Upstreams for the tests besides relay.Sink: Postfix's smtp-sink, Postfix itself, and certificates for TLS.
-
-Each lives in a temporary folder on free loopback ports; only what was started here is ended.
+"""Upstreams for the tests: scripts and configuration for relay.Sink, Postfix's smtp-sink, Postfix itself, and
+certificates for TLS. Each lives in a temporary folder on free loopback ports; only what was started here is
+ended.
 """
+import contextlib
 import os
 import re
 import shutil
@@ -11,6 +12,31 @@ import subprocess
 import tempfile
 
 from support.relay import PATIENCE_S, hold_port, wait_for
+
+
+def at_first(reply):
+    """Says this once, and the usual thing from then on."""
+    return lambda n, line: reply if n == 0 else ...
+
+
+def always(reply):
+    """Says this whenever it is asked."""
+    return lambda n, line: reply
+
+
+def block(name, sink, more=""):
+    """The configuration of a Sink without TLS."""
+    return f'upstream "{name}" {{ host = "127.0.0.1" port = {sink.port} tls = "none" {more} }}\n'
+
+
+@contextlib.contextmanager
+def opened(*sinks):
+    """Closes them in the end."""
+    try:
+        yield sinks
+    finally:
+        for sink in sinks:
+            sink.close()
 
 
 def greets(port):

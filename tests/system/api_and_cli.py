@@ -133,6 +133,14 @@ def a_key_that_cannot_be_printed_is_reported_as_lost():
         name = relay.json("key", "list")["data"][0]["keyId"]
         assert done.returncode == 74 and "key revoke " + name in done.stderr, done
 
+        read_end, write_end = os.pipe()  # the reader has left
+        os.close(read_end)
+        done = subprocess.run([relay.binary, "key", "create", "--name", "b", "-c", relay.config],
+                              stdout=write_end, stderr=subprocess.PIPE, text=True, timeout=PATIENCE_S)
+        os.close(write_end)
+        name = relay.json("key", "list")["data"][1]["keyId"]
+        assert done.returncode == 74 and "key revoke " + name in done.stderr, done
+
 
 @case
 def a_state_directory_held_by_someone_else_is_reported_in_time():

@@ -463,15 +463,17 @@ def the_queue_is_told_the_same_with_a_daemon_and_without():
 @case
 def names_cannot_play_with_a_terminal():  # G-32
     with Relay() as relay:
-        relay.cli("key", "create", "--name", "left\u200bright %n%s")
-        for words in (("list",), ("show", relay.json("key", "list")["data"][0]["keyId"])):
-            text = relay.cli("key", *words).stdout
-            assert "%n%s" in text and "\x1b" not in text, text
-        for name in ("a\x1b[2J", "a\u2028b", "right\u202eto left"):
-            done = relay.cli("key", "create", "--name", name, check=False)
-            assert done.returncode == 65 and re.fullmatch(r"[ -~]+\n", done.stderr), done
-            done = relay.cli("domain", "add", name, check=False)
-            assert done.returncode == 65 and re.fullmatch(r"[ -~]+\n", done.stderr), done
+        relay.cli("key", "create", "--name", "%n%s gr\u00fcn")
+        name = relay.json("key", "list")["data"][0]["keyId"]
+        for words in (("list",), ("show", name)):
+            assert "%n%s gr\u00fcn" in relay.cli("key", *words).stdout
+        for name in ("a\x1b[2J", "a\x9b2J", "a\u2028b", "a\u202eb", "a\r\nb", "a\u0085b"):
+            for words in (("key", "create", "--name", name), ("domain", "add", name), ("queue", "show", name),
+                          ("account", "create", name), ("queue", "list", "--state", name), (name,)):
+                done = relay.cli(*words, check=False)
+                assert done.returncode in (64, 65) and done.stdout == "", (words, done)
+                assert re.fullmatch(r"([ -~]*\n)+", done.stderr), (words, done)
+        assert relay.json("key", "list")["meta"]["total"] == 1
 
 
 run()

@@ -10,7 +10,7 @@ import subprocess
 import threading
 
 from support.cases import case, run
-from support.relay import PATIENCE_S, Relay, plain, wait_for
+from support.relay import PATIENCE_S, Relay, hold_port, plain, wait_for
 
 HEADER = b"From: a@good.example\r\nTo: r@dest.example\r\n\r\n"
 
@@ -253,6 +253,36 @@ def sighup_brings_a_new_certificate_and_refuses_a_broken_one():
         assert tls_pem in relay.log()
         assert serial() == second
         submit(before)
+
+
+@case
+def sighup_never_takes_tls_from_the_http_port():
+    """`http` takes effect at a restart, and all of it: its old address must not speak in the clear."""
+    holder = hold_port()
+    port = holder.getsockname()[1]
+
+    def http(tls):
+        return f'http {{ address = "127.0.0.1" port = {port} tls = "{tls}" }}'
+
+    with Relay(http("implicit")) as relay:
+        for n, settings in enumerate((http("none"), "", http("none")), 1):
+            relay.settings = settings
+            relay.write_config()
+            relay.process.send_signal(signal.SIGHUP)
+            wait_for(lambda: relay.log().count("event=reloaded") >= n, "the reload")
+            assert "BEGIN CERTIFICATE" in ssl.get_server_certificate(("127.0.0.1", port))
+        assert "event=reload_partial setting=http" in relay.log()
+    holder.close()
+
+
+@case
+def closed_standard_streams_are_not_taken_by_others():
+    with Relay(start=False) as relay:
+        relay.write_config()
+        relay.process = subprocess.Popen(["sh", "-c", f"exec {relay.binary} serve -c {relay.config} <&- >&- 2>&-"])
+        wait_for(lambda: can_connect(relay.ports["local"]), "the relay")
+        for number in range(3):
+            assert os.readlink(f"/proc/{relay.process.pid}/fd/{number}") == "/dev/null"
 
 
 @case

@@ -315,4 +315,20 @@ def the_recipients_of_a_day_are_counted():
         send_message(relay.session(relay.key()))  # another key has its own
 
 
+@case
+def peers_that_never_close_do_not_use_up_the_files():
+    """A session that has ended still waits for its peer's end, but only so many of a loop may."""
+    with Relay(workers=1) as relay:
+        files = relay.open_files()
+        clients = []
+        for _ in range(600):
+            client = relay.client("local")
+            client.expect(220)
+            client.expect(221, "QUIT")
+            clients.append(client)
+        assert relay.open_files() <= files + 300, relay.open_files() - files
+        for client in clients:
+            client.close()
+
+
 run()

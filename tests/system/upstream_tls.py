@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import signal
+import ssl
 import threading
 
 from support.cases import case, run
@@ -255,7 +256,7 @@ def a_client_certificate_is_shown_where_one_is_configured():
     with made() as certificates:
         server = certificates.server("good")
         server.load_verify_locations(certificates.path("other-ca.pem"))
-        server.verify_mode = 2  # ssl.CERT_REQUIRED
+        server.verify_mode = ssl.CERT_REQUIRED
         more = f'client_certificate = "{certificates.path("stranger.pem")}" ' \
                f'client_key = "{certificates.path("stranger.key")}"'
         sinks = {name: Sink(offers=OFFERS, tls=server) for name in ("with", "without")}

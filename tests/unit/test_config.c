@@ -152,6 +152,7 @@ static void a_wrong_file_is_refused_with_line_and_reason(void **state)
         { "listener \"b\" { tls = none auth_without_tls = true }\n", ":3:", "in the clear" },
         { "http { tls = none address = \"*\" }\n", ":3:", "in the clear" },
         { "http { tls = starttls }\n", ":3:", "implicit" },
+        { "http { head_time = 0 }\n", ":3:", "must be from 1" },
         { "tls { certificate = \"/nowhere/c.pem\" }\n", ":3:", "together" },
         { "tls { certificate = \"/nowhere/c\" key = \"/nowhere/k\" }\n", ":3:", "/nowhere/c" },
         { "upstream \"m\" { }\n", ":3:", "needs a host or a url" },
