@@ -1,15 +1,14 @@
-/* admin.c - what is in the queue, and please try this one again: list, show, stats and retry, for
- * the command line and the API. They run on the writer's thread beside the commits, so each looks
- * at a bounded number of rows and a list comes page by page. */
+/* admin.c - what is in the queue? list, show and stats, for the command line and the API. They run
+ * on the writer's thread beside the commits, so each looks at a bounded number of rows and a list
+ * comes page by page. */
 #include <assert.h>
 #include <stdlib.h>
 
 #include "queue/queue_priv.h"
 #include "relay/base/alloc.h"
 
-#define ROWS_MAX   1000 /* in a page */
-#define LOOK_MAX   5000 /* rows looked at for a page */
-#define RETRY_STEP 100  /* messages made due in one batch */
+#define ROWS_MAX 1000 /* in a page */
+#define LOOK_MAX 5000 /* rows looked at for a page */
 
 static void free_row(struct queue_row *row)
 {
@@ -33,35 +32,37 @@ static void show_lease(const struct queue *queue, struct queue_row *row)
 
 struct list_request {
     struct request request;
-    struct queue *queue; /* the writer's, in run() */
-    struct queue_filter filter;
-    char *account; /* ours; filter.account points here */
+    struct queue *queue;        /* the writer's, in run() */
+    struct queue_filter filter; /* our copy */
     struct queue_page page;
     queue_list_cb *cb;
     void *owner;
 };
 
-static bool list_wants(void *owner, int64_t id, enum queue_state state, const char *account)
+static bool list_wants(void *owner, const struct store_look *look)
 {
     const struct list_request *list = owner;
 
-    if (list->filter.account != NULL && strcmp(list->filter.account, account) != 0)
-        return false;
-    if (!list->filter.has_state)
-        return true;
-    if (!queue_state_is_final(state) && lease_exists(list->queue, id))
-        state = QUEUE_DELIVERING;
-    return state == list->filter.state;
+    return filter_wants(list->queue, &list->filter, look);
+}
+
+static bool list_wants_recipient(void *owner, const struct store_recipient_look *look)
+{
+    const struct list_request *list = owner;
+
+    return filter_wants_recipient(&list->filter, look);
 }
 
 static enum store_result list_run(struct queue *queue, struct request *request)
 {
     struct list_request *list = (struct list_request *)request;
     const struct store_scan scan = {
+        .after_id = filter_after_id(&list->filter),
         .before_id = list->filter.before_id > 0 ? list->filter.before_id : INT64_MAX,
         .limit = list->filter.limit,
         .look = LOOK_MAX,
         .wants = list_wants,
+        .wants_recipient = filter_asks_recipients(&list->filter) ? list_wants_recipient : NULL,
         .owner = list,
     };
 
@@ -88,7 +89,7 @@ static void list_release(struct request *request)
     for (size_t i = 0; i < list->page.count; i++)
         free_row(&list->page.rows[i]);
     free(list->page.rows);
-    free(list->account);
+    filter_clear(&list->filter);
 }
 
 void queue_list(struct queue *queue, const struct queue_filter *filter, queue_list_cb *cb,
@@ -103,9 +104,7 @@ void queue_list(struct queue *queue, const struct queue_filter *filter, queue_li
     struct list_request *list = request_new(sizeof(*list), &kind, answers);
 
     assert(filter->limit >= 1 && filter->limit <= ROWS_MAX);
-    list->filter = *filter;
-    list->account = filter->account == NULL ? NULL : xstrdup(filter->account);
-    list->filter.account = list->account;
+    list->filter = filter_copy(filter);
     list->cb = cb;
     list->owner = owner;
     request_post(queue, &list->request);
@@ -230,141 +229,4 @@ void queue_stats(struct queue *queue, queue_stats_cb *cb, void *owner, struct ma
     asked->cb = cb;
     asked->owner = owner;
     request_post(queue, &asked->request);
-}
-
-/* --- retry ----------------------------------------------------------------------------------- */
-
-/* All that wait are made due in steps, for each step rewrites rows and others wait for its commit:
- * done() advances the place and asks for the next step. */
-struct retry {
-    struct request request;
-    int64_t id;     /* 0: all that wait */
-    int64_t due_ms; /* what is due by then needs no help, and has had it */
-    struct store_due place, next_place;
-    uint64_t changed, step_changed;
-    bool last;
-    queue_retry_cb *cb;
-    void *owner;
-};
-
-static bool may_be_retried(enum queue_state state, bool with_failed)
-{
-    return state == QUEUE_DEFERRED || state == QUEUE_UNCERTAIN ||
-           (with_failed && state == QUEUE_FAILED_FOR_GOOD);
-}
-
-/* An operator who retries what failed gives it a new life: its age counts from now, or it would be
- * given up at the first trouble. */
-static enum store_result revive(struct queue *queue, const struct store_brief *brief,
-                                int64_t due_ms, bool with_failed)
-{
-    static const struct store_event event = { .what = "retry", .position = -1, .enhanced = "" };
-    bool revived_failed;
-    enum store_result result =
-        store_revive(queue->store, brief->id, due_ms, with_failed, &revived_failed);
-    const struct store_change change = {
-        .id = brief->id,
-        .from = brief->state,
-        .to = revived_failed ? QUEUE_DEFERRED : brief->state,
-        .size = brief->size,
-        .due_ms = due_ms,
-        .aged_from_ms = revived_failed ? queue->now_ms : 0,
-    };
-
-    if (result == STORE_OK)
-        result = store_change(queue->store, &change);
-    if (result == STORE_OK)
-        result = store_add_event(queue->store, brief->id, &event);
-    return result;
-}
-
-static enum store_result retry_one(struct queue *queue, struct retry *retry)
-{
-    struct store_brief brief;
-    enum store_result result = store_find(queue->store, retry->id, &brief);
-
-    retry->last = true;
-    retry->step_changed = 0;
-    if (result == STORE_NONE) {
-        retry->request.result = QUEUE_NOT_FOUND;
-        return STORE_OK;
-    }
-    if (result != STORE_OK)
-        return result;
-    if (lease_exists(queue, brief.id) || !may_be_retried(brief.state, true)) {
-        retry->request.result = QUEUE_CONFLICT;
-        return STORE_OK;
-    }
-    retry->step_changed = 1;
-    return revive(queue, &brief, retry->due_ms, true);
-}
-
-static enum store_result retry_some(struct queue *queue, struct retry *retry)
-{
-    struct store_brief briefs[RETRY_STEP];
-    size_t count;
-    enum store_result result =
-        store_find_waiting(queue->store, retry->place, RETRY_STEP, briefs, &count);
-
-    retry->last = count < RETRY_STEP;
-    retry->step_changed = 0;
-    for (size_t i = 0; i < count && result == STORE_OK; i++) {
-        retry->next_place = (struct store_due){ .id = briefs[i].id, .due_ms = briefs[i].due_ms };
-        if (lease_exists(queue, briefs[i].id) || !may_be_retried(briefs[i].state, false))
-            continue;
-        result = revive(queue, &briefs[i], retry->due_ms, false);
-        retry->step_changed++;
-    }
-    return result;
-}
-
-static enum store_result retry_run(struct queue *queue, struct request *request)
-{
-    struct retry *retry = (struct retry *)request;
-
-    if (retry->due_ms == 0) {
-        retry->due_ms = queue->now_ms;
-        retry->place = (struct store_due){ .id = INT64_MAX, .due_ms = retry->due_ms };
-    }
-    if (retry->id != 0)
-        return retry_one(queue, retry);
-    return retry_some(queue, retry);
-}
-
-static void retry_done(struct queue *queue, struct request *request)
-{
-    struct retry *retry = (struct retry *)request;
-
-    retry->changed += retry->step_changed;
-    retry->place = retry->next_place;
-    request->again = !retry->last && !queue->stopping;
-    if (!retry->last && queue->stopping)
-        request->result = QUEUE_FAILED;
-    if (retry->step_changed > 0)
-        watch_note_due(queue, queue->now_ms);
-}
-
-static void retry_answer(struct request *request)
-{
-    struct retry *retry = (struct retry *)request;
-
-    retry->cb(retry->owner, request->result, retry->changed);
-}
-
-void queue_retry(struct queue *queue, int64_t id, queue_retry_cb *cb, void *owner,
-                 struct mailbox *answers)
-{
-    static const struct request_kind kind = {
-        .name = "retry",
-        .writes = true,
-        .run = retry_run,
-        .done = retry_done,
-        .answer = retry_answer,
-    };
-    struct retry *retry = request_new(sizeof(*retry), &kind, answers);
-
-    retry->id = id;
-    retry->cb = cb;
-    retry->owner = owner;
-    request_post(queue, &retry->request);
 }

@@ -7,7 +7,7 @@
  *
  * All work is done by one writer thread, which drains every waiting request into one transaction,
  * syncs once and then answers all. Each question is answered exactly once, in the order asked per
- * mailbox (but see queue_lease(), queue_settle() and queue_retry()), on the asker's thread (through
+ * mailbox (but see queue_lease(), queue_settle() and queue_steer()), on the asker's thread (through
  * the mailbox given), never from inside the call. Nothing here loads the queue into memory. Any
  * thread may ask.
  */
@@ -243,12 +243,17 @@ struct queue_row {                   /* one message, for lists; owned by the que
     unsigned attempts;
     char *last_text; /* of its latest failure, or NULL */
 };
-struct queue_filter {
+struct queue_filter { /* which messages: all that is given must hold; texts: NULL is any */
     bool has_state;
     enum queue_state state;
-    const char *account; /* NULL: all */
-    int64_t before_id;   /* only older than this; 0: from the newest */
-    size_t limit;        /* rows wanted, 1..1000 */
+    const char *account, *key; /* exactly */
+    const char *sender;        /* an address, or a domain; "<>" is the null sender */
+    const char *recipient;     /* an address or a domain that one of the recipients has */
+    const char *upstream;      /* where the last attempt for that recipient was made */
+    int64_t received_before_ms, received_after_ms; /* 0: any time */
+    /* of queue_list() only: */
+    int64_t before_id; /* only older than this; 0: from the newest */
+    size_t limit;      /* rows wanted, 1..1000 */
 };
 struct queue_page {
     struct queue_row *rows; /* newest first */
@@ -299,12 +304,31 @@ struct queue_stats {
 typedef void queue_stats_cb(void *owner, const struct queue_stats *stats);
 void queue_stats(struct queue *queue, queue_stats_cb *cb, void *owner, struct mailbox *answers);
 
-/* Due now: a message that is deferred, uncertain or failed. QUEUE_CONFLICT for any other state.
- * A failed recipient is deferred again and the age of its message counts from now. id 0: every
- * deferred and uncertain one, in steps between which others are answered. changed: how many
- * messages, on failure too. */
-typedef void queue_retry_cb(void *owner, enum queue_result result, uint64_t changed);
-void queue_retry(struct queue *queue, int64_t id, queue_retry_cb *cb, void *owner,
-                 struct mailbox *answers);
+enum queue_act {
+    /* Deferred and uncertain recipients are due now; of a message named by its id those that failed
+     * for good, too: they are deferred again, and its age counts from now. */
+    QUEUE_RETRY,
+    QUEUE_HOLD, /* those that wait are held: never due, until they are released */
+    /* Held ones are due now, as deferred or queued as they were; its age counts from now, for the
+     * time on hold is nobody's failure. */
+    QUEUE_RELEASE,
+    QUEUE_CANCEL, /* those that wait or are held have ended as cancelled; the content goes */
+    QUEUE_ACT_COUNT
+};
+struct queue_steering {
+    enum queue_act act;
+    /* One message (only if it is of filter.account, where that is given): QUEUE_NOT_FOUND;
+     * QUEUE_CONFLICT when it has no such recipient or is being delivered right now. 0: every
+     * message that the filter wants, and of those being delivered or due already none, newest
+     * first, in steps between which others are answered. */
+    int64_t id;
+    struct queue_filter filter; /* texts are copied */
+    const char *by;             /* "operator" or a key's id, for the message's history; copied */
+};
+/* changed: how many messages, on failure too. busy: how many more the filter wants that were being
+ * delivered. */
+typedef void queue_steer_cb(void *owner, enum queue_result result, uint64_t changed, uint64_t busy);
+void queue_steer(struct queue *queue, const struct queue_steering *steering, queue_steer_cb *cb,
+                 void *owner, struct mailbox *answers);
 
 #endif

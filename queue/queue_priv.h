@@ -184,6 +184,18 @@ void watch_note_due(struct queue *queue, int64_t due_ms); /* after the commit th
 void watch_promise(struct queue *queue, const struct mailbox *answers, int64_t next_due_ms);
 void watch_free_all(struct queue *queue);
 
+/* filter.c */
+/* The same filter with texts of its own, for filter_clear() to free. */
+struct queue_filter filter_copy(const struct queue_filter *filter);
+void filter_clear(struct queue_filter *filter);
+bool filter_wants(const struct queue *queue, const struct queue_filter *filter,
+                  const struct store_look *look);
+bool filter_wants_recipient(const struct queue_filter *filter,
+                            const struct store_recipient_look *look);
+bool filter_asks_recipients(const struct queue_filter *filter);
+/* No message of an id up to this one can be wanted. */
+int64_t filter_after_id(const struct queue_filter *filter);
+
 /* prune.c */
 /* The next step of pruning as a request of the writer's own. */
 struct request *prune_new(void);

@@ -125,10 +125,32 @@ struct store_removal {
 };
 enum store_result store_remove(struct store *store, const struct store_removal *removal);
 
-/* The recipients of `id` that wait (deferred, uncertain) are due now; with_failed: those that
- * failed for good too, and they are deferred again. */
-enum store_result store_revive(struct store *store, int64_t id, int64_t due_ms, bool with_failed,
-                               bool *revived_failed);
+/* --- an operator's acts on the recipients of a message (queue_store_steer.c) ------------------ */
+
+struct store_act {
+    int64_t id, now_ms;
+    int64_t due_ms;   /* of what is then due */
+    bool with_failed; /* store_revive() only */
+};
+struct store_acted {
+    bool changed;
+    bool failed; /* it was among them that one had failed for good */
+};
+/* Those that wait (deferred, uncertain) are due; with_failed: those that failed for good, too, and
+ * they are deferred again. */
+enum store_result store_revive(struct store *store, const struct store_act *act,
+                               struct store_acted *acted);
+/* queued, deferred, uncertain: held */
+enum store_result store_hold(struct store *store, const struct store_act *act,
+                             struct store_acted *acted);
+/* held: deferred where there were attempts, else queued; due */
+enum store_result store_release(struct store *store, const struct store_act *act,
+                                struct store_acted *acted);
+/* queued, deferred, uncertain, held: cancelled */
+enum store_result store_cancel(struct store *store, const struct store_act *act,
+                               struct store_acted *acted);
+
+/* --- pruning --------------------------------------------------------------------------------- */
 
 /* Looks at `look` rows from *cursor (exclusive) to below_id, removes what ended before ended_ms,
  * and moves the cursor to the last row looked at; 0: the end was reached. */
@@ -167,24 +189,37 @@ struct store_brief { /* the few columns that decisions need */
     int64_t id, due_ms;
     enum queue_state state;
     uint64_t size;
+    bool has_chunks;
 };
 enum store_result store_find(struct store *store, int64_t id, struct store_brief *brief);
-/* At most `max` that are due after (due_ms, id), in this order. */
-enum store_result store_find_waiting(struct store *store, struct store_due after, size_t max,
-                                     struct store_brief *briefs, size_t *count);
 
-typedef bool store_wants_fn(void *owner, int64_t id, enum queue_state state, const char *account);
-struct store_scan {
-    int64_t before_id;
-    size_t limit; /* rows wanted */
-    size_t look;  /* rows of messages and recipients looked at, about */
+struct store_look { /* what decides whether a message is wanted; lent for the call */
+    int64_t id, received_ms;
+    enum queue_state state; /* on disk */
+    const char *account, *key_id, *sender;
+};
+struct store_recipient_look {
+    enum queue_state state;
+    const char *address, *upstream; /* "" when none was tried */
+};
+typedef bool store_wants_fn(void *owner, const struct store_look *look);
+typedef bool store_wants_recipient_fn(void *owner, const struct store_recipient_look *look);
+struct store_scan {              /* from newer to older */
+    int64_t after_id, before_id; /* both exclusive */
+    size_t limit;                /* messages wanted */
+    size_t look;                 /* rows of messages and recipients looked at, about */
     store_wants_fn *wants;
+    store_wants_recipient_fn *wants_recipient; /* one of a message at least; NULL: not asked */
     void *owner;
 };
 /* Appends to *page, which has room for `limit` rows; the states are those on disk. Strings are
  * owned by the page. */
 enum store_result store_list(struct store *store, const struct store_scan *scan,
                              struct queue_page *page);
+/* Of what the scan wants at most `limit`, fewer when they are large. *next_id: to go on before; 0:
+ * that was all. */
+enum store_result store_find_wanted(struct store *store, const struct store_scan *scan,
+                                    struct store_brief *briefs, size_t *count, int64_t *next_id);
 /* Fills *story (zeroed by the caller); what is in it is owned by the caller, on failure too. */
 enum store_result store_show(struct store *store, int64_t id, struct queue_story *story);
 

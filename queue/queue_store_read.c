@@ -9,7 +9,8 @@
 #include "queue/queue_store_priv.h"
 #include "relay/base/alloc.h"
 
-#define EVENTS_SHOWN 1000
+#define EVENTS_SHOWN    1000
+#define BRIEF_BYTES_MAX (UINT64_C(4) * 1024 * 1024) /* of messages to be changed in one step */
 
 static char *column_dup(sqlite3_stmt *statement, int column) /* NULL for NULL */
 {
@@ -195,12 +196,13 @@ static void fill_brief(struct store_brief *brief, sqlite3_stmt *statement)
     brief->due_ms = sqlite3_column_int64(statement, 1);
     brief->state = column_state(statement, 2);
     brief->size = (uint64_t)sqlite3_column_int64(statement, 3);
+    brief->has_chunks = sqlite3_column_int64(statement, 4) > 0;
 }
 
 enum store_result store_find(struct store *store, int64_t id, struct store_brief *brief)
 {
     sqlite3_stmt *statement =
-        db_prepare(store->db, "SELECT id, due_ms, state, size FROM message WHERE id = ?");
+        db_prepare(store->db, "SELECT id, due_ms, state, size, chunks FROM message WHERE id = ?");
 
     sqlite3_bind_int64(statement, 1, id);
     enum db_result result = db_step(store->db, statement);
@@ -210,36 +212,19 @@ enum store_result store_find(struct store *store, int64_t id, struct store_brief
     return result == DB_OK ? STORE_NONE : store_result_of(result);
 }
 
-enum store_result store_find_waiting(struct store *store, struct store_due after, size_t max,
-                                     struct store_brief *briefs, size_t *count)
-{
-    sqlite3_stmt *statement =
-        db_prepare(store->db, "SELECT id, due_ms, state, size FROM message INDEXED BY message_due"
-                              " WHERE due_ms IS NOT NULL AND (due_ms, id) > (?, ?)"
-                              " ORDER BY due_ms, id LIMIT ?");
-    enum db_result result;
-
-    *count = 0;
-    sqlite3_bind_int64(statement, 1, after.due_ms);
-    sqlite3_bind_int64(statement, 2, after.id);
-    sqlite3_bind_int64(statement, 3, (int64_t)max);
-    while ((result = db_step(store->db, statement)) == DB_ROW && *count < max)
-        fill_brief(&briefs[(*count)++], statement);
-    sqlite3_reset(statement);
-    return store_result_of(result);
-}
-
 #define ROW_COLUMNS                                                                                \
-    "id, received_ms, due_ms, state, size, account, key_id, sender, recipients, flags"
+    "id, received_ms, due_ms, state, size, account, key_id, sender, recipients,"                   \
+    " chunks, flags"
 
 /* The state in the columns above. An attempt that nobody has in hand (else it is shown as
  * delivering) was under way when an earlier process ended. */
 static enum queue_state row_state(sqlite3_stmt *statement)
 {
     enum queue_state state = column_state(statement, 3);
-    bool is_open = (sqlite3_column_int64(statement, 9) & STORE_ATTEMPT) != 0;
+    bool is_open = (sqlite3_column_int64(statement, 10) & STORE_ATTEMPT) != 0;
+    bool waits = state == QUEUE_QUEUED || state == QUEUE_DEFERRED;
 
-    return is_open && !queue_state_is_final(state) ? QUEUE_UNCERTAIN : state;
+    return is_open && waits ? QUEUE_UNCERTAIN : state;
 }
 
 /* The columns above. */
@@ -287,34 +272,136 @@ static enum store_result add_recipients(struct store *store, struct queue_row *r
     return store_result_of(result);
 }
 
-enum store_result store_list(struct store *store, const struct store_scan *scan,
-                             struct queue_page *page)
+/* Has one of the recipients what the scan asks for? Counts those looked at. */
+static enum store_result find_recipient(struct store *store, const struct store_scan *scan,
+                                        int64_t id, size_t *looked, bool *found)
+{
+    sqlite3_stmt *statement = db_prepare(
+        store->db,
+        "SELECT address, state, coalesce(upstream, '') FROM recipient WHERE message = ?");
+    enum db_result result = DB_OK;
+
+    *found = scan->wants_recipient == NULL;
+    sqlite3_bind_int64(statement, 1, id);
+    while (!*found && (result = db_step(store->db, statement)) == DB_ROW) {
+        const struct store_recipient_look look = {
+            .address = (const char *)sqlite3_column_text(statement, 0),
+            .state = column_state(statement, 1),
+            .upstream = (const char *)sqlite3_column_text(statement, 2),
+        };
+        (*looked)++;
+        *found = scan->wants_recipient(scan->owner, &look);
+    }
+    sqlite3_reset(statement);
+    return store_result_of(result);
+}
+
+/* What is done with a message that is wanted. The statement has the columns of a row. */
+typedef enum store_result take_fn(void *taker, struct store *store, sqlite3_stmt *statement,
+                                  size_t *looked, bool *enough);
+
+static bool row_is_wanted(const struct store_scan *scan, sqlite3_stmt *statement)
+{
+    const struct store_look look = {
+        .id = sqlite3_column_int64(statement, 0),
+        .received_ms = sqlite3_column_int64(statement, 1),
+        .state = row_state(statement),
+        .account = (const char *)sqlite3_column_text(statement, 5),
+        .key_id = (const char *)sqlite3_column_text(statement, 6),
+        .sender = (const char *)sqlite3_column_text(statement, 7),
+    };
+    return scan->wants(scan->owner, &look);
+}
+
+static enum store_result walk(struct store *store, const struct store_scan *scan, take_fn *take,
+                              void *taker, int64_t *next_id)
 {
     sqlite3_stmt *statement =
-        db_prepare(store->db, "SELECT " ROW_COLUMNS " FROM message WHERE id < ? ORDER BY id DESC");
+        db_prepare(store->db, "SELECT " ROW_COLUMNS " FROM message WHERE id < ? AND id > ?"
+                              " ORDER BY id DESC");
     enum store_result result = STORE_OK;
     enum db_result step = DB_OK;
     size_t looked = 0;
+    bool wanted, enough = false;
 
     sqlite3_bind_int64(statement, 1, scan->before_id);
-    page->next_id = 0;
+    sqlite3_bind_int64(statement, 2, scan->after_id);
+    *next_id = 0;
     while (result == STORE_OK && (step = db_step(store->db, statement)) == DB_ROW) {
-        if (page->count == scan->limit || looked >= scan->look)
+        if (enough || looked >= scan->look)
             break; /* there is more: next_id says where */
         looked++;
-        page->next_id = sqlite3_column_int64(statement, 0);
-        const char *account = (const char *)sqlite3_column_text(statement, 5);
-        if (!scan->wants(scan->owner, page->next_id, row_state(statement),
-                         account == NULL ? "" : account))
+        *next_id = sqlite3_column_int64(statement, 0);
+        if (!row_is_wanted(scan, statement))
             continue;
-        struct queue_row *row = &page->rows[page->count++];
-        fill_row(row, statement);
-        result = add_recipients(store, row, &looked);
+        result = find_recipient(store, scan, *next_id, &looked, &wanted);
+        if (result == STORE_OK && wanted)
+            result = take(taker, store, statement, &looked, &enough);
     }
     sqlite3_reset(statement);
     if (step == DB_OK)
-        page->next_id = 0;
+        *next_id = 0;
     return result == STORE_OK ? store_result_of(step) : result;
+}
+
+struct page_taker {
+    struct queue_page *page;
+    size_t limit;
+};
+
+static enum store_result take_row(void *owner, struct store *store, sqlite3_stmt *statement,
+                                  size_t *looked, bool *enough)
+{
+    struct page_taker *taker = owner;
+    struct queue_row *row = &taker->page->rows[taker->page->count++];
+
+    fill_row(row, statement);
+    *enough = taker->page->count == taker->limit;
+    return add_recipients(store, row, looked);
+}
+
+enum store_result store_list(struct store *store, const struct store_scan *scan,
+                             struct queue_page *page)
+{
+    struct page_taker taker = { .page = page, .limit = scan->limit };
+
+    return walk(store, scan, take_row, &taker, &page->next_id);
+}
+
+struct brief_taker {
+    struct store_brief *briefs;
+    size_t count, limit;
+    uint64_t bytes;
+};
+
+static enum store_result take_brief(void *owner, struct store *store, sqlite3_stmt *statement,
+                                    size_t *looked, bool *enough)
+{
+    struct brief_taker *taker = owner;
+    struct store_brief *brief = &taker->briefs[taker->count++];
+
+    (void)store;
+    (void)looked;
+    *brief = (struct store_brief){
+        .id = sqlite3_column_int64(statement, 0),
+        .due_ms = sqlite3_column_int64(statement, 2),
+        .state = column_state(statement, 3),
+        .size = (uint64_t)sqlite3_column_int64(statement, 4),
+        .has_chunks = sqlite3_column_int64(statement, 9) > 0,
+    };
+    taker->bytes += brief->size;
+    *enough = taker->count == taker->limit || taker->bytes >= BRIEF_BYTES_MAX;
+    return STORE_OK;
+}
+
+enum store_result store_find_wanted(struct store *store, const struct store_scan *scan,
+                                    struct store_brief *briefs, size_t *count, int64_t *next_id)
+{
+    struct brief_taker taker = { .briefs = briefs, .limit = scan->limit };
+    enum store_result result = walk(store, scan, take_brief, &taker, next_id);
+
+    *count = taker.count;
+    return result;
 }
 
 /* Room for one more in an array of `count` elements, whose size is doubled as it grows. */

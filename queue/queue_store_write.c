@@ -288,31 +288,6 @@ enum store_result store_remove(struct store *store, const struct store_removal *
     return result;
 }
 
-enum store_result store_revive(struct store *store, int64_t id, int64_t due_ms, bool with_failed,
-                               bool *revived_failed)
-{
-    sqlite3_stmt *statement = db_prepare(
-        store->db, "UPDATE recipient SET due_ms = ?2 WHERE message = ?1 AND state IN (?3, ?4)");
-
-    *revived_failed = false;
-    sqlite3_bind_int64(statement, 1, id);
-    sqlite3_bind_int64(statement, 2, due_ms);
-    sqlite3_bind_int64(statement, 3, QUEUE_DEFERRED);
-    sqlite3_bind_int64(statement, 4, QUEUE_UNCERTAIN);
-    enum store_result result = store_run(store, statement);
-    if (result != STORE_OK || !with_failed)
-        return result;
-    statement = db_prepare(store->db, "UPDATE recipient SET due_ms = ?2, state = ?3"
-                                      " WHERE message = ?1 AND state = ?4");
-    sqlite3_bind_int64(statement, 1, id);
-    sqlite3_bind_int64(statement, 2, due_ms);
-    sqlite3_bind_int64(statement, 3, QUEUE_DEFERRED);
-    sqlite3_bind_int64(statement, 4, QUEUE_FAILED_FOR_GOOD);
-    result = store_run(store, statement);
-    *revived_failed = result == STORE_OK && changed_a_row(store);
-    return result;
-}
-
 /* The next `look` messages after the cursor; those to be removed are put into `removals`. It stops
  * early when they are large, for removing a content reads its pages. */
 static enum store_result find_ended(struct store *store, int64_t *cursor, int64_t below_id,

@@ -22,6 +22,7 @@
 #include "relay/generation.h"
 #include "relay/net/listener.h"
 #include "relay/state_lock.h"
+#include "relay/upstreams.h"
 #include "relay/worker.h"
 
 #define FLUSH_MS 5000
@@ -40,6 +41,7 @@ struct daemon {
     bool has_loop;
     struct worker **workers;
     size_t worker_count, drained_count;
+    struct upstreams *upstreams;
     struct api api;
     struct http_service control, http;
     bool http_is_secure; /* as it was when the listener was opened, until a restart */
@@ -63,6 +65,7 @@ static void apply(struct daemon *daemon, struct generation *generation,
 
     generation->older = daemon->current;
     daemon->current = generation;
+    upstreams_configure(daemon->upstreams, config->upstreams, config->upstream_count);
     log_configure(config->log_level, config->log_format);
     auth_set_plans(daemon->auth, config->auth.plans, config->auth.plan_count);
     atomic_store(&daemon->bounces.hostname, config->hostname);
@@ -239,7 +242,10 @@ static bool open_stores(struct daemon *daemon, struct why *why)
     queue.report = bounce_compose;
     queue.report_owner = &daemon->bounces;
     daemon->lock_fd = state_lock(config->state_dir, &busy, why);
-    return daemon->lock_fd >= 0 && auth_open(&daemon->auth, &config->auth, why) &&
+    if (daemon->lock_fd < 0 || !upstreams_open(&daemon->upstreams, config->state_dir, why))
+        return false;
+    upstreams_configure(daemon->upstreams, config->upstreams, config->upstream_count);
+    return auth_open(&daemon->auth, &config->auth, why) &&
            queue_open(&daemon->queue, &queue, why) && queue_start(daemon->queue, why);
 }
 
@@ -272,6 +278,8 @@ static bool open_workers(struct daemon *daemon, struct why *why)
     for (size_t i = 0; i < config->workers; i++)
         tls_context_unref(contexts[i]);
     free(contexts);
+    if (ok)
+        upstreams_attach(daemon->upstreams, daemon->workers, daemon->worker_count);
     return ok;
 }
 
@@ -287,6 +295,7 @@ static bool open_http(struct daemon *daemon, struct why *why)
         .auth = daemon->auth,
         .queue = daemon->queue,
         .answers = &daemon->loop.mailbox,
+        .upstreams = upstreams_api(daemon->upstreams),
         .version = LATCHPOST_VERSION,
     };
     daemon->control.loop = daemon->http.loop = &daemon->loop;
@@ -386,6 +395,7 @@ static void close_all(struct daemon *daemon)
         worker_close(daemon->workers[i]);
     if (daemon->has_loop)
         loop_close(&daemon->loop);
+    upstreams_close(daemon->upstreams);
     queue_free(daemon->queue);
     auth_close(daemon->auth);
     tls_context_unref(daemon->http.tls);

@@ -9,6 +9,7 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "relay/base/alloc.h"
 #include "relay/base/clock.h"
@@ -140,6 +141,12 @@ static void on_begin(void *owner)
     on_due(delivery);
 }
 
+static void release_memory(struct delivery *delivery)
+{
+    map_free(delivery->held);
+    free(delivery);
+}
+
 struct delivery *delivery_open(struct loop *loop, const struct delivery_options *options,
                                struct why *why)
 {
@@ -149,10 +156,11 @@ struct delivery *delivery_open(struct loop *loop, const struct delivery_options 
     delivery->options = *options;
     delivery->resolver = resolver_new(loop);
     list_init(&delivery->fleets);
+    delivery->held = map_new();
     delivery->fleet = fleet_open(delivery, options, why);
     if (delivery->fleet == NULL) {
         resolver_free(delivery->resolver);
-        free(delivery);
+        release_memory(delivery);
         return NULL;
     }
     loop_timer_init(loop, &delivery->due_timer, on_due, delivery);
@@ -178,6 +186,28 @@ bool delivery_reconfigure(struct delivery *delivery, const struct delivery_optio
     return true;
 }
 
+void delivery_hold(struct delivery *delivery, const char *name, bool hold)
+{
+    if (hold)
+        map_put(delivery->held, slice_of(name), delivery);
+    else
+        map_remove(delivery->held, slice_of(name));
+    for (size_t i = 0; delivery->fleet != NULL && i < delivery->fleet->count; i++) {
+        struct upstream *upstream = delivery->fleet->berths[i].upstream;
+
+        if (strcmp(upstream_name(upstream), name) == 0)
+            upstream_hold(upstream, hold);
+    }
+}
+
+bool delivery_look(const struct delivery *delivery, size_t index, struct upstream_view *view)
+{
+    if (delivery->fleet == NULL || index >= delivery->fleet->count)
+        return false;
+    upstream_look(delivery->fleet->berths[index].upstream, view);
+    return true;
+}
+
 void delivery_look_closed(struct delivery *delivery)
 {
     if (!delivery->draining || delivery->told || delivery->messages > 0 || delivery->leasing ||
@@ -189,7 +219,7 @@ void delivery_look_closed(struct delivery *delivery)
     if (delivery->began)
         loop_release(delivery->loop);
     if (delivery->orphaned)
-        free(delivery);
+        release_memory(delivery);
     else
         delivery->closed(delivery->owner);
 }
@@ -245,7 +275,7 @@ void delivery_free(struct delivery *delivery)
         return;
     assert(delivery->told || (delivery->draining && !delivery->began));
     if (delivery->told)
-        free(delivery);
+        release_memory(delivery);
     else
         delivery->orphaned = true;
 }

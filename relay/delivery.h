@@ -29,6 +29,13 @@ struct delivery *delivery_open(struct loop *loop, const struct delivery_options 
 bool delivery_reconfigure(struct delivery *delivery, const struct delivery_options *options,
                           struct why *why);
 
+/* A held upstream takes no new message until it is let go, over reconfigurations too, and whether
+ * or not there is one of this name now: the next of a route is used, and what finds none waits with
+ * that reason. */
+void delivery_hold(struct delivery *delivery, const char *name, bool hold);
+/* The upstream of this index as it is now; false: there is none (any more). */
+bool delivery_look(const struct delivery *delivery, size_t index, struct upstream_view *view);
+
 /* Room for one more fresh message? Then it may be leased at submit and given to delivery_take().
  * While older messages are due, a quarter of the room is theirs. */
 bool delivery_has_room(const struct delivery *delivery, const struct queue_message *message);

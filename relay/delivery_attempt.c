@@ -108,8 +108,11 @@ static void settle_exhausted(struct attempt *attempt, const char *upstream, cons
 
 /* --- one upstream after the other ------------------------------------------------------------- */
 
-/* The next usable upstream of the route's list, or NULL. The routes belong to the current fleet. */
-static struct upstream *next_upstream(struct attempt *attempt, const char **reason)
+/* The next usable upstream of the route's list, or NULL. The routes belong to the current fleet.
+ * *held: the first that was passed over because it is held, or NULL: then the message waits for
+ * that one, and is found by its name when it is let go. */
+static struct upstream *next_upstream(struct attempt *attempt, const char **reason,
+                                      const char **held)
 {
     const struct queue_message *message = attempt->message;
     size_t count;
@@ -117,13 +120,20 @@ static struct upstream *next_upstream(struct attempt *attempt, const char **reas
                                       slice_of(message->key_id), slice_of(message->sender), &count);
 
     *reason = count == 0 ? "no upstream is configured for this message" : "no upstream is usable";
+    *held = NULL;
     while (attempt->next < count) {
         unsigned index = list[attempt->next++];
 
         assert(index < attempt->fleet->count);
-        if (upstream_is_usable(attempt->fleet->berths[index].upstream))
-            return attempt->fleet->berths[index].upstream;
+        struct upstream *upstream = attempt->fleet->berths[index].upstream;
+
+        if (upstream_is_usable(upstream))
+            return upstream;
+        if (upstream_is_held(upstream) && *held == NULL)
+            *held = upstream_name(upstream);
     }
+    if (*held != NULL)
+        *reason = upstream_held_text;
     return NULL;
 }
 
@@ -142,7 +152,7 @@ static void fill_job(struct attempt *attempt)
 /* upstream: the one that was tried last, or NULL. */
 static void go_on(struct attempt *attempt, const char *upstream)
 {
-    const char *reason;
+    const char *reason, *held;
 
     if (attempt->delivery->draining) {
         settle(attempt, upstream);
@@ -152,10 +162,10 @@ static void go_on(struct attempt *attempt, const char *upstream)
         attempt->fleet = attempt->delivery->fleet;
         attempt->next = 0;
     }
-    struct upstream *next = next_upstream(attempt, &reason);
+    struct upstream *next = next_upstream(attempt, &reason, &held);
 
     if (next == NULL) {
-        settle_exhausted(attempt, upstream, reason);
+        settle_exhausted(attempt, upstream != NULL ? upstream : held, reason);
         return;
     }
     fill_job(attempt);

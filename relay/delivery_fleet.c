@@ -59,6 +59,8 @@ struct fleet *fleet_open(struct delivery *delivery, const struct delivery_option
             fleet_retire(fleet); /* nobody waits for it: it goes by itself */
             return NULL;
         }
+        if (map_find(delivery->held, slice_of(options->upstreams[i].name)) != NULL)
+            upstream_hold(upstream, true);
         fleet->berths[i] = (struct berth){ .upstream = upstream, .fleet = fleet };
         fleet->count++;
         fleet->open++;

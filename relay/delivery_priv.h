@@ -3,6 +3,7 @@
 #ifndef LATCHPOST_DELIVERY_PRIV_H
 #define LATCHPOST_DELIVERY_PRIV_H
 
+#include "relay/base/map.h"
 #include "relay/delivery.h"
 
 struct berth {                 /* one upstream of a fleet */
@@ -24,6 +25,7 @@ struct delivery {
     struct resolver *resolver;
     struct fleet *fleet; /* the one that is used now */
     struct list fleets;  /* that one, and those that are finishing */
+    struct map *held;    /* names of upstreams; the values mean nothing */
 
     size_t messages, bytes; /* in memory; content only */
     size_t asked;           /* messages that a lease under way may bring */

@@ -21,7 +21,8 @@ static const struct {
     { "key", cli_key, "create | list | show | revoke" },
     { "account", cli_account, "create | list" },
     { "domain", cli_domain, "add | list | remove" },
-    { "queue", cli_queue, "list | show | retry | stats" },
+    { "queue", cli_queue, "list | show | retry | hold | release | cancel | stats" },
+    { "upstream", cli_upstream, "list | hold | release" },
     { "version", run_version, "print the version" },
     { "help", run_help, "print this" },
 };

@@ -36,14 +36,18 @@ struct worker {
     struct letter drained; /* to the main thread */
 };
 
-enum order_kind { ORDER_RELOAD, ORDER_DRAIN, ORDER_ABORT };
+enum order_kind { ORDER_RELOAD, ORDER_HOLD, ORDER_LOOK, ORDER_DRAIN, ORDER_ABORT };
 
 struct order {
     struct letter letter;
     struct worker *worker;
     enum order_kind kind;
-    const struct worker_settings *settings;
+    const struct worker_settings *settings; /* of a reload, like the next */
     struct tls_context *tls;
+    char *upstream; /* of a hold, owned, like the next */
+    bool hold;
+    worker_look_cb *look; /* of a look, like the next */
+    void *owner;
 };
 
 /* --- between sessions and delivery ------------------------------------------------------------ */
@@ -176,6 +180,43 @@ static void reload(struct worker *worker, const struct worker_settings *settings
             LOG(LOG_ERROR, "reload_failed", LOG_STR("reason", why.text));
 }
 
+/* --- looking at the upstreams ----------------------------------------------------------------- */
+
+struct report { /* to the main thread */
+    struct letter letter;
+    worker_look_cb *cb;
+    void *owner;
+    struct upstream_view *views; /* their names are ours, since an upstream may go meanwhile */
+    size_t count;
+};
+
+static void on_report(struct letter *letter)
+{
+    struct report *report = container_of(letter, struct report, letter);
+
+    report->cb(report->owner, report->views, report->count);
+    for (size_t i = 0; i < report->count; i++)
+        free((char *)report->views[i].name);
+    free(report->views);
+    free(report);
+}
+
+static void look(struct worker *worker, const struct order *order)
+{
+    struct report *report = xcalloc(1, sizeof(*report));
+    struct upstream_view view;
+
+    report->letter.deliver = on_report;
+    report->cb = order->look;
+    report->owner = order->owner;
+    while (delivery_look(worker->delivery, report->count, &view)) {
+        view.name = xstrdup(view.name);
+        report->views = xrealloc(report->views, (report->count + 1) * sizeof(*report->views));
+        report->views[report->count++] = view;
+    }
+    mailbox_post(worker->options.answers, &report->letter);
+}
+
 /* --- the end ---------------------------------------------------------------------------------- */
 
 static void on_drained_told(struct letter *letter)
@@ -229,6 +270,12 @@ static void on_order(struct letter *letter)
     case ORDER_RELOAD:
         reload(worker, order->settings, order->tls);
         break;
+    case ORDER_HOLD:
+        delivery_hold(worker->delivery, order->upstream, order->hold);
+        break;
+    case ORDER_LOOK:
+        look(worker, order);
+        break;
     case ORDER_DRAIN:
         drain(worker);
         break;
@@ -237,6 +284,7 @@ static void on_order(struct letter *letter)
         delivery_abort(worker->delivery);
         break;
     }
+    free(order->upstream);
     free(order);
 }
 
@@ -256,6 +304,17 @@ void worker_reload(struct worker *worker, const struct worker_settings *settings
                    struct tls_context *tls)
 {
     send_order(worker, (struct order){ .kind = ORDER_RELOAD, .settings = settings, .tls = tls });
+}
+
+void worker_hold(struct worker *worker, const char *upstream, bool hold)
+{
+    send_order(worker,
+               (struct order){ .kind = ORDER_HOLD, .upstream = xstrdup(upstream), .hold = hold });
+}
+
+void worker_look(struct worker *worker, worker_look_cb *cb, void *owner)
+{
+    send_order(worker, (struct order){ .kind = ORDER_LOOK, .look = cb, .owner = owner });
 }
 
 void worker_drain(struct worker *worker)

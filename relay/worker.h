@@ -49,8 +49,14 @@ bool worker_start(struct worker *worker, struct why *why);
 /* The rest of the main thread's calls; each takes effect on the worker's own thread, in order. */
 void worker_reload(struct worker *worker, const struct worker_settings *settings,
                    struct tls_context *tls); /* a reference, consumed */
-void worker_drain(struct worker *worker);    /* no new connections; what is under way may finish */
-void worker_abort(struct worker *worker);    /* the grace is over */
+/* See delivery_hold(). */
+void worker_hold(struct worker *worker, const char *upstream, bool hold);
+/* What do its upstreams do? Answered once through the mailbox of the options, also while it drains,
+ * when there may be none. views: lent. Not to be asked after worker_drain(). */
+typedef void worker_look_cb(void *owner, const struct upstream_view *views, size_t count);
+void worker_look(struct worker *worker, worker_look_cb *cb, void *owner);
+void worker_drain(struct worker *worker); /* no new connections; what is under way may finish */
+void worker_abort(struct worker *worker); /* the grace is over */
 
 /* Joins the thread, which has drained or is about to; nothing to do for one that was never started.
  * The worker's mailbox still takes letters ... */

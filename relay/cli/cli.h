@@ -19,6 +19,7 @@ int cli_key(int argc, char **argv);
 int cli_account(int argc, char **argv);
 int cli_domain(int argc, char **argv);
 int cli_queue(int argc, char **argv);
+int cli_upstream(int argc, char **argv);
 
 /* --- options (options.c) ---------------------------------------------------------------------- */
 

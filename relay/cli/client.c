@@ -355,6 +355,11 @@ void cli_close(struct cli_client *client)
     free(client);
 }
 
+bool cli_has_daemon(const struct cli_client *client)
+{
+    return client->lock < 0;
+}
+
 void cli_set_patience(struct cli_client *client, unsigned seconds)
 {
     client->patience_s = seconds;

@@ -13,6 +13,9 @@ struct cli_client;
 int cli_open(struct cli_client **client, const struct cli_arguments *arguments);
 void cli_close(struct cli_client *client); /* accepts NULL */
 
+/* Is there a daemon, or is this process its stand-in? */
+bool cli_has_daemon(const struct cli_client *client);
+
 /* How long an answer may take: 30 s unless set. */
 void cli_set_patience(struct cli_client *client, unsigned seconds);
 

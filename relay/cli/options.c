@@ -73,7 +73,8 @@ static void print_help(const struct cli_noun *noun)
         print_verb(noun->name, &noun->verbs[i]);
     print_shared();
     printf("\nExit codes (sysexits.h): 0 done, 64 misuse, 65 refused as wrong, unknown or in "
-           "conflict, 69 the\nstores cannot be opened, 75 try again later, 77 not permitted, 78 "
+           "conflict, 69 the\nstores cannot be opened or the daemon is needed, 75 try again later, "
+           "77 not permitted, 78 "
            "configuration.\n");
 }
 

@@ -1,4 +1,4 @@
-/* queue.c - `latchpost queue`: what waits, what became of it, and try it again.
+/* queue.c - `latchpost queue`: what waits, and what became of it?
  * A list may be as long as the queue: pages are asked for and printed one by one, never kept. */
 #include <stdlib.h>
 #include <string.h>
@@ -8,9 +8,9 @@
 #include "relay/base/macros.h"
 #include "relay/base/slice.h"
 #include "relay/cli/client.h"
+#include "relay/cli/queue_steer.h"
 
-#define PAGE_ROWS        500
-#define RETRY_PATIENCE_S 600 /* all of a long queue */
+#define PAGE_ROWS 500
 
 static const struct cli_column list_columns[] = {
     { "ID", "id", CLI_PLAIN },
@@ -62,38 +62,21 @@ static const struct cli_column stats_columns[] = {
 
 /* --- list ------------------------------------------------------------------------------------- */
 
-enum list_option { LIST_STATE, LIST_ACCOUNT, LIST_LIMIT };
-static const struct cli_option list_options[] = {
-    [LIST_STATE] = { "state", "STATE", false,
-                     "queued, delivering, deferred, uncertain, held, "
-                     "delivered, bounced, failed, ..." },
-    [LIST_ACCOUNT] = { "account", "ACCOUNT", false, "only the messages of this account" },
+enum { LIST_LIMIT = FILTER_OPTION_COUNT, LIST_OPTION_COUNT };
+static const struct cli_option list_options[LIST_OPTION_COUNT] = {
+    FILTER_OPTIONS,
     [LIST_LIMIT] = { "limit", "N", false, "at most so many, the newest; else all" },
 };
 
 struct listing {
     const struct cli_arguments *arguments;
     struct cli_client *client;
-    char *filter;   /* "&state=..&account=.." */
+    char *filter;   /* "&state=..&account=.." or empty */
     uint64_t left;  /* rows wanted */
     uint64_t count; /* rows printed */
     char next[32];  /* id to go on before; empty: from the newest, or the end */
     bool titled;
 };
-
-static char *make_filter(const struct cli_arguments *arguments)
-{
-    const char *state = cli_value(arguments, LIST_STATE);
-    const char *account = cli_value(arguments, LIST_ACCOUNT);
-    char *state_text = cli_encode(state == NULL ? "" : state);
-    char *account_text = cli_encode(account == NULL ? "" : account);
-    char *filter = xasprintf("%s%s%s%s", state == NULL ? "" : "&state=", state_text,
-                             account == NULL ? "" : "&account=", account_text);
-
-    free(state_text);
-    free(account_text);
-    return filter;
-}
 
 /* In JSON the parts of one document are printed as they come; one that breaks off in the middle is
  * no JSON, so nobody takes it for the whole. */
@@ -164,28 +147,19 @@ static int list(const struct cli_arguments *arguments)
     int code = cli_open(&listing.client, arguments);
     if (code != EX_OK)
         return code;
-    listing.filter = make_filter(arguments);
+    listing.filter = queue_filter_query(arguments);
     code = list_all(&listing);
     free(listing.filter);
     cli_close(listing.client);
     return code;
 }
 
-/* --- show, retry, stats ----------------------------------------------------------------------- */
-
-static char *message_target(const char *id, const char *rest)
-{
-    char *encoded = cli_encode(id);
-    char *target = xasprintf("/v1/messages/%s%s", encoded, rest);
-
-    free(encoded);
-    return target;
-}
+/* --- show, stats ------------------------------------------------------------------------------ */
 
 static int show(const struct cli_arguments *arguments)
 {
     json_t *answer;
-    char *target = message_target(arguments->operands[0], "");
+    char *target = queue_message_target(arguments->operands[0], "");
     int code = cli_ask_once(arguments, "GET", target, NULL, &answer);
 
     free(target);
@@ -201,47 +175,6 @@ static int show(const struct cli_arguments *arguments)
         cli_print_rows(stdout, json_object_get(data, "events"), event_columns,
                        ARRAY_LEN(event_columns), true);
     }
-    json_decref(answer);
-    return code;
-}
-
-static const struct cli_option retry_options[] = {
-    { "all", NULL, false, "every message that is deferred or uncertain" },
-};
-
-static int ask_for_retry(const struct cli_arguments *arguments, const char *target, json_t **answer)
-{
-    struct cli_client *client;
-    int code = cli_open(&client, arguments);
-
-    *answer = NULL;
-    if (code != EX_OK)
-        return code;
-    cli_set_patience(client, RETRY_PATIENCE_S);
-    code = cli_ask(client, "POST", target, NULL, answer);
-    cli_close(client);
-    return code;
-}
-
-static int retry(const struct cli_arguments *arguments)
-{
-    bool all = arguments->counts[0] > 0;
-    json_t *answer;
-
-    if (all == (arguments->operand_count > 0))
-        return cli_fail(EX_USAGE, "Give the id of a message, or --all.");
-    char *target =
-        all ? xstrdup("/v1/queue/retry") : message_target(arguments->operands[0], "/retry");
-    int code = ask_for_retry(arguments, target, &answer);
-    free(target);
-    if (code == EX_OK && arguments->json)
-        cli_print_json(stdout, answer);
-    else if (code == EX_OK && all)
-        fprintf(stderr, "%lld messages are due now.\n",
-                (long long)json_integer_value(
-                    json_object_get(json_object_get(answer, "data"), "retried")));
-    else if (code == EX_OK)
-        fprintf(stderr, "The message is due now.\n");
     json_decref(answer);
     return code;
 }
@@ -275,8 +208,14 @@ static const struct cli_verb verbs[] = {
     { "list", NULL, 0, 0, list_options, ARRAY_LEN(list_options), list,
       "List messages, newest first." },
     { "show", "ID", 1, 1, NULL, 0, show, "Show all that is known of a message." },
-    { "retry", "[ID]", 0, 1, retry_options, ARRAY_LEN(retry_options), retry,
-      "Try a message again now." },
+    { "retry", "[ID]...", 0, QUEUE_IDS_MAX, queue_steer_options, STEER_OPTION_COUNT, queue_retry,
+      "Try messages again now." },
+    { "hold", "[ID]...", 0, QUEUE_IDS_MAX, queue_steer_options, STEER_OPTION_COUNT, queue_hold,
+      "Hold messages that wait: they are not tried until they are released." },
+    { "release", "[ID]...", 0, QUEUE_IDS_MAX, queue_steer_options, STEER_OPTION_COUNT,
+      queue_release, "Let held messages go, due now." },
+    { "cancel", "[ID]...", 0, QUEUE_IDS_MAX, queue_steer_options, STEER_OPTION_COUNT, queue_cancel,
+      "Give messages up: whoever has not got them will not; their content is dropped." },
     { "stats", NULL, 0, 0, NULL, 0, stats, "Count messages by state." },
 };
 static const struct cli_noun noun = { "queue", "the queue", verbs, ARRAY_LEN(verbs) };

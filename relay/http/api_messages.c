@@ -1,4 +1,4 @@
-/* api_messages.c - /v1/messages: what became of a message, and try it again.
+/* api_messages.c - /v1/messages: what became of a message?
  * A key with the scope `messages` sees those of its account; of others it hears what it would hear
  * of none at all. Lists are pages, newest first; meta.next is the `before` of the next page. */
 #include "relay/base/ident.h"
@@ -7,7 +7,7 @@
 #define PAGE_ROWS     50
 #define PAGE_ROWS_MAX 1000
 
-static json_t *id_json(int64_t id)
+json_t *api_json_id(int64_t id)
 {
     char text[IDENT_TEXT_BYTES];
 
@@ -31,7 +31,7 @@ static json_t *row_json(const struct queue_row *row)
 {
     json_t *json = json_object();
 
-    json_object_set_new(json, "id", id_json(row->id));
+    json_object_set_new(json, "id", api_json_id(row->id));
     json_object_set_new(json, "state", json_string(queue_state_name(row->state)));
     json_object_set_new(json, "account", api_json_text(row->account));
     json_object_set_new(json, "keyId", api_json_text(row->key_id));
@@ -59,9 +59,9 @@ static void on_page(void *owner, enum queue_result result, struct queue_page *pa
     json_t *array = json_array();
     for (size_t i = 0; i < page->count; i++)
         json_array_append_new(array, row_json(&page->rows[i]));
-    api_done(
-        call, 200, array,
-        json_pack("{s:I, s:o}", "count", (json_int_t)page->count, "next", id_json(page->next_id)));
+    api_done(call, 200, array,
+             json_pack("{s:I, s:o}", "count", (json_int_t)page->count, "next",
+                       api_json_id(page->next_id)));
 }
 
 static bool refuse_parameter(struct api_call *call, const char *name, const char *allowed)
@@ -70,31 +70,37 @@ static bool refuse_parameter(struct api_call *call, const char *name, const char
     return false;
 }
 
+/* The words of a filter come first, then these. */
+enum { LIST_BEFORE = API_FILTER_COUNT, LIST_LIMIT, LIST_COUNT };
+
 static bool read_filter(struct api_call *call, char (*values)[API_QUERY_MAX],
                         struct queue_filter *filter)
 {
+    const char *words[API_FILTER_COUNT];
     uint64_t limit = PAGE_ROWS;
 
-    if (values[0][0] != '\0') {
-        filter->has_state = true;
-        if (!queue_state_parse(slice_of(values[0]), &filter->state))
-            return refuse_parameter(call, "state", "the name of a state, like \"deferred\"");
-    }
-    if (values[2][0] != '\0' && !ident_parse(slice_of(values[2]), &filter->before_id))
+    if (values[LIST_BEFORE][0] != '\0' &&
+        !ident_parse(slice_of(values[LIST_BEFORE]), &filter->before_id))
         return refuse_parameter(call, "before", "the id of a message");
-    if (values[3][0] != '\0' &&
-        (!slice_to_u64(slice_of(values[3]), &limit) || limit < 1 || limit > PAGE_ROWS_MAX))
+    if (values[LIST_LIMIT][0] != '\0' &&
+        (!slice_to_u64(slice_of(values[LIST_LIMIT]), &limit) || limit < 1 || limit > PAGE_ROWS_MAX))
         return refuse_parameter(call, "limit", "a number from 1 to 1000");
     filter->limit = (size_t)limit;
-    return api_account(call, values[1][0] == '\0' ? NULL : values[1], &filter->account);
+    for (size_t i = 0; i < API_FILTER_COUNT; i++)
+        words[i] = values[i][0] == '\0' ? NULL : values[i];
+    return api_filter_read(call, words, filter);
 }
 
 void api_messages_list(struct api_call *call, const struct api_request *request)
 {
-    static const char *const names[] = { "state", "account", "before", "limit", NULL };
-    char values[4][API_QUERY_MAX];
+    const char *names[LIST_COUNT + 1];
+    char values[LIST_COUNT][API_QUERY_MAX];
     struct queue_filter filter = { 0 };
 
+    memcpy(names, api_filter_names, sizeof(api_filter_names));
+    names[LIST_BEFORE] = "before";
+    names[LIST_LIMIT] = "limit";
+    names[LIST_COUNT] = NULL;
     if (api_query(call, request->query, names, values) && read_filter(call, values, &filter))
         queue_list(call->api->queue, &filter, on_page, call, call->api->answers);
 }
@@ -160,7 +166,7 @@ static void on_story(void *owner, enum queue_result result, struct queue_story *
     api_done(call, 200, json, NULL);
 }
 
-static bool read_id(struct api_call *call)
+bool api_message_id(struct api_call *call)
 {
     if (ident_parse(slice_of(call->param), &call->message_id))
         return true;
@@ -171,49 +177,6 @@ static bool read_id(struct api_call *call)
 void api_messages_show(struct api_call *call, const struct api_request *request)
 {
     (void)request;
-    if (read_id(call))
+    if (api_message_id(call))
         queue_show(call->api->queue, call->message_id, on_story, call, call->api->answers);
-}
-
-/* --- retry ------------------------------------------------------------------------------------ */
-
-static void on_retried(void *owner, enum queue_result result, uint64_t changed)
-{
-    struct api_call *call = owner;
-
-    (void)changed;
-    if (result == QUEUE_OK)
-        api_done(call, 200, json_pack("{s:o, s:b}", "id", id_json(call->message_id), "retried", 1),
-                 NULL);
-    else
-        api_fail_queue(call, result);
-}
-
-/* The account of a message never changes, so what was seen here still holds when the retry runs. */
-static void on_story_for_retry(void *owner, enum queue_result result, struct queue_story *story)
-{
-    struct api_call *call = owner;
-
-    if (result != QUEUE_OK || !may_see(call, story))
-        api_fail_queue(call, result != QUEUE_OK ? result : QUEUE_NOT_FOUND);
-    else if (call->api->draining) /* the queue may have stopped: it takes no further question */
-        api_fail(call, 503, "draining", "The relay is stopping.");
-    else
-        queue_retry(call->api->queue, call->message_id, on_retried, call, call->api->answers);
-}
-
-void api_messages_retry(struct api_call *call, const struct api_request *request)
-{
-    json_t *body = api_body(call, request, NULL, 0);
-
-    if (body == NULL)
-        return;
-    json_decref(body);
-    if (!read_id(call))
-        return;
-    if (call->is_operator)
-        queue_retry(call->api->queue, call->message_id, on_retried, call, call->api->answers);
-    else
-        queue_show(call->api->queue, call->message_id, on_story_for_retry, call,
-                   call->api->answers);
 }

@@ -21,6 +21,8 @@ struct api_call { /* from api_call() to its answer; the calling thread's */
 
     /* What a handler needs again when the queue has answered. */
     int64_t message_id;
+    enum queue_act act;
+    bool hold;
 
     struct letter letter; /* private to endpoints.c from here on */
     bool inside;
@@ -98,7 +100,7 @@ bool api_texts_read(struct api_call *call, const json_t *body, const char *name,
 
 /* The value of a query parameter, decoded; false, and answered with 400, for a parameter that is
  * not in `names` (NULL-ended), given twice or not readable. values[i]: empty when absent. */
-#define API_QUERY_MAX 128
+#define API_QUERY_MAX 320 /* an address may have 254 */
 bool api_query(struct api_call *call, struct slice query, const char *const *names,
                char (*values)[API_QUERY_MAX]);
 
@@ -106,6 +108,26 @@ bool api_decode(struct slice text, char *out, size_t size); /* %XX; false: not r
 
 /* --- values for answers (json.c) -------------------------------------------------------------- */
 
+/* The words that say which messages are meant (api_filter.c). */
+enum api_filter {
+    API_FILTER_STATE,
+    API_FILTER_ACCOUNT,
+    API_FILTER_KEY,
+    API_FILTER_SENDER,
+    API_FILTER_RECIPIENT,
+    API_FILTER_UPSTREAM,
+    API_FILTER_OLDER_THAN,
+    API_FILTER_NEWER_THAN,
+    API_FILTER_COUNT
+};
+extern const char *const api_filter_names[API_FILTER_COUNT + 1]; /* NULL-ended */
+/* NULL: not given. The filter borrows the values. False: answered already. */
+bool api_filter_read(struct api_call *call, const char *const values[API_FILTER_COUNT],
+                     struct queue_filter *filter);
+/* The id in the path into call->message_id; false, and answered with 404: there can be none. */
+bool api_message_id(struct api_call *call);
+
+json_t *api_json_id(int64_t id);            /* null for 0 */
 json_t *api_json_text(const char *text);    /* null for NULL; what is not UTF-8 becomes U+FFFD */
 json_t *api_json_texts(char *const *texts); /* NULL-ended; an array */
 json_t *api_json_time(int64_t unix_s);      /* ISO 8601; null for 0 */
@@ -117,8 +139,10 @@ api_handler api_health, api_ready, api_metrics, api_whoami; /* status.c */
 api_handler api_keys_list, api_keys_create, api_keys_show, api_keys_revoke;
 api_handler api_domains_list, api_domains_add, api_domains_remove;
 api_handler api_accounts_list, api_accounts_create;
-api_handler api_messages_list, api_messages_show, api_messages_retry;
-api_handler api_queue_retry, api_queue_stats;
+api_handler api_messages_list, api_messages_show, api_messages_retry, api_messages_hold,
+    api_messages_release, api_messages_cancel;
+api_handler api_queue_retry, api_queue_hold, api_queue_release, api_queue_cancel, api_queue_stats;
+api_handler api_upstreams_list, api_upstreams_hold, api_upstreams_release;
 
 /* A key as answers show it (api_keys.c). */
 json_t *api_key_json(const struct auth_key_view *view);

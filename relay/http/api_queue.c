@@ -1,25 +1,5 @@
-/* api_queue.c - /v1/queue: the queue as a whole. */
+/* api_queue.c - /v1/queue/stats: the queue as a whole. */
 #include "relay/http/api_priv.h"
-
-static void on_all_retried(void *owner, enum queue_result result, uint64_t changed)
-{
-    struct api_call *call = owner;
-
-    if (result == QUEUE_OK)
-        api_done(call, 200, json_pack("{s:I}", "retried", (json_int_t)changed), NULL);
-    else
-        api_fail_queue(call, result);
-}
-
-void api_queue_retry(struct api_call *call, const struct api_request *request)
-{
-    json_t *body = api_body(call, request, NULL, 0);
-
-    if (body == NULL)
-        return;
-    json_decref(body);
-    queue_retry(call->api->queue, 0, on_all_retried, call, call->api->answers);
-}
 
 static void on_stats(void *owner, const struct queue_stats *stats)
 {

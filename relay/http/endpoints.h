@@ -9,10 +9,29 @@
 #include "queue/queue.h"
 #include "relay/base/slice.h"
 
+/* The upstreams, which floors above this one have: asked for by functions that the daemon gives. */
+struct api_upstream { /* over all workers; lent */
+    const char *name, *kind, *state;
+    const char *reason; /* of the latest failure, or NULL */
+    size_t connections, waiting;
+};
+typedef void api_upstreams_cb(void *owner, const struct api_upstream *rows, size_t count);
+struct api_upstreams {
+    void *owner;
+    /* Once, later, on this thread, and after all that was asked before has taken effect. Not to be
+     * asked while the API drains. */
+    void (*look)(void *owner, api_upstreams_cb *cb, void *cb_owner);
+    /* Is one of this name configured, or held? */
+    bool (*knows)(void *owner, const char *name);
+    /* False and why: it could not be recorded, and nothing has changed. */
+    bool (*hold)(void *owner, const char *name, bool hold, struct why *why);
+};
+
 struct api {
     struct auth *auth;
     struct queue *queue;
-    struct mailbox *answers; /* of the thread that calls */
+    struct mailbox *answers;               /* of the thread that calls */
+    const struct api_upstreams *upstreams; /* NULL: no daemon runs */
     const char *version;
     bool draining; /* /readyz says 503 */
 };

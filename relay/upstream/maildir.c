@@ -380,6 +380,8 @@ static void maildir_turn(struct upstream *upstream)
     struct maildir *maildir = maildir_of(upstream);
     struct list *node;
 
+    if (upstream->held)
+        upstream_jobs_return(upstream, &maildir->waiting, upstream_held_text);
     while (maildir->writing < WRITING_MAX && (node = list_take_head(&maildir->waiting)) != NULL)
         start(maildir, list_entry(node, struct upstream_job, node));
     report_probes(maildir);
@@ -402,6 +404,13 @@ static bool maildir_is_usable(const struct upstream *upstream)
     return true;
 }
 
+static void maildir_look(const struct upstream *upstream, struct upstream_view *view)
+{
+    view->kind = "maildir";
+    list_for_each(node, following, &maildir_of(upstream)->waiting)
+        view->waiting++;
+}
+
 static bool maildir_is_empty(const struct upstream *upstream)
 {
     const struct maildir *maildir = maildir_of(upstream);
@@ -421,6 +430,7 @@ const struct upstream_kind maildir_kind = {
     .close = maildir_close,
     .abort = maildir_abort,
     .is_usable = maildir_is_usable,
+    .look = maildir_look,
     .is_empty = maildir_is_empty,
     .probe = maildir_probe,
     .free = maildir_free,

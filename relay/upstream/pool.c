@@ -53,6 +53,7 @@ struct pool {
     bool renew;            /* a free connection turned out to be dead: the others may be, too */
 
     unsigned failures;     /* in a row, while no connection worked */
+    bool login_refused;    /* that was one of them */
     int64_t rest_until_ms; /* monotonic, like the next two */
     int64_t widen_after_ms;
     int64_t tokens, tokens_at_ms;
@@ -101,7 +102,7 @@ static bool has_token(struct pool *pool)
 
 static struct upstream_job *next_job(struct pool *pool)
 {
-    if (list_is_empty(&pool->waiting) || !has_token(pool))
+    if (pool->upstream->held || list_is_empty(&pool->waiting) || !has_token(pool))
         return NULL;
     if (pool->upstream->options.rate > 0)
         pool->tokens -= TOKEN;
@@ -144,6 +145,7 @@ static void note_unreachable(struct pool *pool, const char *text)
 static void note_login_refused(struct pool *pool, const char *text)
 {
     metrics_add(METRIC_UPSTREAM_AUTH_REFUSED, 1);
+    pool->login_refused = true;
     if (pool->failures < FAILURES_MAX)
         pool->failures = FAILURES_MAX;
     rest(pool, LOGIN_REST_MS);
@@ -173,6 +175,7 @@ static void note_ready(struct pool *pool)
     if (pool->failures > 0)
         LOG(LOG_INFO, "upstream_back", LOG_STR("upstream", upstream_name(pool->upstream)));
     pool->failures = 0;
+    pool->login_refused = false;
 }
 
 /* --- members: their events only take note ----------------------------------------------------- */
@@ -330,6 +333,8 @@ static void pool_turn(struct upstream *upstream)
     if (pool->renew)
         quit_free_members(pool);
     pool->renew = false;
+    if (upstream->held)
+        return_all(pool, upstream_held_text);
     use_free_members(pool);
     while (may_open(pool, now_ms) && has_token(pool)) {
         open_member(pool, NULL, NULL);
@@ -414,6 +419,19 @@ static bool pool_is_usable(const struct upstream *upstream)
     return pool->failures < FAILURES_MAX || pool->ready > 0 || !being_tried;
 }
 
+static void pool_look(const struct upstream *upstream, struct upstream_view *view)
+{
+    const struct pool *pool = pool_of(upstream);
+
+    view->kind = "smtp";
+    view->connections = pool->opening + pool->ready;
+    view->waiting = pool->waiting_count;
+    if (pool->failures > 0)
+        view->reason = pool->reason;
+    if (pool->failures >= FAILURES_MAX && pool->ready == 0)
+        view->condition = pool->login_refused ? UPSTREAM_PAUSED : UPSTREAM_RESTING;
+}
+
 static bool pool_is_empty(const struct upstream *upstream)
 {
     const struct pool *pool = pool_of(upstream);
@@ -444,6 +462,7 @@ const struct upstream_kind pool_kind = {
     .close = pool_close,
     .abort = pool_abort,
     .is_usable = pool_is_usable,
+    .look = pool_look,
     .is_empty = pool_is_empty,
     .probe = pool_probe,
     .free = pool_free,

@@ -146,7 +146,29 @@ const char *upstream_name(const struct upstream *upstream)
 
 bool upstream_is_usable(const struct upstream *upstream)
 {
-    return !upstream->closing && upstream->kind->is_usable(upstream);
+    return !upstream->closing && !upstream->held && upstream->kind->is_usable(upstream);
+}
+
+const char upstream_held_text[] = "the upstream is held by the operator";
+
+/* The kinds give back what waits in their next turn. */
+void upstream_hold(struct upstream *upstream, bool hold)
+{
+    upstream->held = hold;
+    upstream_wake(upstream);
+}
+
+bool upstream_is_held(const struct upstream *upstream)
+{
+    return upstream->held;
+}
+
+void upstream_look(const struct upstream *upstream, struct upstream_view *view)
+{
+    *view = (struct upstream_view){ .name = upstream_name(upstream) };
+    upstream->kind->look(upstream, view);
+    if (upstream->held)
+        view->condition = UPSTREAM_HELD;
 }
 
 void upstream_probe(struct upstream *upstream, upstream_probe_cb *done, void *owner)

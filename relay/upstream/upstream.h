@@ -92,8 +92,32 @@ void upstream_close(struct upstream *upstream, void (*closed)(void *owner), void
 void upstream_abort(struct upstream *upstream);
 
 const char *upstream_name(const struct upstream *upstream);
-/* False while it cools down after failures, or is paused after a refused login: choose the next. */
+/* False while it cools down after failures, is paused after a refused login, or is held: choose the
+ * next. */
 bool upstream_is_usable(const struct upstream *upstream);
+/* A held one takes no new job: those that only wait come back as UPSTREAM_UNTRIED, with the same
+ * words as upstream_held_text; those under way may finish. */
+void upstream_hold(struct upstream *upstream, bool hold);
+bool upstream_is_held(const struct upstream *upstream);
+extern const char upstream_held_text[];
+
+/* Of several loops the worst condition counts, and the last is the worst. */
+enum upstream_condition {
+    UPSTREAM_USABLE,
+    UPSTREAM_RESTING, /* after failures, or being tried again */
+    UPSTREAM_PAUSED,  /* the same after a refused login */
+    UPSTREAM_HELD,
+    UPSTREAM_CONDITION_COUNT
+};
+struct upstream_view {
+    const char *name; /* borrowed from the upstream */
+    const char *kind; /* "smtp" or "maildir"; static */
+    enum upstream_condition condition;
+    size_t connections; /* open or being opened */
+    size_t waiting;     /* jobs without a connection */
+    struct why reason;  /* of its latest failure, if nothing has worked since */
+};
+void upstream_look(const struct upstream *upstream, struct upstream_view *view);
 
 /* Waits for a free connection, opens one where the ceiling allows. When the upstream turns out not
  * to be reachable, all waiting jobs come back UPSTREAM_UNTRIED with the reason as text. The fates

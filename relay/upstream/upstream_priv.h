@@ -15,6 +15,7 @@ struct upstream_kind {
     void (*close)(struct upstream *upstream); /* upstream->closing is already true */
     void (*abort)(struct upstream *upstream);
     bool (*is_usable)(const struct upstream *upstream);
+    void (*look)(const struct upstream *upstream, struct upstream_view *view); /* zeroed before */
     bool (*is_empty)(const struct upstream *upstream); /* closing, and nothing is left */
     void (*probe)(struct upstream *upstream, upstream_probe_cb *done, void *owner);
     void (*free)(struct upstream *upstream); /* self may be NULL */
@@ -30,7 +31,7 @@ struct upstream {
     struct loop_task turn;
     struct list finished; /* jobs whose owners hear of it in the next turn */
     size_t late;          /* finished jobs that still wait for a chunk they asked for */
-    bool closing;
+    bool closing, held;
     void (*closed)(void *owner);
     void *owner;
 };

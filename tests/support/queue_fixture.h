@@ -146,7 +146,7 @@ struct got {
     struct queue_message *messages[64]; /* of a lease */
     size_t count;
     int64_t next_due_ms;
-    uint64_t changed;
+    uint64_t changed, busy;
     struct queue_stats stats;
     char chunk[QUEUE_CHUNK_BYTES];
     size_t chunk_len;
@@ -193,13 +193,15 @@ static inline void fx_on_read(void *owner, enum queue_result result, struct buf 
         memcpy(got->chunk, buf_slice(chunk).data, got->chunk_len);
 }
 
-static inline void fx_on_retry(void *owner, enum queue_result result, uint64_t changed)
+static inline void fx_on_steered(void *owner, enum queue_result result, uint64_t changed,
+                                 uint64_t busy)
 {
     struct got *got = owner;
 
     got->calls++;
     got->result = result;
     got->changed = changed;
+    got->busy = busy;
 }
 
 static inline void fx_on_stats(void *owner, const struct queue_stats *stats)
@@ -318,13 +320,25 @@ static inline enum queue_result fx_append(struct fixture *f, int64_t id, uint32_
     return got.result;
 }
 
-static inline enum queue_result fx_retry(struct fixture *f, int64_t id, uint64_t *changed)
+/* One message (0: all that the filter wants; NULL: no filter), by the operator. */
+static inline struct got fx_steer(struct fixture *f, enum queue_act act, int64_t id,
+                                  const struct queue_filter *filter)
 {
     struct got got = { 0 };
+    struct queue_steering steering = { .act = act, .id = id, .by = "operator" };
 
-    queue_retry(f->queue, id, fx_on_retry, &got, &f->desk.box);
+    if (filter != NULL)
+        steering.filter = *filter;
+    queue_steer(f->queue, &steering, fx_on_steered, &got, &f->desk.box);
     fx_step(f);
     assert_int_equal(got.calls, 1);
+    return got;
+}
+
+static inline enum queue_result fx_retry(struct fixture *f, int64_t id, uint64_t *changed)
+{
+    struct got got = fx_steer(f, QUEUE_RETRY, id, NULL);
+
     *changed = got.changed;
     return got.result;
 }

@@ -224,9 +224,10 @@ static struct shown wait_for(struct scene *scene, int64_t id, enum queue_state s
     return shown;
 }
 
-static void on_retried(void *owner, enum queue_result result, uint64_t changed)
+static void on_retried(void *owner, enum queue_result result, uint64_t changed, uint64_t busy)
 {
     (void)result;
+    (void)busy;
     *(bool *)owner = true;
     assert_int_equal(changed, 1);
 }
@@ -235,7 +236,9 @@ static void retry(struct scene *scene, int64_t id)
 {
     bool done = false;
 
-    queue_retry(scene->queue, id, on_retried, &done, &scene->loop.mailbox);
+    queue_steer(scene->queue,
+                &(struct queue_steering){ .act = QUEUE_RETRY, .id = id, .by = "operator" },
+                on_retried, &done, &scene->loop.mailbox);
     UNTIL(scene, done);
 }
 
@@ -482,6 +485,48 @@ static void a_reload_that_fails_changes_nothing(void **state)
     scene->options.upstreams = scene->upstreams;
 }
 
+static void a_held_upstream_leaves_its_mail_to_the_next_and_without_one_it_waits(void **state)
+{
+    static const struct fake_row hang[] = { { ".", FAKE_HANG, 0, 0 }, { NULL, NULL, 0, 0 } };
+    struct scene *scene = *state;
+    struct upstream_view view;
+    struct why why = { "" };
+
+    start(scene);
+    delivery_hold(scene->delivery, "main", true);
+    assert_string_equal(wait_for(scene, submit_one(scene, true), QUEUE_DELIVERED).upstream[0],
+                        "spare");
+    delivery_hold(scene->delivery, "spare", true);
+    assert_true(
+        delivery_reconfigure(scene->delivery, &scene->options, &why)); /* it outlives that */
+    int64_t waits = submit_one(scene, true);
+    struct shown shown = wait_for(scene, waits, QUEUE_DEFERRED);
+    assert_string_equal(shown.text[0], upstream_held_text);
+    assert_string_equal(shown.upstream[0], "main");
+    assert_int_equal(scene->fakes[0].connections, 0);
+    assert_true(delivery_look(scene->delivery, 1, &view));
+    assert_string_equal(view.name, "spare");
+    assert_int_equal(view.condition, UPSTREAM_HELD);
+    assert_false(delivery_look(scene->delivery, 2, &view));
+
+    delivery_hold(scene->delivery, "main", false);
+    retry(scene, waits);
+    assert_string_equal(wait_for(scene, waits, QUEUE_DELIVERED).upstream[0], "main");
+
+    /* What is under way finishes, what only waits for a connection comes back. */
+    scene->upstreams[0].max_connections = 1;
+    fake_set_rows(&scene->fakes[0], hang);
+    buf_clear(&scene->fakes[0].wire);
+    assert_true(delivery_reconfigure(scene->delivery, &scene->options, &why));
+    int64_t runs = submit_one(scene, true);
+    UNTIL(scene, fake_heard(&scene->fakes[0], "\r\n.\r\n"));
+    waits = submit_one(scene, true);
+    delivery_hold(scene->delivery, "main", true);
+    assert_string_equal(wait_for(scene, waits, QUEUE_DEFERRED).text[0], upstream_held_text);
+    assert_int_equal(show(scene, runs).state, QUEUE_DELIVERING);
+    fake_drop_all(&scene->fakes[0]);
+}
+
 static void draining_returns_what_waits_and_waits_for_what_runs(void **state)
 {
     static const struct fake_row hang[] = { { ".", FAKE_HANG, 0, 0 }, { NULL, NULL, 0, 0 } };
@@ -554,6 +599,7 @@ int main(void)
         DELIVERY_TEST(what_is_in_memory_is_bounded_and_all_arrives),
         DELIVERY_TEST(a_reload_moves_what_waits_and_lets_finish_what_runs),
         DELIVERY_TEST(a_reload_that_fails_changes_nothing),
+        DELIVERY_TEST(a_held_upstream_leaves_its_mail_to_the_next_and_without_one_it_waits),
         DELIVERY_TEST(draining_returns_what_waits_and_waits_for_what_runs),
         DELIVERY_TEST(draining_lets_a_late_answer_be_recorded),
         DELIVERY_TEST(one_whose_loop_never_ran_leaves_nothing_behind),

@@ -28,6 +28,65 @@ static int remove_place(void **state)
     return 0;
 }
 
+/* --- upstreams that only remember what was asked -----------------------------------------------
+ */
+
+struct fake_upstreams {
+    struct api_place *place;
+    bool held, cannot_record;
+    unsigned looks;
+    struct letter letter;
+    api_upstreams_cb *cb;
+    void *owner;
+};
+
+static void on_fake_look(struct letter *letter)
+{
+    struct fake_upstreams *fake = container_of(letter, struct fake_upstreams, letter);
+    const struct api_upstream rows[] = {
+        { "main", "smtp", fake->held ? "held" : "resting", "it said \xff", 2, 3 },
+        { "spare", "maildir", "usable", NULL, 0, 0 },
+    };
+
+    fake->looks++;
+    fake->cb(fake->owner, rows, ARRAY_LEN(rows));
+}
+
+static void fake_look(void *owner, api_upstreams_cb *cb, void *cb_owner)
+{
+    struct fake_upstreams *fake = owner;
+
+    fake->cb = cb;
+    fake->owner = cb_owner;
+    fake->letter.deliver = on_fake_look;
+    mailbox_post(&fake->place->answers, &fake->letter);
+}
+
+static bool fake_knows(void *owner, const char *name)
+{
+    (void)owner;
+    return strcmp(name, "main") == 0 || strcmp(name, "spare") == 0;
+}
+
+static bool fake_hold(void *owner, const char *name, bool hold, struct why *why)
+{
+    struct fake_upstreams *fake = owner;
+
+    assert_string_equal(name, "main");
+    if (fake->cannot_record)
+        return why_set(why, "no room for it");
+    fake->held = hold;
+    return true;
+}
+
+static struct api_upstreams fake_upstreams(struct fake_upstreams *fake, struct api_place *place)
+{
+    *fake = (struct fake_upstreams){ .place = place };
+    return (struct api_upstreams){
+        .owner = fake, .look = fake_look, .knows = fake_knows, .hold = fake_hold
+    };
+}
+
 /* A path of this form with something in place of {...}. */
 static char *fill(const char *form)
 {
@@ -45,7 +104,10 @@ static void every_endpoint_has_a_help_and_answers_once(void **state)
     struct api_place *place = *state;
     struct api_endpoint_row row;
     size_t count = 0;
+    struct fake_upstreams fake;
+    struct api_upstreams upstreams = fake_upstreams(&fake, place);
 
+    place->api.upstreams = &upstreams;
     for (; api_endpoint(count, &row); count++) {
         char *path = fill(row.path);
         int status = api_place_ask(place, NULL, row.method, path, NULL);
@@ -647,6 +709,12 @@ static void parameters_that_are_wrong_are_named(void **state)
         { "limit=1001", 422, "limit" },
         { "limit=x", 422, "limit" },
         { "before=x", 422, "before" },
+        { "olderThan=2", 422, "olderThan" },
+        { "olderThan=h", 422, "olderThan" },
+        { "newerThan=-2h", 422, "newerThan" },
+        { "newerThan=2w", 422, "newerThan" },
+        { "newerThan=10001d", 422, "newerThan" },
+        { "newerThan=18446744073709551616s", 422, "newerThan" },
         { "stat=queued", 400, "stat" },
         { "state=queued&state=held", 400, "state" },
         { "state=", 400, "state" },
@@ -712,13 +780,138 @@ static void the_story_of_a_message_survives_what_an_upstream_said(void **state)
     assert_string_equal(api_place_text(place, "data.events.0.upstream"), "main");
 
     snprintf(target, sizeof(target), "/v1/messages/%s/retry", id);
+    assert_int_equal(
+        api_place_ask(place, NULL, "POST", "/v1/queue/retry", "{\"upstream\":\"spare\"}"), 200);
+    assert_int_equal(json_integer_value(api_place_at(place, "data.retried")), 0);
     assert_int_equal(api_place_ask(place, NULL, "POST", "/v1/queue/retry", NULL), 200);
     assert_int_equal(json_integer_value(api_place_at(place, "data.retried")), 1);
     assert_int_equal(api_place_ask(place, grant, "POST", target, NULL), 200);
     assert_string_equal(api_place_text(place, "data.id"), id);
     assert_int_equal(api_place_ask(place, grant, "POST", "/v1/queue/retry", NULL), 403);
+    auth_grant_unref(grant);
+}
+
+static void a_message_is_held_released_and_cancelled_by_its_own_account_only(void **state)
+{
+    static const struct {
+        const char *method, *rest;
+        int want;
+        const char *done, *then; /* the state that it is in afterwards */
+    } rows[] = {
+        { "POST", "/release", 409, NULL, "queued" },
+        { "POST", "/hold", 200, "data.held", "held" },
+        { "POST", "/hold", 409, NULL, "held" },
+        { "POST", "/retry", 409, NULL, "held" },
+        { "POST", "/release", 200, "data.released", "queued" },
+        { "DELETE", "", 200, "data.cancelled", "cancelled" },
+        { "DELETE", "", 409, NULL, "cancelled" },
+        { "POST", "/hold", 409, NULL, "cancelled" },
+    };
+    struct api_place *place = *state;
+    char own[IDENT_TEXT_BYTES], foreign[IDENT_TEXT_BYTES], target[64];
+    struct auth_grant *grant = api_place_key(place, "{\"name\":\"m\",\"scopes\":[\"messages\"]}");
+
+    submit(place, "default", own);
+    submit(place, "acme", foreign);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        snprintf(target, sizeof(target), "/v1/messages/%s%s", foreign, rows[i].rest);
+        assert_int_equal(api_place_ask(place, grant, rows[i].method, target, NULL), 404);
+        snprintf(target, sizeof(target), "/v1/messages/%s%s", own, rows[i].rest);
+        int got = api_place_ask(place, grant, rows[i].method, target, NULL);
+        if (got != rows[i].want ||
+            (rows[i].done != NULL && !json_is_true(api_place_at(place, rows[i].done))))
+            fail_msg("row %zu: %d %s", i, got, place->text);
+        snprintf(target, sizeof(target), "/v1/messages/%s", own);
+        api_place_ask(place, grant, "GET", target, NULL);
+        assert_string_equal(api_place_text(place, "data.state"), rows[i].then);
+    }
+    assert_string_equal(api_place_text(place, "data.events.0.what"), "hold");
+    assert_memory_equal(api_place_text(place, "data.events.0.text"), "by ", 3);
+    assert_string_equal(api_place_text(place, "data.events.0.text") + 3, auth_grant_key_id(grant));
+    snprintf(target, sizeof(target), "/v1/messages/%s", foreign);
+    api_place_ask(place, NULL, "GET", target, NULL);
+    assert_string_equal(api_place_text(place, "data.state"), "queued");
+    auth_grant_unref(grant);
+}
+
+static void many_are_steered_by_the_operators_filter_and_never_by_a_forgotten_one(void **state)
+{
+    static const struct {
+        const char *path, *body;
+        int want;
+        const char *count; /* where the answer has it */
+        json_int_t changed;
+    } rows[] = {
+        { "/v1/queue/hold", NULL, 422, NULL, 0 },
+        { "/v1/queue/cancel", "{}", 422, NULL, 0 },
+        { "/v1/queue/release", "{\"all\":false}", 422, NULL, 0 },
+        { "/v1/queue/hold", "{\"state\":\"frob\"}", 422, NULL, 0 },
+        { "/v1/queue/hold", "{\"olderThan\":\"2\"}", 422, NULL, 0 },
+        { "/v1/queue/hold", "{\"older\":\"2h\"}", 400, NULL, 0 },
+        { "/v1/queue/hold", "{\"state\":[\"queued\"]}", 422, NULL, 0 },
+        { "/v1/queue/hold", "{\"account\":\"acme\"}", 200, "data.held", 1 },
+        { "/v1/queue/hold", "{\"newerThan\":\"1h\",\"sender\":\"good.example\"}", 200, "data.held",
+          2 },
+        { "/v1/queue/release", "{\"account\":\"acme\"}", 200, "data.released", 1 },
+        { "/v1/queue/cancel", "{\"state\":\"held\"}", 200, "data.cancelled", 2 },
+        { "/v1/queue/cancel", "{\"olderThan\":\"1h\"}", 200, "data.cancelled", 0 },
+        { "/v1/queue/cancel", "{\"all\":true}", 200, "data.cancelled", 1 },
+    };
+    struct api_place *place = *state;
+    char id[IDENT_TEXT_BYTES];
+    struct auth_grant *grant = api_place_key(place, "{\"name\":\"m\",\"scopes\":[\"messages\"]}");
+
+    submit(place, "default", id);
+    submit(place, "acme", id);
+    submit(place, "default", id);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        assert_int_equal(api_place_ask(place, grant, "POST", rows[i].path, rows[i].body), 403);
+        int got = api_place_ask(place, NULL, "POST", rows[i].path, rows[i].body);
+        if (got != rows[i].want ||
+            (rows[i].count != NULL &&
+             json_integer_value(api_place_at(place, rows[i].count)) != rows[i].changed))
+            fail_msg("row %zu: %d %s", i, got, place->text);
+    }
+    auth_grant_unref(grant);
+}
+
+static void upstreams_are_shown_held_and_released_by_the_operator(void **state)
+{
+    struct api_place *place = *state;
+    struct fake_upstreams fake;
+    struct api_upstreams upstreams = fake_upstreams(&fake, place);
+    char id[IDENT_TEXT_BYTES];
+    struct auth_grant *grant = api_place_key(place, "{\"name\":\"m\",\"scopes\":[\"messages\"]}");
+
+    assert_int_equal(api_place_ask(place, NULL, "GET", "/v1/upstreams", NULL), 503);
+    assert_int_equal(api_place_ask(place, NULL, "POST", "/v1/upstreams/main/hold", NULL), 503);
+    assert_string_equal(api_place_text(place, "error.code"), "daemon_needed");
+    place->api.upstreams = &upstreams;
+    assert_int_equal(api_place_ask(place, grant, "GET", "/v1/upstreams", NULL), 403);
+    assert_int_equal(api_place_ask(place, grant, "POST", "/v1/upstreams/main/hold", NULL), 403);
+    assert_int_equal(api_place_ask(place, NULL, "GET", "/v1/upstreams", NULL), 200);
+    assert_string_equal(api_place_text(place, "data.0.state"), "resting");
+    assert_string_equal(api_place_text(place, "data.0.reason"), "it said \xef\xbf\xbd");
+    assert_int_equal(json_integer_value(api_place_at(place, "data.0.waiting")), 3);
+    assert_true(json_is_null(api_place_at(place, "data.1.reason")));
+    assert_int_equal(json_integer_value(api_place_at(place, "meta.total")), 2);
+
+    assert_int_equal(api_place_ask(place, NULL, "POST", "/v1/upstreams/none/hold", NULL), 404);
+    assert_int_equal(api_place_ask(place, NULL, "POST", "/v1/upstreams/main/hold", NULL), 200);
+    assert_true(fake.held);
+    assert_true(json_is_true(api_place_at(place, "data.held")));
+    submit(place, "default", id);
+    defer(place); /* by "main" */
+    assert_int_equal(api_place_ask(place, NULL, "POST", "/v1/upstreams/main/release", NULL), 200);
+    assert_false(fake.held);
+    assert_int_equal(json_integer_value(api_place_at(place, "data.retried")), 1);
+    assert_int_equal(fake.looks, 3); /* an answer comes when all have been told */
+
+    fake.cannot_record = true;
+    assert_int_equal(api_place_ask(place, NULL, "POST", "/v1/upstreams/main/hold", NULL), 503);
+    assert_non_null(strstr(place->text, "no room for it"));
     place->api.draining = true;
-    assert_int_equal(api_place_ask(place, grant, "POST", target, NULL), 503);
+    assert_int_equal(api_place_ask(place, NULL, "POST", "/v1/upstreams/main/release", NULL), 503);
     auth_grant_unref(grant);
 }
 
@@ -771,6 +964,9 @@ int main(void)
         TEST(parameters_that_are_wrong_are_named),
         TEST(a_key_sees_and_retries_messages_of_its_own_account_only),
         TEST(the_story_of_a_message_survives_what_an_upstream_said),
+        TEST(a_message_is_held_released_and_cancelled_by_its_own_account_only),
+        TEST(many_are_steered_by_the_operators_filter_and_never_by_a_forgotten_one),
+        TEST(upstreams_are_shown_held_and_released_by_the_operator),
         TEST(stats_and_metrics_count_by_state),
         TEST(readiness_ends_with_the_draining_and_health_does_not),
     };

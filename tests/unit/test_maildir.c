@@ -221,6 +221,29 @@ static void many_messages_all_arrive_though_few_are_written_at_a_time(void **sta
         desk_job_free(&jobs[i]);
 }
 
+static void a_held_one_writes_nothing_new(void **state)
+{
+    struct scene *scene = *state;
+    struct upstream_view view;
+    struct desk_job job;
+
+    desk_open_upstream(&scene->desk, &scene->options);
+    desk_job_init(&scene->desk, &job, 1);
+    upstream_hold(scene->desk.upstream, true);
+    desk_send(&scene->desk, &job);
+    assert_int_equal(job.recipients[0].fate, UPSTREAM_UNTRIED);
+    assert_string_equal(job.recipients[0].text, upstream_held_text);
+    upstream_look(scene->desk.upstream, &view);
+    assert_int_equal(view.condition, UPSTREAM_HELD);
+    assert_string_equal(view.kind, "maildir");
+    desk_job_free(&job);
+    upstream_hold(scene->desk.upstream, false);
+    desk_job_init(&scene->desk, &job, 1);
+    desk_send(&scene->desk, &job);
+    assert_int_equal(job.recipients[0].fate, UPSTREAM_DELIVERED);
+    desk_job_free(&job);
+}
+
 static void closing_lets_files_finish_and_returns_the_rest(void **state)
 {
     enum { COUNT = 8 };
@@ -281,6 +304,7 @@ int main(void)
         MAILDIR_TEST(a_folder_that_cannot_be_used_defers),
         MAILDIR_TEST(an_address_that_would_forge_a_line_is_refused),
         MAILDIR_TEST(many_messages_all_arrive_though_few_are_written_at_a_time),
+        MAILDIR_TEST(a_held_one_writes_nothing_new),
         MAILDIR_TEST(closing_lets_files_finish_and_returns_the_rest),
         MAILDIR_TEST(a_probe_makes_the_folders),
     };

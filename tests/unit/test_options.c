@@ -92,7 +92,7 @@ static void arguments_are_read_by_the_tables(void **state)
 static void every_noun_prints_its_help(void **state)
 {
     static int (*const nouns[])(int argc, char **argv) = { cli_key, cli_account, cli_domain,
-                                                           cli_queue };
+                                                           cli_queue, cli_upstream };
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(nouns); i++) {

@@ -320,6 +320,7 @@ static void a_refused_login_pauses_it_and_bounces_nothing(void **state)
     static const struct fake_row rows[] = { { "AUTH", "535 5.7.8 wrong\r\n", 0, 0 },
                                             { NULL, NULL, 0, 0 } };
     struct scene *scene = *state;
+    struct upstream_view view;
     int64_t before = metrics_read(METRIC_UPSTREAM_AUTH_REFUSED);
 
     scene->fake.options.ehlo = "250-fake\r\n250 AUTH PLAIN\r\n";
@@ -334,6 +335,9 @@ static void a_refused_login_pauses_it_and_bounces_nothing(void **state)
     assert_int_equal(metrics_read(METRIC_UPSTREAM_AUTH_REFUSED), before + 1);
     assert_true(desk_logged(&scene->desk, "level=error"));
     assert_false(upstream_is_usable(scene->desk.upstream));
+    upstream_look(scene->desk.upstream, &view);
+    assert_int_equal(view.condition, UPSTREAM_PAUSED);
+    assert_non_null(strstr(view.reason.text, "535"));
     skip_ms(59000);
     assert_false(upstream_is_usable(scene->desk.upstream));
     skip_ms(1000);
@@ -341,6 +345,41 @@ static void a_refused_login_pauses_it_and_bounces_nothing(void **state)
     fake_set_rows(&scene->fake, NULL);
     deliver(scene, 5, 6);
     wait_for(scene, 5, 6, UPSTREAM_DELIVERED);
+    upstream_look(scene->desk.upstream, &view);
+    assert_int_equal(view.condition, UPSTREAM_USABLE);
+    assert_string_equal(view.kind, "smtp");
+    assert_string_equal(view.reason.text, "");
+    assert_int_equal(view.connections, 1);
+}
+
+static void a_held_one_gives_back_what_waits_and_finishes_what_runs(void **state)
+{
+    static const struct fake_row hang[] = { { ".", FAKE_HANG, 0, 0 }, { NULL, NULL, 0, 0 } };
+    struct scene *scene = *state;
+    struct upstream_view view;
+
+    fake_set_rows(&scene->fake, hang);
+    start(scene);
+    deliver(scene, 0, 3);
+    DESK_UNTIL(&scene->desk, fake_heard(&scene->fake, "\r\n.\r\n"));
+    upstream_look(scene->desk.upstream, &view);
+    assert_int_equal(view.condition, UPSTREAM_USABLE);
+    assert_int_equal(view.waiting, 2);
+    upstream_hold(scene->desk.upstream, true);
+    assert_false(upstream_is_usable(scene->desk.upstream));
+    wait_for(scene, 1, 3, UPSTREAM_UNTRIED);
+    assert_string_equal(scene->jobs[1].recipients[0].text, upstream_held_text);
+    upstream_look(scene->desk.upstream, &view);
+    assert_int_equal(view.condition, UPSTREAM_HELD);
+    assert_int_equal(view.waiting, 0);
+    assert_int_equal(scene->jobs[0].done, 0);
+    fake_drop_all(&scene->fake);
+    wait_for(scene, 0, 1, UPSTREAM_UNCERTAIN);
+
+    fake_set_rows(&scene->fake, NULL);
+    upstream_hold(scene->desk.upstream, false);
+    deliver(scene, 3, 4);
+    wait_for(scene, 3, 4, UPSTREAM_DELIVERED);
 }
 
 /* --- the rate --------------------------------------------------------------------------------- */
@@ -498,6 +537,7 @@ int main(void)
         POOL_TEST(a_job_given_to_a_resting_upstream_comes_back_at_once),
         POOL_TEST(a_refused_second_connection_leaves_the_first_alone),
         POOL_TEST(a_refused_login_pauses_it_and_bounces_nothing),
+        POOL_TEST(a_held_one_gives_back_what_waits_and_finishes_what_runs),
         POOL_TEST(the_rate_is_a_ceiling),
         POOL_TEST(jobs_that_wait_for_the_rate_need_no_connection),
         POOL_TEST(closing_returns_what_waits_and_lets_finish_what_runs),

@@ -1,0 +1,76 @@
+/* queue_store_steer.c - the statements of an operator's acts: each changes the recipients of one
+ * message that are in the states it is for, and says whether there were any. The message's own row
+ * follows by store_summarize() and store_change(). */
+#include "queue/queue_priv.h"
+#include "queue/queue_store_priv.h"
+
+static bool changed_a_row(const struct store *store)
+{
+    return sqlite3_changes(db_handle(store->db)) > 0;
+}
+
+/* A statement with ?1 the message, ?2 now and ?3 the due time; it need not use the last ones. */
+static enum store_result run_act(struct store *store, const struct store_act *act, const char *sql,
+                                 bool *changed)
+{
+    sqlite3_stmt *statement = db_prepare(store->db, sql);
+
+    sqlite3_bind_int64(statement, 1, act->id);
+    if (sqlite3_bind_parameter_count(statement) >= 2)
+        sqlite3_bind_int64(statement, 2, act->now_ms);
+    if (sqlite3_bind_parameter_count(statement) >= 3)
+        sqlite3_bind_int64(statement, 3, act->due_ms);
+    enum store_result result = store_run(store, statement);
+    *changed = result == STORE_OK && changed_a_row(store);
+    return result;
+}
+
+/* The numbers of enum queue_state, which are on disk and never change. */
+#define WAITING "(0, 2, 3)"
+_Static_assert(QUEUE_QUEUED == 0 && QUEUE_DEFERRED == 2 && QUEUE_UNCERTAIN == 3 &&
+                   QUEUE_HELD == 4 && QUEUE_FAILED_FOR_GOOD == 7 && QUEUE_CANCELLED == 8,
+               "the numbers in these statements");
+
+enum store_result store_revive(struct store *store, const struct store_act *act,
+                               struct store_acted *acted)
+{
+    enum store_result result = run_act(
+        store, act, "UPDATE recipient SET due_ms = ?3 WHERE message = ?1 AND state IN (2, 3)",
+        &acted->changed);
+
+    if (result == STORE_OK && act->with_failed)
+        result = run_act(store, act,
+                         "UPDATE recipient SET due_ms = ?3, state = 2"
+                         " WHERE message = ?1 AND state = 7",
+                         &acted->failed);
+    acted->changed = acted->changed || acted->failed;
+    return result;
+}
+
+enum store_result store_hold(struct store *store, const struct store_act *act,
+                             struct store_acted *acted)
+{
+    return run_act(store, act,
+                   "UPDATE recipient SET due_ms = NULL, state = 4, updated_ms = ?2"
+                   " WHERE message = ?1 AND state IN " WAITING,
+                   &acted->changed);
+}
+
+enum store_result store_release(struct store *store, const struct store_act *act,
+                                struct store_acted *acted)
+{
+    return run_act(store, act,
+                   "UPDATE recipient SET due_ms = ?3, updated_ms = ?2,"
+                   " state = CASE attempts WHEN 0 THEN 0 ELSE 2 END"
+                   " WHERE message = ?1 AND state = 4",
+                   &acted->changed);
+}
+
+enum store_result store_cancel(struct store *store, const struct store_act *act,
+                               struct store_acted *acted)
+{
+    return run_act(store, act,
+                   "UPDATE recipient SET due_ms = NULL, state = 8, updated_ms = ?2"
+                   " WHERE message = ?1 AND state IN (0, 2, 3, 4)",
+                   &acted->changed);
+}

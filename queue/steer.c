@@ -1,0 +1,276 @@
+/* steer.c - an operator's hand on the queue: try it again, hold it, let it go, give it up.
+ * One act on one message, or on all that a filter wants. Each message is changed in one
+ * transaction: its recipients by the act's own statement, then the message by what they have
+ * become, then a line in its history. What is leased is left alone, for its recipients are about to
+ * be settled by what the upstream says, and cannot be called back.
+ *
+ * Many are changed in steps of bounded work, for each rewrites rows and others wait for its commit:
+ * done() moves the cursor on and asks for the next step. The walk goes from the newest id of its
+ * first step to the oldest, so it meets each message once, and none that came later. */
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "queue/queue_priv.h"
+#include "relay/base/alloc.h"
+
+#define STEP_MESSAGES 100  /* changed in one batch */
+#define STEP_LOOK     2000 /* rows looked at */
+
+#define BIT(state)    (1u << (state))
+#define WAITING       (BIT(QUEUE_QUEUED) | BIT(QUEUE_DEFERRED) | BIT(QUEUE_UNCERTAIN))
+#define WAITED_ONCE   (BIT(QUEUE_DEFERRED) | BIT(QUEUE_UNCERTAIN))
+
+/* A message whose liveliest recipient still waits may have held ones besides. */
+static const struct act {
+    const char *event;
+    unsigned from;       /* message states; the recipients decide */
+    unsigned from_by_id; /* more of them for one that is named */
+    bool makes_due;
+    bool only_later; /* of many: what is due already needs no help */
+    bool only_held;  /* of many: there must be a held recipient */
+    enum store_result (*run)(struct store *store, const struct store_act *act,
+                             struct store_acted *acted);
+} acts[] = {
+    [QUEUE_RETRY] = { "retry", WAITED_ONCE, BIT(QUEUE_FAILED_FOR_GOOD), true, true, false,
+                      store_revive },
+    [QUEUE_HOLD] = { "hold", WAITING, 0, false, false, false, store_hold },
+    [QUEUE_RELEASE] = { "release", WAITING | BIT(QUEUE_HELD), 0, true, false, true, store_release },
+    [QUEUE_CANCEL] = { "cancel", WAITING | BIT(QUEUE_HELD), 0, false, false, false, store_cancel },
+};
+_Static_assert(ARRAY_LEN(acts) == QUEUE_ACT_COUNT, "an act without a row");
+
+struct steer {
+    struct request request;
+    struct queue *queue; /* the writer's, in run() */
+    const struct act *act;
+    int64_t id;
+    struct queue_filter filter; /* our copy */
+    char *by;
+    int64_t due_ms;              /* of all steps: when the first one began */
+    int64_t cursor, next_cursor; /* older than this come next; the latter: after this step */
+    uint64_t changed, step_changed;
+    uint64_t busy, step_busy;
+    queue_steer_cb *cb;
+    void *owner;
+};
+
+/* --- one message ----------------------------------------------------------------------------- */
+
+/* What it is now that its recipients are changed. */
+static enum store_result write_message(struct queue *queue, const struct store_brief *brief,
+                                       bool is_young)
+{
+    enum queue_state state;
+    int64_t due_ms;
+    enum store_result result = store_summarize(queue->store, brief->id, &state, &due_ms);
+
+    if (result != STORE_OK)
+        return result;
+    bool final = queue_state_is_final(state);
+    const struct store_removal removal = {
+        .id = brief->id,
+        .from = brief->state,
+        .size = brief->size,
+        .has_chunks = brief->has_chunks,
+        .has_events = true,
+    };
+    const struct store_change change = {
+        .id = brief->id,
+        .from = brief->state,
+        .to = state,
+        .size = brief->size,
+        .due_ms = due_ms,
+        .ended_ms = final ? queue->now_ms : 0,
+        .aged_from_ms = is_young ? queue->now_ms : 0,
+        /* Where a recipient failed before, it can still be retried: see settle.c. */
+        .drop_content = final && state != QUEUE_FAILED_FOR_GOOD,
+        .has_chunks = brief->has_chunks,
+    };
+
+    return final && queue->retention_ms <= 0 ? store_remove(queue->store, &removal)
+                                             : store_change(queue->store, &change);
+}
+
+static enum store_result write_event(struct queue *queue, const struct steer *steer, int64_t id)
+{
+    char by[64];
+    const struct store_event event = {
+        .what = steer->act->event, .position = -1, .enhanced = "", .text = by
+    };
+
+    snprintf(by, sizeof(by), "by %s", steer->by);
+    return store_add_event(queue->store, id, &event);
+}
+
+static enum store_result change_one(struct queue *queue, struct steer *steer,
+                                    const struct store_brief *brief)
+{
+    const struct store_act act = {
+        .id = brief->id,
+        .now_ms = queue->now_ms,
+        .due_ms = steer->due_ms,
+        .with_failed = steer->id != 0,
+    };
+    struct store_acted acted = { 0 };
+    enum store_result result = steer->act->run(queue->store, &act, &acted);
+
+    if (result != STORE_OK || !acted.changed)
+        return result;
+    steer->step_changed++;
+    /* First the event: where nothing is retained it goes with its message. */
+    result = write_event(queue, steer, brief->id);
+    if (result != STORE_OK)
+        return result;
+    return write_message(queue, brief, acted.failed || steer->act == &acts[QUEUE_RELEASE]);
+}
+
+static bool is_of_account(void *owner, const struct store_look *look)
+{
+    const struct steer *steer = owner;
+
+    return steer->filter.account == NULL || strcmp(steer->filter.account, look->account) == 0;
+}
+
+static enum store_result steer_one(struct queue *queue, struct steer *steer)
+{
+    const struct store_scan scan = {
+        .after_id = steer->id - 1,
+        .before_id = steer->id < INT64_MAX ? steer->id + 1 : steer->id, /* no id is the last */
+        .limit = 1,
+        .look = 1,
+        .wants = is_of_account,
+        .owner = steer,
+    };
+    const unsigned from = steer->act->from | steer->act->from_by_id;
+    struct store_brief brief;
+    size_t count;
+    enum store_result result =
+        store_find_wanted(queue->store, &scan, &brief, &count, &steer->next_cursor);
+
+    steer->next_cursor = 0;
+    if (result != STORE_OK)
+        return result;
+    if (count == 0)
+        steer->request.result = QUEUE_NOT_FOUND;
+    else if ((from & BIT(brief.state)) != 0 && !lease_exists(queue, brief.id))
+        result = change_one(queue, steer, &brief);
+    if (count != 0 && steer->step_changed == 0)
+        steer->request.result = QUEUE_CONFLICT;
+    return result;
+}
+
+/* --- many ------------------------------------------------------------------------------------ */
+
+static bool is_wanted(void *owner, const struct store_look *look)
+{
+    const struct steer *steer = owner;
+
+    return (steer->act->from & BIT(look->state)) != 0 &&
+           filter_wants(steer->queue, &steer->filter, look);
+}
+
+static bool is_wanted_recipient(void *owner, const struct store_recipient_look *look)
+{
+    const struct steer *steer = owner;
+
+    return (!steer->act->only_held || look->state == QUEUE_HELD) &&
+           filter_wants_recipient(&steer->filter, look);
+}
+
+static enum store_result steer_some(struct queue *queue, struct steer *steer)
+{
+    const struct store_scan scan = {
+        .after_id = filter_after_id(&steer->filter),
+        .before_id = steer->cursor,
+        .limit = STEP_MESSAGES,
+        .look = STEP_LOOK,
+        .wants = is_wanted,
+        .wants_recipient = steer->act->only_held || filter_asks_recipients(&steer->filter)
+                               ? is_wanted_recipient
+                               : NULL,
+        .owner = steer,
+    };
+    struct store_brief briefs[STEP_MESSAGES];
+    size_t count;
+    enum store_result result =
+        store_find_wanted(queue->store, &scan, briefs, &count, &steer->next_cursor);
+
+    for (size_t i = 0; i < count && result == STORE_OK; i++) {
+        if (steer->act->only_later && briefs[i].due_ms <= steer->due_ms)
+            continue;
+        if (lease_exists(queue, briefs[i].id))
+            steer->step_busy++;
+        else
+            result = change_one(queue, steer, &briefs[i]);
+    }
+    return result;
+}
+
+/* --- the request ----------------------------------------------------------------------------- */
+
+static enum store_result steer_run(struct queue *queue, struct request *request)
+{
+    struct steer *steer = (struct steer *)request;
+
+    steer->queue = queue;
+    steer->step_changed = steer->step_busy = 0;
+    if (steer->due_ms == 0) {
+        steer->due_ms = queue->now_ms;
+        steer->cursor = INT64_MAX;
+    }
+    return steer->id != 0 ? steer_one(queue, steer) : steer_some(queue, steer);
+}
+
+static void steer_done(struct queue *queue, struct request *request)
+{
+    struct steer *steer = (struct steer *)request;
+    bool is_last = steer->next_cursor == 0;
+
+    steer->changed += steer->step_changed;
+    steer->busy += steer->step_busy;
+    steer->cursor = steer->next_cursor;
+    request->again = !is_last && !queue->stopping;
+    if (!is_last && queue->stopping)
+        request->result = QUEUE_FAILED;
+    if (steer->act->makes_due && steer->step_changed > 0)
+        watch_note_due(queue, queue->now_ms);
+}
+
+static void steer_answer(struct request *request)
+{
+    struct steer *steer = (struct steer *)request;
+
+    steer->cb(steer->owner, request->result, steer->changed, steer->busy);
+}
+
+static void steer_release(struct request *request)
+{
+    struct steer *steer = (struct steer *)request;
+
+    filter_clear(&steer->filter);
+    free(steer->by);
+}
+
+void queue_steer(struct queue *queue, const struct queue_steering *steering, queue_steer_cb *cb,
+                 void *owner, struct mailbox *answers)
+{
+    static const struct request_kind kind = {
+        .name = "steer",
+        .writes = true,
+        .run = steer_run,
+        .done = steer_done,
+        .answer = steer_answer,
+        .release = steer_release,
+    };
+    struct steer *steer = request_new(sizeof(*steer), &kind, answers);
+
+    assert((unsigned)steering->act < QUEUE_ACT_COUNT && steering->id >= 0);
+    steer->act = &acts[steering->act];
+    steer->id = steering->id;
+    steer->filter = filter_copy(&steering->filter);
+    steer->by = xstrdup(steering->by);
+    steer->cb = cb;
+    steer->owner = owner;
+    request_post(queue, &steer->request);
+}
