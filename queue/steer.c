@@ -258,6 +258,7 @@ void queue_steer(struct queue *queue, const struct queue_steering *steering, que
     static const struct request_kind kind = {
         .name = "steer",
         .writes = true,
+        .first = true, /* leases are told by what is done, not by what runs beside it */
         .run = steer_run,
         .done = steer_done,
         .answer = steer_answer,

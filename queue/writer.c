@@ -214,6 +214,8 @@ static void fill_batch(struct batch *batch, struct request_list *list)
     batch->count = 0;
     batch->writes = false;
     while (list->head != NULL && batch->count < BATCH_REQUESTS_MAX && bytes < BATCH_BYTES_MAX) {
+        if (list->head->kind->first && batch->count > 0)
+            break;
         struct request *request = request_list_take(list);
         batch->requests[batch->count++] = request;
         batch->writes = batch->writes || request->kind->writes;

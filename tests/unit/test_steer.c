@@ -288,6 +288,24 @@ static void many_cut_short_by_the_end_say_that_they_failed(void **state)
     assert_int_equal(got.changed, 100);
 }
 
+static void fresh_mail_that_is_handed_out_at_once_is_left_alone(void **state)
+{
+    static const enum queue_act acts[] = { QUEUE_HOLD, QUEUE_CANCEL };
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < ARRAY_LEN(acts); i++) {
+        struct got fresh = { 0 };
+
+        fx_ask_submit(f, fx_small("r@dest.example"), true, &fresh);
+        struct got got = fx_steer(f, acts[i], 0, NULL); /* both wait when the writer looks */
+        assert_non_null(fresh.message);
+        assert_int_equal(got.changed, 0);
+        assert_int_equal(got.busy, 1);
+        fx_settle_all(f, fresh.message, QUEUE_SENT, 250, "ok");
+        assert_int_equal(fx_stats(f).messages[QUEUE_DELIVERED], i + 1);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -303,6 +321,7 @@ int main(void)
         QUEUE_TEST(many_are_released_though_another_recipient_waits),
         QUEUE_TEST(whoever_waits_for_mail_is_rung_when_some_is_released),
         QUEUE_TEST(many_cut_short_by_the_end_say_that_they_failed),
+        QUEUE_TEST(fresh_mail_that_is_handed_out_at_once_is_left_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
