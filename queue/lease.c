@@ -59,6 +59,7 @@ struct lease {
     struct doubt_mark marks[LEASES_MAX];        /* of their attempts */
     size_t count, bytes;
     int64_t next_due_ms;
+    int64_t unmarkable; /* whose mark could not be written; 0: none */
 };
 
 static bool is_not_to_be_had(void *owner, int64_t id)
@@ -143,8 +144,12 @@ static enum store_result mark_run(struct queue *queue, struct request *request)
     struct lease *lease = (struct lease *)request;
     enum store_result result = STORE_OK;
 
-    for (size_t i = 0; i < lease->count && result == STORE_OK; i++)
+    lease->unmarkable = 0;
+    for (size_t i = 0; i < lease->count && result == STORE_OK; i++) {
         result = doubt_mark(queue, record_of(lease->messages[i]), &lease->marks[i]);
+        if (result == STORE_FAILED)
+            lease->unmarkable = lease->messages[i]->id;
+    }
     return result;
 }
 
@@ -163,7 +168,8 @@ static void mark_done(struct queue *queue, struct request *request)
 }
 
 /* What was found is not handed out. After a failed sync the marks may be there all the same, and
- * must not make an interruption of what never began. */
+ * must not make an interruption of what never began; when a mark itself failed, none was ever to be
+ * synced. */
 static void mark_fail(struct queue *queue, struct request *request)
 {
     struct lease *lease = (struct lease *)request;
@@ -171,10 +177,12 @@ static void mark_fail(struct queue *queue, struct request *request)
     for (size_t i = 0; i < lease->count; i++) {
         struct record *record = record_of(lease->messages[i]);
         lease_end(queue, record->message.id);
-        if (!record->interrupted && request->result == QUEUE_FAILED)
+        if (!record->interrupted && request->result == QUEUE_FAILED && lease->unmarkable == 0)
             request_list_add(&queue->kept, doubt_unmark_new(record->message.id));
         queue_message_free(&record->message);
     }
+    if (lease->unmarkable != 0)
+        set_aside(queue, lease->unmarkable); /* else it would fail each batch that it is in */
     lease->count = 0;
     lease->next_due_ms = queue->now_ms + REFUSED_PAUSE_MS;
     watch_promise(queue, request->answers, lease->next_due_ms);

@@ -49,7 +49,8 @@ struct request_kind {
     const char *name;
     bool writes; /* it runs in the batch's transaction; the others run after the commit */
     bool kept;   /* never given up: it waits in memory while the store cannot write */
-    bool first;  /* it begins a batch: what was asked before it is done, leases have begun or ended */
+    bool
+        first; /* it begins a batch: what was asked before it is done, leases have begun or ended */
     /* For a writing kind any result but STORE_OK fails the whole batch, and nothing may have been
      * changed in memory; a refusal is STORE_OK with request->result set. It may run again (kept).
      */

@@ -143,6 +143,32 @@ static void a_message_on_a_bad_sector_does_not_block_the_others(void **state)
     fx_settle_all(f, message, QUEUE_SENT, 250, "ok");
 }
 
+static void a_message_whose_attempt_cannot_be_recorded_does_not_block_the_others(void **state)
+{
+    struct fixture *f = *state;
+    int64_t bad = fx_submit(f, "a@dest.example"), good = fx_submit(f, "b@dest.example");
+    struct got got;
+    char *sql = xasprintf("CREATE TRIGGER damage BEFORE UPDATE OF flags ON message"
+                          " WHEN old.id = %lld BEGIN SELECT raise(ABORT, 'damage'); END",
+                          (long long)bad);
+
+    fx_execute(f, sql);
+    free(sql);
+    fx_lease_some(f, 64, 1 << 20, &got);
+    assert_int_equal(got.count, 0);
+    fx_advance(1000); /* the store is opened again */
+    fx_step(f);
+    struct queue_message *message = fx_lease(f);
+    assert_int_equal(message->id, good);
+    fx_settle_all(f, message, QUEUE_SENT, 250, "ok");
+
+    fx_execute(f, "DROP TRIGGER damage");
+    fx_advance(600000);
+    message = fx_lease(f);
+    assert_int_equal(message->id, bad);
+    fx_settle_all(f, message, QUEUE_SENT, 250, "ok");
+}
+
 static void a_message_whose_content_was_cut_is_not_delivered(void **state)
 {
     static const char *const cuts[] = { "content = NULL", "content = x'41'",
@@ -201,6 +227,7 @@ int main(void)
         QUEUE_TEST(the_next_time_is_that_of_what_is_not_leased),
         QUEUE_TEST(a_damaged_message_does_not_block_the_others),
         DISK_TEST(a_message_on_a_bad_sector_does_not_block_the_others),
+        QUEUE_TEST(a_message_whose_attempt_cannot_be_recorded_does_not_block_the_others),
         QUEUE_TEST(a_message_whose_content_was_cut_is_not_delivered),
         QUEUE_TEST(a_state_that_is_none_is_never_delivered),
         QUEUE_TEST(stats_count_a_leased_message_as_delivering),
