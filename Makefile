@@ -49,15 +49,31 @@ LLHTTP_LIBS    = $(BUILD)/libllhttp.a
 endif
 
 # --- sources, by folder; one archive a folder ---------------------------------------------------
-SRC_base     := $(wildcard relay/base/*.c)
-SRC_net      := $(wildcard relay/net/*.c)
-SRC_message  := $(wildcard relay/message/*.c)
-SRC_auth     := $(wildcard auth/*.c)
-SRC_queue    := $(wildcard queue/*.c)
-SRC_smtp     := $(wildcard relay/smtp/*.c)
-SRC_upstream := $(wildcard relay/upstream/*.c)
-SRC_http     := $(wildcard relay/http/*.c)
-SRC_top      := $(filter-out relay/main.c,$(wildcard relay/*.c)) $(wildcard relay/cli/*.c)
+SRC_base := $(patsubst %,relay/base/%.c,\
+    alloc base64 buf clock db ident log mailbox map metrics slice why)
+SRC_net := $(patsubst %,relay/net/%.c,\
+    listener listener_limits loop resolve stream stream_input stream_output stream_peer tls \
+    tls_cert tls_context)
+SRC_message := $(patsubst %,relay/message/%.c,\
+    address date domain dsn fixup header returned sender)
+SRC_auth := $(patsubst %,auth/%.c,\
+    account admin_account admin_key auth auth_store grant key key_record limit load network \
+    pattern penalty pepper plan scope spec table usage)
+SRC_queue := $(patsubst %,queue/%.c,\
+    admin doubt filter lease message prune queue queue_store queue_store_read queue_store_steer \
+    queue_store_write report schedule settle steer submit watch writer)
+SRC_smtp := $(patsubst %,relay/smtp/%.c,\
+    body command content line login parse reply sasl service session transaction)
+SRC_upstream := $(patsubst %,relay/upstream/%.c,\
+    answer client client_login client_mail maildir pool route stuff upstream)
+SRC_http := $(patsubst %,relay/http/%.c,\
+    api_accounts api_domains api_filter api_keys api_messages api_queue api_steer api_upstreams \
+    bounds chunk endpoints head json request response secret server status)
+SRC_top := $(patsubst %,relay/%.c,\
+    bounce cli/account cli/check cli/client cli/domain cli/key cli/options cli/print cli/queue \
+    cli/queue_steer cli/serve cli/upstream config config_file config_read config_table \
+    config_upstreams config_value daemon delivery delivery_attempt delivery_fleet generation \
+    held state_lock upstreams worker)
 
 FLOORS := base net message auth queue smtp upstream http top
 

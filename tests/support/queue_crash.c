@@ -402,7 +402,7 @@ int main(int argc, char **argv)
     }
     char *path = xasprintf("%s/queue.db", argv[2]);
     struct queue_options options = desk_options(path);
-    log_configure(LOG_ERROR, LOG_LOGFMT); /* each attempt that a kill interrupts is a warning */
+    log_configure(LOG_ERROR, LOG_LOGFMT);   /* each attempt that a kill interrupts is a warning */
     options.retention_ms = 30LL * 86400000; /* a delivered message leaves a record to look for */
     if (!queue_open(&queue, &options, &why))
         fprintf(stderr, "queue_crash: %s\n", why.text);

@@ -28,8 +28,7 @@ static int remove_place(void **state)
     return 0;
 }
 
-/* --- upstreams that only remember what was asked -----------------------------------------------
- */
+/* --- upstreams that only remember what was asked ---------------------------------------------- */
 
 struct fake_upstreams {
     struct api_place *place;
