@@ -18,7 +18,7 @@ case $keys in
     say ""
     say "Paste this into another terminal to send a message with it, then look into var/outbox/new/:"
     say ""
-    say "curl -sS --ssl-reqd --cacert '$PWD/var/tls.pem' --url smtp://127.0.0.1:2587" \
+    say "curl -sS --ssl-reqd --cacert '$PWD/var/tls.pem' --url smtp://127.0.0.1:2587/localhost" \
         "--user 'app:$key' --mail-from app@example.com --mail-rcpt you@example.net" \
         "-T '$PWD/var/hello.eml'"
     say ""
