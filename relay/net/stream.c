@@ -7,7 +7,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/un.h>
 
 #include "relay/base/alloc.h"
 
@@ -332,18 +331,6 @@ struct stream *stream_connect(struct loop *loop, const struct sockaddr *address,
 
     if (error != 0)
         cannot_connect(s, error);
-    return s;
-}
-
-struct stream *stream_connect_unix(struct loop *loop, const char *path,
-                                   const struct stream_events *events, void *owner)
-{
-    struct stream *s = stream_new(loop, true, events, owner);
-
-    if (strlen(path) >= sizeof(((struct sockaddr_un *)NULL)->sun_path))
-        cannot_connect(s, UV_ENAMETOOLONG); /* libuv would cut it and take another socket */
-    else
-        uv_pipe_connect(&s->request.connect, &s->uv.pipe, path, on_connect);
     return s;
 }
 

@@ -60,9 +60,6 @@ struct stream *stream_accept(struct loop *loop, uv_stream_t *server,
  * in time but the kernel's: set a deadline. */
 struct stream *stream_connect(struct loop *loop, const struct sockaddr *address,
                               const struct stream_events *events, void *owner);
-/* A Unix socket by path. */
-struct stream *stream_connect_unix(struct loop *loop, const char *path,
-                                   const struct stream_events *events, void *owner);
 
 /* From now on speak TLS: as a server, or as a client that expects `hostname`. Input that was not
  * used by on_data is thrown away (the STARTTLS rule); output written before goes out first, in

@@ -849,7 +849,6 @@ static void the_last_words_of_a_peer_that_hung_up_are_heard(void **state)
 static void a_refused_connection_is_unreachable_and_told_later(void **state)
 {
     struct pair pair;
-    char path[300];
 
     (void)state;
     pair_open(&pair);
@@ -864,17 +863,6 @@ static void a_refused_connection_is_unreachable_and_told_later(void **state)
     assert_int_equal(pair.client.counts[SIDE_END], 1);
     assert_int_equal(pair.client.end, STREAM_UNREACHABLE);
     assert_string_equal(pair.client.error, "connection refused");
-
-    memset(path, 'a', sizeof(path) - 1);
-    path[sizeof(path) - 1] = '\0';
-    const char *const paths[] = { path, "/nonexistent/socket" };
-    for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
-        pair.client.stream = stream_connect_unix(&pair.loop, paths[i], &side_events, &pair.client);
-        assert_int_equal(pair.client.counts[SIDE_END], i + 1);
-        loop_run(&pair.loop);
-        assert_int_equal(pair.client.counts[SIDE_END], i + 2);
-        assert_int_equal(pair.client.end, STREAM_UNREACHABLE);
-    }
     pair_close(&pair);
 }
 
