@@ -155,7 +155,8 @@ test: deps-test ## install what is missing, build, run every test (SANITIZE=addr
 # tests/unit/test_<file>.c is linked with the archives that <file>.c may use, and no others.
 UNIT := $(wildcard tests/unit/test_*.c)
 # The lowest floor with a file of this name: auth/key.c before relay/cli/key.c.
-floor_of = $(firstword $(foreach floor,$(FLOORS),$(if $(filter %/$(1).c,$(SRC_$(floor))),$(floor))))
+FLOOR_session_model := smtp
+floor_of = $(firstword $(FLOOR_$(1)) $(foreach floor,$(FLOORS),$(if $(filter %/$(1).c,$(SRC_$(floor))),$(floor))))
 subject  = $(patsubst test_%,%,$(notdir $(basename $(1))))
 define unit_rule
 $(BUILD)/$(basename $(1)): $(BUILD)/$(basename $(1)).o $(call objects,$(SUPPORT_$(call subject,$(1)))) \
