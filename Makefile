@@ -182,7 +182,7 @@ $(TOOLS):
 
 # Fuzz targets: tests/fuzz/fuzz_<parser>.c. `check` replays the corpus; `fuzz` goes on from there.
 FUZZ := $(wildcard tests/fuzz/fuzz_*.c)
-FUZZ_USES := smtp upstream http net message auth queue base
+FUZZ_USES := top smtp upstream http net message auth queue base
 REPLAY_BIN := $(patsubst %.c,$(BUILD)/%,$(FUZZ))
 $(REPLAY_BIN): %: %.o $(BUILD)/tests/fuzz/replay.o $(patsubst %,$(BUILD)/%.a,$(FUZZ_USES)) $(LLHTTP_LIBS)
 	$(say) LINK $@
