@@ -20,7 +20,7 @@ VERSION := 0.1.0
 PACKAGES := gcc make pkg-config libuv1-dev libssl-dev libsqlite3-dev libsodium-dev libjansson-dev \
             libconfuse-dev libidn2-dev node-llhttp curl
 PACKAGES_TEST := libcmocka-dev python3 postfix swaks libnet-ssleay-perl msmtp openssl node-nodemailer \
-                 sqlite3
+                 libemail-address-xs-perl slowhttptest sslscan sqlite3
 PACKAGES_FUZZ := clang libclang-rt-14-dev
 PACKAGES_FORMAT := clang-format
 
