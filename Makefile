@@ -22,6 +22,7 @@ PACKAGES := gcc make pkg-config libuv1-dev libssl-dev libsqlite3-dev libsodium-d
 PACKAGES_TEST := libcmocka-dev python3 postfix swaks libnet-ssleay-perl msmtp openssl node-nodemailer \
                  libemail-address-xs-perl slowhttptest sslscan sqlite3
 PACKAGES_FUZZ := clang libclang-rt-14-dev
+PACKAGES_BENCH := valgrind
 PACKAGES_FORMAT := clang-format
 
 # --- flags ------------------------------------------------------------------------------------
