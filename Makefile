@@ -18,14 +18,14 @@ VERSION := 0.1.0
 
 # --- the packages, the only list of them ------------------------------------------------------
 PACKAGES := gcc make pkg-config libuv1-dev libssl-dev libsqlite3-dev libsodium-dev libjansson-dev \
-            libconfuse-dev libidn2-dev node-llhttp curl
+            libconfuse-dev libidn2-dev libc-ares-dev node-llhttp curl
 PACKAGES_TEST := libcmocka-dev python3 postfix swaks libnet-ssleay-perl msmtp openssl node-nodemailer \
-                 sqlite3
+                 sqlite3 dnsmasq-base
 PACKAGES_FUZZ := clang libclang-rt-14-dev
 PACKAGES_FORMAT := clang-format
 
 # --- flags ------------------------------------------------------------------------------------
-PKGS   := libuv openssl sqlite3 libsodium jansson libconfuse libidn2
+PKGS   := libuv openssl sqlite3 libsodium jansson libconfuse libidn2 libcares
 WARN   := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wvla -Werror=implicit
 HARDEN := -fstack-protector-strong -fPIE -ftrapv
 SAN    := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
@@ -53,12 +53,12 @@ SRC_base := $(patsubst %,relay/base/%.c,\
     alloc base64 buf clock db ident log mailbox map metrics slice why)
 SRC_net := $(patsubst %,relay/net/%.c,\
     listener listener_limits loop resolve stream stream_input stream_output stream_peer tls \
-    tls_cert tls_context)
+    tls_cert tls_context txt_lookup)
 SRC_message := $(patsubst %,relay/message/%.c,\
     address date domain dsn fixup header returned sender)
 SRC_auth := $(patsubst %,auth/%.c,\
-    account admin_account admin_key auth auth_store grant key key_record limit load network \
-    pattern penalty pepper plan scope spec table usage)
+    account admin_account admin_domain admin_key auth auth_store domain_token grant key \
+    key_record limit load network pattern penalty pepper plan scope spec table usage)
 SRC_queue := $(patsubst %,queue/%.c,\
     admin doubt filter lease message prune queue queue_store queue_store_read queue_store_steer \
     queue_store_write report schedule settle steer submit watch writer)
@@ -67,7 +67,7 @@ SRC_smtp := $(patsubst %,relay/smtp/%.c,\
 SRC_upstream := $(patsubst %,relay/upstream/%.c,\
     answer client client_login client_mail maildir pool route stuff upstream)
 SRC_http := $(patsubst %,relay/http/%.c,\
-    api_accounts api_domains api_filter api_keys api_messages api_queue api_steer api_upstreams \
+    api_accounts api_domain_verify api_domains api_filter api_keys api_messages api_queue api_steer api_upstreams \
     bounds chunk endpoints head json request response secret server status)
 SRC_top := $(patsubst %,relay/%.c,\
     bounce cli/account cli/check cli/client cli/domain cli/key cli/options cli/print cli/queue \

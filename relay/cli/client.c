@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <malloc.h>
 #include <pwd.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -38,7 +39,9 @@ struct cli_client {
     struct auth *auth;
     struct queue *queue;
     struct mailbox answers;
-    bool has_mailbox;
+    struct loop loop; /* for the DNS alone; its letter box is not used */
+    bool has_mailbox, has_loop;
+    struct txt_resolver *txt;
     struct api api;
 };
 
@@ -64,7 +67,7 @@ int cli_exit_code(int status)
         { 200, EX_OK },       { 201, EX_OK },       { 400, EX_DATAERR },  { 401, EX_NOPERM },
         { 403, EX_NOPERM },   { 404, EX_DATAERR },  { 405, EX_SOFTWARE }, { 409, EX_DATAERR },
         { 413, EX_DATAERR },  { 415, EX_SOFTWARE }, { 422, EX_DATAERR },  { 429, EX_TEMPFAIL },
-        { 503, EX_TEMPFAIL }, { 507, EX_TEMPFAIL },
+        { 503, EX_TEMPFAIL }, { 504, EX_TEMPFAIL }, { 507, EX_TEMPFAIL },
     };
 
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
@@ -219,11 +222,16 @@ static void call_directly(struct cli_client *client, const char *method, const c
     };
 
     request.query = rest;
+    void (*before)(int) = signal(SIGPIPE, SIG_IGN); /* a name server may hang up */
     api_call(&client->api, &caller, &request, on_answer, reply);
-    while (reply->status == 0) {
+    for (;;) {
         queue_step(client->queue);
         mailbox_drain(&client->answers);
+        if (reply->status != 0)
+            break;
+        loop_turn(&client->loop);
     }
+    signal(SIGPIPE, before);
 }
 
 static void wake_nobody(void *owner)
@@ -249,16 +257,21 @@ static int check_owner(const char *state_dir)
 static int open_stores(struct cli_client *client)
 {
     struct why why = { "" };
+    void (*before)(int) = signal(SIGPIPE, SIG_DFL);
 
-    if (!auth_open(&client->auth, &client->config->auth, &why) ||
+    client->has_loop = loop_init(&client->loop, &why); /* ignores SIGPIPE, which printing needs */
+    signal(SIGPIPE, before);
+    if (!client->has_loop || !auth_open(&client->auth, &client->config->auth, &why) ||
         !queue_open(&client->queue, &client->config->queue, &why))
         return cli_fail(EX_UNAVAILABLE, "%s", why.text);
     mailbox_init(&client->answers, wake_nobody, NULL);
     client->has_mailbox = true;
+    client->txt = txt_resolver_new(&client->loop, &client->config->dns);
     client->api = (struct api){
         .auth = client->auth,
         .queue = client->queue,
         .answers = &client->answers,
+        .txt = client->txt,
         .version = LATCHPOST_VERSION,
     };
     return EX_OK;
@@ -338,6 +351,7 @@ void cli_close(struct cli_client *client)
 {
     if (client == NULL)
         return;
+    txt_resolver_free(client->txt);
     if (client->queue != NULL)
         queue_stop(client->queue);
     if (client->has_mailbox) {
@@ -349,6 +363,8 @@ void cli_close(struct cli_client *client)
     if (client->auth != NULL)
         auth_flush(client->auth);
     auth_close(client->auth);
+    if (client->has_loop)
+        loop_close(&client->loop);
     if (client->lock >= 0)
         close(client->lock); /* only now may a daemon start */
     config_free(client->config);

@@ -154,12 +154,14 @@ static bool refuse_value(struct api_call *call, const char *field, const char *v
     return false;
 }
 
+typedef enum domain_error domain_parse_fn(struct slice name, char text[static DOMAIN_TEXT_MAX]);
+
 /* Replaces the i-th text by its one spelling. */
-static bool spell_domain(struct api_call *call, const char *field, struct api_texts *texts,
-                         size_t i)
+static bool spell_pattern(struct api_call *call, const char *field, struct api_texts *texts,
+                          size_t i, domain_parse_fn *parse)
 {
     char text[DOMAIN_TEXT_MAX];
-    enum domain_error error = domain_parse_pattern(slice_of(texts->items[i]), text);
+    enum domain_error error = parse(slice_of(texts->items[i]), text);
 
     if (error != DOMAIN_OK)
         return refuse_value(call, field, texts->items[i], domain_error_text(error));
@@ -168,8 +170,8 @@ static bool spell_domain(struct api_call *call, const char *field, struct api_te
     return true;
 }
 
-static bool spell_address(struct api_call *call, const char *field, struct api_texts *texts,
-                          size_t i)
+static bool spell_mailbox(struct api_call *call, const char *field, struct api_texts *texts,
+                          size_t i, domain_parse_fn *parse)
 {
     struct address address;
     char text[DOMAIN_TEXT_MAX];
@@ -181,7 +183,7 @@ static bool spell_address(struct api_call *call, const char *field, struct api_t
         return refuse_value(call, field, texts->items[i], "an IP address is no domain");
     if (slice_equal(address.local, SLICE("*"))) /* legal, but what is meant is never that */
         return refuse_value(call, field, texts->items[i], "it is no pattern: name the domain");
-    enum domain_error wrong = domain_parse(address.domain, text);
+    enum domain_error wrong = parse(address.domain, text);
     if (wrong != DOMAIN_OK)
         return refuse_value(call, field, texts->items[i], domain_error_text(wrong));
     char *spelt = xasprintf("%.*s@%s", SLICE_ARG(address.local), text);
@@ -190,12 +192,25 @@ static bool spell_address(struct api_call *call, const char *field, struct api_t
     return true;
 }
 
+static bool spell_domain(struct api_call *call, const char *field, struct api_texts *texts,
+                         size_t i)
+{
+    return spell_pattern(call, field, texts, i, domain_parse_pattern);
+}
+
+static bool spell_address(struct api_call *call, const char *field, struct api_texts *texts,
+                          size_t i)
+{
+    return spell_mailbox(call, field, texts, i, domain_parse);
+}
+
 static bool spell_recipient(struct api_call *call, const char *field, struct api_texts *texts,
                             size_t i)
 {
     bool is_address = strchr(texts->items[i], '@') != NULL;
 
-    return (is_address ? spell_address : spell_domain)(call, field, texts, i);
+    return (is_address ? spell_mailbox : spell_pattern)(call, field, texts, i,
+                                                        domain_parse_recipient);
 }
 
 typedef bool spell_fn(struct api_call *call, const char *field, struct api_texts *texts, size_t i);

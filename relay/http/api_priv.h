@@ -23,6 +23,8 @@ struct api_call { /* from api_call() to its answer; the calling thread's */
     int64_t message_id;
     enum queue_act act;
     bool hold;
+    /* ... or when the DNS has: */
+    char account[AUTH_ACCOUNT_MAX + 1];
 
     struct letter letter; /* private to endpoints.c from here on */
     bool inside;
@@ -138,11 +140,21 @@ json_t *api_json_time_ms(int64_t unix_ms);
 api_handler api_health, api_ready, api_metrics, api_whoami; /* status.c */
 api_handler api_keys_list, api_keys_create, api_keys_show, api_keys_revoke;
 api_handler api_domains_list, api_domains_add, api_domains_remove;
+api_handler api_domains_verify; /* api_domain_verify.c */
 api_handler api_accounts_list, api_accounts_create;
 api_handler api_messages_list, api_messages_show, api_messages_retry, api_messages_hold,
     api_messages_release, api_messages_cancel;
 api_handler api_queue_retry, api_queue_hold, api_queue_release, api_queue_cancel, api_queue_stats;
 api_handler api_upstreams_list, api_upstreams_hold, api_upstreams_release;
+
+/* A domain as answers show it, and the way to it by its name in the path (api_domains.c). */
+#define API_RECORD_NAME_BYTES 280
+void api_domain_record(const char *domain, char name[static API_RECORD_NAME_BYTES]);
+json_t *api_domain_json(const struct api_call *call, const struct auth_domain_view *view);
+/* The caller's domain of this name; of several accounts' the one that is asked for (NULL: any).
+ * *domain is a member of *domains, which the caller frees whatever is returned. False: answered. */
+bool api_domain_find(struct api_call *call, const char *asked, struct auth_domains *domains,
+                     const struct auth_domain_view **domain);
 
 /* A key as answers show it (api_keys.c). */
 json_t *api_key_json(const struct auth_key_view *view);

@@ -39,9 +39,11 @@ static const struct endpoint {
     { "GET", "/v1/domains", API_SCOPED, AUTH_DOMAINS, api_domains_list,
       "the domains of the account; the operator's ?account= narrows" },
     { "POST", "/v1/domains", API_SCOPED, AUTH_DOMAINS, api_domains_add,
-      "add a domain; verified at once when the operator says so" },
+      "add a domain; verified at once when the operator says so, else by a TXT record" },
+    { "POST", "/v1/domains/{name}/verify", API_SCOPED, AUTH_DOMAINS, api_domains_verify,
+      "look for the domain's TXT record in the DNS; when it is there the domain is verified" },
     { "DELETE", "/v1/domains/{name}", API_SCOPED, AUTH_DOMAINS, api_domains_remove,
-      "remove a domain; keys can no longer send as it" },
+      "remove a domain; keys can no longer send as it; ?account= where several have added it" },
     { "GET", "/v1/accounts", API_SCOPED, AUTH_ACCOUNTS, api_accounts_list, "the accounts" },
     { "POST", "/v1/accounts", API_OPERATOR, 0, api_accounts_create, "make an account" },
     { "GET", "/v1/messages", API_SCOPED, AUTH_MESSAGES, api_messages_list,
@@ -211,6 +213,8 @@ void api_fail_auth(struct api_call *call, enum auth_result result, const struct 
         [AUTH_INVALID] = { 422, "invalid_value", "A value is not allowed." },
         [AUTH_LIMIT] = { 409, "key_limit_reached", "The account has as many keys as it may have." },
         [AUTH_CONFLICT] = { 409, "conflict", "It exists already, or belongs to another account." },
+        [AUTH_DOMAIN_LIMIT] = { 409, "domain_limit_reached",
+                                "The account has as many domains as it may have." },
         [AUTH_FAILED] = { 503, "store_unavailable", "The key store cannot be written now." },
     };
 
