@@ -18,14 +18,15 @@ VERSION := 0.1.0
 
 # --- the packages, the only list of them ------------------------------------------------------
 PACKAGES := gcc make pkg-config libuv1-dev libssl-dev libsqlite3-dev libsodium-dev libjansson-dev \
-            libconfuse-dev libidn2-dev libc-ares-dev node-llhttp curl
+            libconfuse-dev libidn2-dev libc-ares-dev libcurl4-openssl-dev \
+            node-llhttp curl
 PACKAGES_TEST := libcmocka-dev python3 postfix swaks libnet-ssleay-perl msmtp openssl node-nodemailer \
                  sqlite3 dnsmasq-base
 PACKAGES_FUZZ := clang libclang-rt-14-dev
 PACKAGES_FORMAT := clang-format
 
 # --- flags ------------------------------------------------------------------------------------
-PKGS   := libuv openssl sqlite3 libsodium jansson libconfuse libidn2 libcares
+PKGS   := libuv openssl sqlite3 libsodium jansson libconfuse libidn2 libcares libcurl
 WARN   := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wvla -Werror=implicit
 HARDEN := -fstack-protector-strong -fPIE -ftrapv
 SAN    := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
@@ -70,7 +71,8 @@ SRC_http := $(patsubst %,relay/http/%.c,\
     api_accounts api_domain_verify api_domains api_filter api_keys api_messages api_queue api_steer api_upstreams \
     bounds chunk endpoints head json request response secret server status)
 SRC_top := $(patsubst %,relay/%.c,\
-    bounce cli/account cli/check cli/client cli/domain cli/key cli/options cli/print cli/queue \
+    bounce cli/account cli/check cli/client cli/client_direct cli/client_http \
+    cli/client_local cli/client_remote cli/domain cli/key cli/options cli/print cli/queue \
     cli/queue_steer cli/serve cli/upstream config config_file config_read config_table \
     config_upstreams config_value daemon delivery delivery_attempt delivery_fleet generation \
     held state_lock upstreams worker)
