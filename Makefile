@@ -21,7 +21,7 @@ PACKAGES := gcc make pkg-config libuv1-dev libssl-dev libsqlite3-dev libsodium-d
             libconfuse-dev libidn2-dev libc-ares-dev libcurl4-openssl-dev \
             node-llhttp curl
 PACKAGES_TEST := libcmocka-dev python3 postfix swaks libnet-ssleay-perl msmtp openssl node-nodemailer \
-                 sqlite3 dnsmasq-base
+                 sqlite3 dnsmasq-base python3-jsonschema
 PACKAGES_FUZZ := clang libclang-rt-14-dev
 PACKAGES_FORMAT := clang-format
 
@@ -68,8 +68,9 @@ SRC_smtp := $(patsubst %,relay/smtp/%.c,\
 SRC_upstream := $(patsubst %,relay/upstream/%.c,\
     answer client client_login client_mail maildir pool route stuff upstream)
 SRC_http := $(patsubst %,relay/http/%.c,\
-    api_accounts api_domain_verify api_domains api_filter api_keys api_messages api_queue api_steer api_upstreams \
-    bounds chunk endpoints head json request response secret server status)
+    api_accounts api_domain_verify api_domains api_filter api_keys api_messages api_queue \
+    api_shape api_steer api_upstreams \
+    bounds chunk endpoints head json openapi openapi_schema request response secret server status)
 SRC_top := $(patsubst %,relay/%.c,\
     bounce cli/account cli/check cli/client cli/client_direct cli/client_http \
     cli/client_local cli/client_remote cli/domain cli/key cli/options cli/print cli/queue \

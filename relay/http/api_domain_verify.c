@@ -175,12 +175,22 @@ static void verify(struct api_call *call, const json_t *body)
     auth_domains_free(&domains);
 }
 
+static const struct api_field verify_fields[] = { { "account", API_TEXT } };
+
 void api_domains_verify(struct api_call *call, const struct api_request *request)
 {
-    static const struct api_field fields[] = { { "account", API_TEXT } };
-    json_t *body = api_body(call, request, fields, ARRAY_LEN(fields));
+    json_t *body = api_body(call, request, verify_fields, ARRAY_LEN(verify_fields));
 
     if (body != NULL)
         verify(call, body);
     json_decref(body);
 }
+
+const struct api_shape api_domain_verify_shapes[] = {
+    { .run = api_domains_verify,
+      API_FIELDS(verify_fields),
+      .status = 200,
+      .data = "Domain",
+      .refusals = { 404, 409, 504 } },
+    { 0 },
+};

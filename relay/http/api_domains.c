@@ -39,14 +39,15 @@ json_t *api_domain_json(const struct api_call *call, const struct auth_domain_vi
                      api_json_time(view->created_s));
 }
 
+static const char *const account_names[] = { "account", NULL };
+
 void api_domains_list(struct api_call *call, const struct api_request *request)
 {
-    static const char *const names[] = { "account", NULL };
     char values[1][API_QUERY_MAX];
     const char *account;
     struct auth_domains domains;
 
-    if (!api_query(call, request->query, names, values) ||
+    if (!api_query(call, request->query, account_names, values) ||
         !api_account(call, values[0][0] == '\0' ? NULL : values[0], &account))
         return;
     auth_domain_list(call->api->auth, account, &domains);
@@ -108,14 +109,15 @@ static void add(struct api_call *call, const json_t *body)
         api_fail_auth(call, result, &why);
 }
 
+static const struct api_field add_fields[] = {
+    { "name", API_TEXT },
+    { "account", API_TEXT },
+    { "pending", API_FLAG },
+};
+
 void api_domains_add(struct api_call *call, const struct api_request *request)
 {
-    static const struct api_field fields[] = {
-        { "name", API_TEXT },
-        { "account", API_TEXT },
-        { "pending", API_FLAG },
-    };
-    json_t *body = api_body(call, request, fields, ARRAY_LEN(fields));
+    json_t *body = api_body(call, request, add_fields, ARRAY_LEN(add_fields));
 
     if (body != NULL)
         add(call, body);
@@ -179,11 +181,31 @@ static void take_away(struct api_call *call, const char *asked)
 
 void api_domains_remove(struct api_call *call, const struct api_request *request)
 {
-    static const char *const names[] = { "account", NULL };
     char values[1][API_QUERY_MAX];
     json_t *body = api_body(call, request, NULL, 0);
 
-    if (body != NULL && api_query(call, request->query, names, values))
+    if (body != NULL && api_query(call, request->query, account_names, values))
         take_away(call, values[0][0] == '\0' ? NULL : values[0]);
     json_decref(body);
 }
+
+const struct api_shape api_domains_shapes[] = {
+    { .run = api_domains_list,
+      .query = account_names,
+      .status = 200,
+      .data = "[Domain]",
+      .meta = "Total",
+      .refusals = { 400, 404 } },
+    { .run = api_domains_add,
+      API_FIELDS(add_fields),
+      .required = "name",
+      .status = 201,
+      .data = "Domain",
+      .refusals = { 404, 409 } },
+    { .run = api_domains_remove,
+      .query = account_names,
+      .status = 200,
+      .data = "RemovedDomain",
+      .refusals = { 400, 404, 409 } },
+    { 0 },
+};

@@ -63,14 +63,15 @@ json_t *api_key_json(const struct auth_key_view *view)
     return json;
 }
 
+static const char *const list_names[] = { "account", NULL };
+
 void api_keys_list(struct api_call *call, const struct api_request *request)
 {
-    static const char *const names[] = { "account", NULL };
     char values[1][API_QUERY_MAX];
     const char *account;
     struct auth_keys keys;
 
-    if (!api_query(call, request->query, names, values) ||
+    if (!api_query(call, request->query, list_names, values) ||
         !api_account(call, values[0][0] == '\0' ? NULL : values[0], &account))
         return;
     auth_key_list(call->api->auth, account, clock_wall_s(), &keys);
@@ -439,19 +440,39 @@ static void create(struct api_call *call, struct wish *wish)
     explicit_bzero(secret, sizeof(secret));
 }
 
+static const struct api_field create_fields[] = {
+    { "name", API_TEXT },      { "scopes", API_LIST },           { "domain", API_TEXT },
+    { "domains", API_LIST },   { "expirationDays", API_NUMBER }, { "rateLimit", API_NUMBER },
+    { "allowFrom", API_LIST }, { "recipients", API_LIST },       { "senders", API_LIST },
+    { "test", API_FLAG },      { "account", API_TEXT },
+};
+
 void api_keys_create(struct api_call *call, const struct api_request *request)
 {
-    static const struct api_field fields[] = {
-        { "name", API_TEXT },      { "scopes", API_LIST },           { "domain", API_TEXT },
-        { "domains", API_LIST },   { "expirationDays", API_NUMBER }, { "rateLimit", API_NUMBER },
-        { "allowFrom", API_LIST }, { "recipients", API_LIST },       { "senders", API_LIST },
-        { "test", API_FLAG },      { "account", API_TEXT },
-    };
     struct wish wish = { .notes = json_array() };
-    json_t *body = api_body(call, request, fields, ARRAY_LEN(fields));
+    json_t *body = api_body(call, request, create_fields, ARRAY_LEN(create_fields));
 
     if (body != NULL && read_wish(call, body, &wish))
         create(call, &wish);
     wish_free(&wish);
     json_decref(body);
 }
+
+const struct api_shape api_keys_shapes[] = {
+    { .run = api_keys_list,
+      .query = list_names,
+      .status = 200,
+      .data = "[Key]",
+      .meta = "Total",
+      .refusals = { 400, 404 } },
+    { .run = api_keys_create,
+      API_FIELDS(create_fields),
+      .required = "name",
+      .status = 201,
+      .data = "NewKey",
+      .meta = "NewKeyMeta",
+      .refusals = { 404, 409 } },
+    { .run = api_keys_show, .status = 200, .data = "Key", .refusals = { 404 } },
+    { .run = api_keys_revoke, .status = 200, .data = "RevokedKey", .refusals = { 404 } },
+    { 0 },
+};

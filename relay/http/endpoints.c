@@ -28,6 +28,7 @@ static const struct endpoint {
       "mail is accepted: 503 while it drains or the store has no room" },
     { "GET", "/metrics", API_SCOPED, AUTH_METRICS, api_metrics,
       "counters and the queue's depth, as Prometheus reads them" },
+    { "GET", "/v1/openapi.json", API_OPEN, 0, api_openapi, "all of this, for programs: OpenAPI 3.1" },
     { "GET", "/v1/whoami", API_KEY, 0, api_whoami, "what the key of this request is and may do" },
     { "GET", "/v1/api-keys", API_SCOPED, AUTH_KEYS, api_keys_list,
       "the keys of the account; the operator's ?account= narrows" },
@@ -89,6 +90,12 @@ bool api_endpoint(size_t i, struct api_endpoint_row *row)
                                       .access = endpoint->access,
                                       .scopes = endpoint->scope };
     return true;
+}
+
+const struct api_shape *api_endpoint_shape(size_t i)
+{
+    assert(i < ARRAY_LEN(endpoints));
+    return api_shape_find(endpoints[i].run);
 }
 
 /* --- answering -------------------------------------------------------------------------------- */
@@ -381,8 +388,10 @@ static void run(struct api_call *call, const struct api_caller *caller,
         refuse_method(call, judged);
     else if (!api_decode(param, call->param, sizeof(call->param)))
         api_fail(call, 404, "not_found", "There is no such thing.");
-    else
+    else {
+        call->shape = api_shape_find(endpoint->run);
         endpoint->run(call, request);
+    }
 }
 
 void api_call(struct api *api, const struct api_caller *caller, const struct api_request *request,
