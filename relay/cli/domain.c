@@ -6,6 +6,8 @@
 #include "relay/base/macros.h"
 #include "relay/cli/client.h"
 
+#define VERIFY_PATIENCE_S 75 /* dns.timeout may be a minute */
+
 static const struct cli_column columns[] = {
     { "DOMAIN", "name", CLI_PLAIN },     { "ACCOUNT", "account", CLI_PLAIN },
     { "STATUS", "status", CLI_PLAIN },   { "ADDED", "createdAt", CLI_PLAIN },
@@ -72,17 +74,25 @@ static int add(const struct cli_arguments *arguments)
 
 static int verify(const struct cli_arguments *arguments)
 {
-    json_t *answer;
+    struct cli_client *client;
+    json_t *answer = NULL;
     json_t *body = json_pack("{s:s*}", "account", cli_value(arguments, 0));
 
     if (body == NULL)
         return cli_fail(EX_USAGE, "An argument is not UTF-8.");
     char *encoded = cli_encode(arguments->operands[0]);
     char *target = xasprintf("/v1/domains/%s/verify", encoded);
-    int code = cli_ask_once(arguments, "POST", target, body, &answer);
+    int code = cli_open(&client, arguments);
+    if (code == EX_OK) {
+        cli_set_patience(client, VERIFY_PATIENCE_S);
+        code = cli_ask(client, "POST", target, body, &answer);
+    } else {
+        json_decref(body);
+    }
     if (code == EX_OK)
         print_domain(arguments, answer);
     json_decref(answer);
+    cli_close(client);
     free(target);
     free(encoded);
     return code;

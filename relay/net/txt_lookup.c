@@ -97,6 +97,19 @@ bool txt_server_is_valid(struct slice text)
     return is_address(slice_first(text, end), AF_INET) && is_port(slice_from(text, end + 1));
 }
 
+/* With brackets and a port whatever is left out: c-ares does not take every form. */
+static char *spell_server(const char *server)
+{
+    bool is_ipv6 = is_address(slice_of(server), AF_INET6);
+    size_t len = strlen(server);
+
+    if (is_ipv6)
+        return xasprintf("[%s]:53", server);
+    if (server[len - 1] == ']' || strchr(server, ':') == NULL)
+        return xasprintf("%s:53", server);
+    return xstrdup(server);
+}
+
 static char *join_servers(const struct txt_options *options)
 {
     char *text = xstrdup("");
@@ -104,7 +117,9 @@ static char *join_servers(const struct txt_options *options)
     assert(options->server_count <= TXT_SERVERS_MAX);
     for (size_t i = 0; i < options->server_count; i++) {
         assert(txt_server_is_valid(slice_of(options->servers[i])));
-        char *more = xasprintf("%s%s%s", text, i > 0 ? "," : "", options->servers[i]);
+        char *server = spell_server(options->servers[i]);
+        char *more = xasprintf("%s%s%s", text, i > 0 ? "," : "", server);
+        free(server);
         free(text);
         text = more;
     }

@@ -13,13 +13,12 @@ DNSMASQ = shutil.which("dnsmasq") or "/usr/sbin/dnsmasq"
 
 
 class Dnsmasq:
-    """dnsmasq with these records: {name: [record, ...]}, a record is a text or a list of its strings.
-    `more`: options of its own."""
+    """dnsmasq with these records: {name: [record, ...]}, a record is a text or a list of its strings."""
 
-    def __init__(self, records=None, more=()):
+    def __init__(self, records=None):
         self.holder = hold_port()
         self.port = self.holder.getsockname()[1]
-        self.more, self.process = more, None
+        self.process = None
         self.set(records or {})
 
     def set(self, records):
@@ -29,7 +28,7 @@ class Dnsmasq:
         self.process = subprocess.Popen(
             [DNSMASQ, "--keep-in-foreground", "--conf-file=/dev/null", f"--port={self.port}", "--no-resolv",
              "--no-hosts", "--listen-address=127.0.0.1", "--bind-interfaces", "--local=/#/",
-             f"--user={'root' if os.geteuid() == 0 else ''}", "--pid-file", *texts, *self.more],
+             "--pid-file", *(["--user=root"] if os.geteuid() == 0 else []), *texts],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_for(self._answers, "dnsmasq to answer")
 

@@ -63,6 +63,7 @@ struct server {
     unsigned answers;
     enum txt_result result;
     bool inside;
+    unsigned not_set_up;
 };
 
 static int make_server(void **state)
@@ -104,6 +105,8 @@ static void on_answer(void *owner, const struct txt_answer *answer)
     server->answers++;
     server->result = answer->result;
     assert_int_equal(answer->count, 0);
+    if (answer->problem != NULL && strstr(answer->problem, "set up") != NULL)
+        server->not_set_up++;
 }
 
 static void ask(struct server *server, const char *name)
@@ -124,6 +127,27 @@ static void a_name_that_cannot_be_asked_for_is_answered_later(void **state)
     loop_run(&server->loop);
     assert_int_equal(server->answers, 1);
     assert_int_equal(server->result, TXT_FAILED);
+}
+
+/* c-ares is given them only when somebody asks. */
+static void every_form_of_a_server_is_understood(void **state)
+{
+    static const char *const forms[] = { "127.0.0.1", "127.0.0.1:5353", "::1", "[::1]",
+                                         "[::1]:5353" };
+    struct server *server = *state;
+    struct txt_options options = { forms, ARRAY_LEN(forms), 50 };
+
+    txt_resolver_set(server->resolver, &options);
+    ask(server, "_latchpost.good.example");
+    for (size_t i = 0; i < ARRAY_LEN(forms); i++) {
+        options.servers = &forms[i];
+        options.server_count = 1;
+        txt_resolver_set(server->resolver, &options);
+        ask(server, "_latchpost.good.example");
+    }
+    loop_run(&server->loop);
+    assert_int_equal(server->answers, 1 + ARRAY_LEN(forms));
+    assert_int_equal(server->not_set_up, 0);
 }
 
 static void silence_ends_with_the_timeout(void **state)
@@ -164,6 +188,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(servers_are_addresses_with_or_without_a_port),
         WITH_SERVER(a_name_that_cannot_be_asked_for_is_answered_later),
+        WITH_SERVER(every_form_of_a_server_is_understood),
         WITH_SERVER(silence_ends_with_the_timeout),
         WITH_SERVER(no_more_than_so_many_at_once_and_the_end_answers_all),
     };
