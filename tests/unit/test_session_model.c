@@ -5,7 +5,7 @@
  * should not (or the reverse): after RSET, a second EHLO, STARTTLS, a refused MAIL, a failed login,
  * a message that was refused, a key that was narrowed in between.
  *
- * MODEL_SEQUENCES says how many (20,000), MODEL_SEED where to begin; a failure prints the sequence
+ * MODEL_SEQUENCES says how many (10,000), MODEL_SEED where to begin; a failure prints the sequence
  * and the seed that repeats it. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,7 +19,7 @@
 
 #include "tests/support/smtp_dialog.h"
 
-#define SEQUENCES    20000
+#define SEQUENCES    10000
 #define COMMANDS_MAX 200
 #define ERRORS_MAX   8
 #define JUNK_MAX     20
