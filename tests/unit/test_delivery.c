@@ -61,6 +61,9 @@ static int open_scene(void **state)
             .helo = "relay.good.example",
             .max_connections = 2,
             .max_messages_per_connection = 100,
+            .failures_max = 3,
+            .rest_first_ms = 5000,
+            .rest_longest_ms = 60000,
             .timeouts = { 30000, 30000, 30000, 30000, 30000, 30000, 30000 },
         };
     }
