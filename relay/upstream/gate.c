@@ -469,6 +469,8 @@ static void note_unreachable(struct gate *gate)
     if (gate->ready > 0) { /* the others go on */
         gate->wide = gate->ready;
         gate->widen_after_ms = clock_mono_ms() + WIDEN_REST_MS;
+        list_for_each(node, following, &gate->line)
+            post(list_entry(node, struct gate_side, line_node)); /* to ask again after that */
         return;
     }
     breaker_note_unreachable(&gate->breaker, clock_mono_ms());

@@ -6,6 +6,7 @@
 
 #define MINUTE_US 60000000
 #define LAG_US    10000
+#define LATE_US   50000
 
 static int64_t gap_us(struct pace *pace)
 {
@@ -31,20 +32,39 @@ bool pace_is_set(struct pace *pace)
     return atomic_load_explicit(&pace->rate, memory_order_relaxed) > 0;
 }
 
-int64_t pace_book(struct pace *pace, int64_t now_us)
+/* An instant that went by unused is not good any more, so that the messages of all loops keep their
+ * distance. Others may have it, if nobody has booked since. */
+static void drop_late(struct pace *pace, struct pace_slot *slot, int64_t now_us)
 {
-    int64_t next = atomic_load(&pace->next_us);
-    int64_t at;
+    int64_t next = slot->at_us + gap_us(pace);
 
-    do
-        at = next > now_us - LAG_US ? next : now_us - LAG_US;
-    while (!atomic_compare_exchange_weak(&pace->next_us, &next, at + gap_us(pace)));
-    return at;
+    if (!slot->booked || now_us <= slot->at_us + LATE_US)
+        return;
+    slot->booked = false;
+    atomic_compare_exchange_strong(&pace->next_us, &next, slot->at_us);
 }
 
-void pace_unbook(struct pace *pace, int64_t at_us)
+int64_t pace_book(struct pace *pace, struct pace_slot *slot, int64_t now_us)
 {
-    int64_t next = at_us + gap_us(pace);
+    drop_late(pace, slot, now_us);
+    if (slot->booked)
+        return slot->at_us;
+    int64_t next = atomic_load(&pace->next_us);
 
-    atomic_compare_exchange_strong(&pace->next_us, &next, at_us);
+    do
+        slot->at_us = next > now_us - LAG_US ? next : now_us - LAG_US;
+    while (!atomic_compare_exchange_weak(&pace->next_us, &next, slot->at_us + gap_us(pace)));
+    slot->booked = true;
+    return slot->at_us;
+}
+
+int64_t pace_foresee(struct pace *pace, struct pace_slot *slot, int64_t now_us)
+{
+    drop_late(pace, slot, now_us);
+    return slot->booked ? slot->at_us : atomic_load(&pace->next_us);
+}
+
+void pace_use(struct pace_slot *slot)
+{
+    slot->booked = false;
 }

@@ -21,8 +21,7 @@
 #include "relay/upstream/gate.h"
 #include "relay/upstream/upstream_priv.h"
 
-#define SLOT_LATE_US 50000   /* after this a booked instant is not ours any more */
-#define LEAD_US      5000000 /* so long before it a connection is opened, if there is none */
+#define LEAD_US 5000000 /* so long before a message may leave, a connection is opened for it */
 
 enum member_state { MEMBER_OPENING, MEMBER_FREE, MEMBER_BUSY };
 
@@ -56,8 +55,7 @@ struct pool {
 
     struct gate *gate; /* a reference */
     struct gate_side *side;
-    bool has_slot; /* an instant is booked for a message */
-    int64_t slot_us;
+    struct pace_slot slot;
     struct loop_timer timer; /* the next turn that nothing else brings */
     int64_t again_ms;
     bool timer_closed;
@@ -82,33 +80,37 @@ static void look_again_at(struct pool *pool, int64_t at_ms)
         pool->again_ms = at_ms;
 }
 
-/* Is the time booked for the next message here, or nearer than `early_us`? One that went by unused
- * is given back, so that the messages of all loops keep their distance. */
-static bool has_slot(struct pool *pool, int64_t early_us)
+static bool is_time(struct pool *pool, int64_t at_us)
+{
+    if (at_us <= clock_mono_us())
+        return true;
+    look_again_at(pool, (at_us + 999) / 1000);
+    return false;
+}
+
+/* Asked only while there is a connection for the message: what is booked, others cannot have. */
+static bool is_time_to_send(struct pool *pool)
 {
     struct pace *pace = gate_pace(pool->gate);
-    int64_t now_us = clock_mono_us();
 
-    if (!pace_is_set(pace))
-        return true;
-    if (pool->has_slot && now_us > pool->slot_us + SLOT_LATE_US) {
-        pace_unbook(pace, pool->slot_us);
-        pool->has_slot = false;
-    }
-    if (!pool->has_slot)
-        pool->slot_us = pace_book(pace, now_us);
-    pool->has_slot = true;
-    if (pool->slot_us <= now_us + early_us)
-        return true;
-    look_again_at(pool, (pool->slot_us - early_us + 999) / 1000);
-    return false;
+    return !pace_is_set(pace) || is_time(pool, pace_book(pace, &pool->slot, clock_mono_us()));
+}
+
+/* The first connection is opened a little early, others when those that are there do not do. */
+static bool is_time_to_open(struct pool *pool)
+{
+    struct pace *pace = gate_pace(pool->gate);
+    int64_t early_us = pool->opening + pool->ready == 0 ? LEAD_US : 0;
+
+    return !pace_is_set(pace) ||
+           is_time(pool, pace_foresee(pace, &pool->slot, clock_mono_us()) - early_us);
 }
 
 static struct upstream_job *next_job(struct pool *pool)
 {
-    if (pool->upstream->held || list_is_empty(&pool->waiting) || !has_slot(pool, 0))
+    if (pool->upstream->held || list_is_empty(&pool->waiting) || !is_time_to_send(pool))
         return NULL;
-    pool->has_slot = false;
+    pace_use(&pool->slot);
     pool->waiting_count--;
     return list_entry(list_take_head(&pool->waiting), struct upstream_job, node);
 }
@@ -329,7 +331,7 @@ static void quit_leaving_members(struct pool *pool)
 static bool open_members(struct pool *pool)
 {
     while (pool->opening < pool->waiting_count && list_is_empty(&pool->free_members) &&
-           has_slot(pool, pool->opening + pool->ready == 0 ? LEAD_US : 0)) {
+           is_time_to_open(pool)) {
         int64_t again_ms = INT64_MAX;
         struct gate_pass *pass = gate_enter(pool->side, &again_ms);
 

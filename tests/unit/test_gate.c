@@ -413,6 +413,7 @@ static void a_refused_second_connection_is_no_reason_to_rest(void **state)
     fill(a, 1);
     assert_true(enter(b));
     leave(b, GATE_UNREACHABLE);
+    deliver_letters(scene);
     assert_true(gate_is_usable(b->side, false));
     assert_null(gate_enter(b->side, &again_ms));
     assert_int_equal(again_ms, clock_mono_ms() + 5000); /* or earlier, when the other one goes: */
@@ -423,6 +424,26 @@ static void a_refused_second_connection_is_no_reason_to_rest(void **state)
     assert_false(enter(a));
     pass_time_ms(5000);
     assert_true(enter(a));
+}
+
+/* No event will come when the five seconds are over: it has to know. */
+static void who_waits_meanwhile_is_told_when_to_ask_again(void **state)
+{
+    struct scene *scene = *state;
+    struct player *a = &scene->players[0], *b = &scene->players[1], *c = &scene->players[2];
+    int64_t again_ms = INT64_MAX;
+
+    fill(a, 1);
+    assert_true(enter(a) && enter(b));
+    assert_null(gate_enter(c->side, &again_ms));
+    assert_int_equal(again_ms, INT64_MAX);
+    leave(b, GATE_UNREACHABLE);
+    deliver_letters(scene);
+    assert_int_equal(c->woken, 1);
+    assert_null(gate_enter(c->side, &again_ms));
+    assert_int_equal(again_ms, clock_mono_ms() + 5000);
+    pass_time_ms(5000);
+    assert_true(enter(c));
 }
 
 static void a_refused_login_sends_everybody_away_and_a_reload_lets_one_try(void **state)
@@ -548,6 +569,7 @@ int main(void)
         GATE_TEST(one_side_tries_for_all),
         GATE_TEST(it_is_taken_back_into_use_slowly),
         GATE_TEST(a_refused_second_connection_is_no_reason_to_rest),
+        GATE_TEST(who_waits_meanwhile_is_told_when_to_ask_again),
         GATE_TEST(a_refused_login_sends_everybody_away_and_a_reload_lets_one_try),
         cmocka_unit_test(threads_share_the_places_and_all_get_through),
     };
