@@ -65,7 +65,8 @@ SRC_queue := $(patsubst %,queue/%.c,\
 SRC_smtp := $(patsubst %,relay/smtp/%.c,\
     body command content line login parse reply sasl service session transaction)
 SRC_upstream := $(patsubst %,relay/upstream/%.c,\
-    answer breaker client client_login client_mail gate maildir pace pool route stuff upstream)
+    answer breaker client client_login client_mail gate gate_line gate_pass maildir pace pool \
+    route stuff upstream)
 SRC_http := $(patsubst %,relay/http/%.c,\
     api_accounts api_domains api_filter api_keys api_messages api_queue api_steer api_upstreams \
     bounds chunk endpoints head json request response secret server status)
