@@ -2,8 +2,9 @@
  * RFC 8305 ("happy eyeballs"), as far as it fits getaddrinfo: the addresses come in its order, the
  * two families taking turns (resolve.c); when one neither answers nor fails within a quarter of a
  * second, or as soon as it fails, the next is tried beside it; the first that stands wins, the
- * others are dropped before they have heard a byte. Name and addresses have one time limit in all,
- * which dead addresses cannot multiply; as many addresses are tried as an answer holds
+ * others are dropped before they have heard a byte (a service behind several addresses may see two
+ * connections for a moment, of which one says nothing). Name and addresses have one time limit in
+ * all, which dead addresses cannot multiply; as many addresses are tried as an answer holds
  * (RESOLVE_MAX). */
 #include "relay/net/connect.h"
 
