@@ -54,7 +54,7 @@ endif
 SRC_base := $(patsubst %,relay/base/%.c,\
     alloc base64 buf clock db gather ident log mailbox map metrics slice why)
 SRC_net := $(patsubst %,relay/net/%.c,\
-    listener listener_limits loop resolve stream stream_input stream_output stream_peer tls \
+    connect listener listener_limits loop resolve stream stream_input stream_output stream_peer tls \
     tls_cert tls_context txt_lookup)
 SRC_message := $(patsubst %,relay/message/%.c,\
     address date domain dsn fixup header returned sender)
@@ -67,7 +67,8 @@ SRC_queue := $(patsubst %,queue/%.c,\
 SRC_smtp := $(patsubst %,relay/smtp/%.c,\
     body command content line login parse reply sasl service session transaction)
 SRC_upstream := $(patsubst %,relay/upstream/%.c,\
-    answer client client_login client_mail maildir pool route stuff upstream)
+    answer breaker client client_login client_mail gate gate_line gate_pass maildir pace pool \
+    route stuff upstream)
 SRC_http := $(patsubst %,relay/http/%.c,\
     api_accounts api_domain_verify api_domains api_filter api_keys api_messages api_queue \
     api_shape api_steer api_upstreams \
@@ -171,16 +172,23 @@ endef
 SUPPORT_client   := tests/support/fake_upstream.c
 SUPPORT_pool     := tests/support/fake_upstream.c
 SUPPORT_delivery := tests/support/fake_upstream.c
+SUPPORT_connect  := tests/support/fake_dns.c
+SUPPORT_resolve  := tests/support/fake_dns.c
 $(foreach test,$(UNIT),$(eval $(call unit_rule,$(test))))
 UNIT_BIN := $(patsubst %.c,$(BUILD)/%,$(UNIT))
 
 # Programs that the system tests call.
 TOOLS := $(BUILD)/tests/support/queue_crash $(BUILD)/tests/support/from_judge \
-         $(BUILD)/tests/support/dsn_sample
+         $(BUILD)/tests/support/dsn_sample $(BUILD)/tests/support/fake_dns.so
 $(BUILD)/tests/support/queue_crash: $(BUILD)/tests/support/queue_crash.o $(call archives,queue)
 $(BUILD)/tests/support/from_judge: $(BUILD)/tests/support/from_judge.o $(call archives,message)
 $(BUILD)/tests/support/dsn_sample: $(BUILD)/tests/support/dsn_sample.o $(call archives,message)
-$(TOOLS):
+# Preloaded: it must not bring a sanitizer of its own.
+$(BUILD)/tests/support/fake_dns.so: tests/support/fake_dns.c
+	$(say) LINK $@
+	@mkdir -p $(@D)
+	$(quiet)$(CC) -std=c11 -D_GNU_SOURCE $(WARN) $(CFLAGS) -fPIC -shared -o $@ $<
+$(filter-out %.so,$(TOOLS)):
 	$(say) LINK $@
 	$(quiet)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
 

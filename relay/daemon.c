@@ -64,7 +64,6 @@ static void apply(struct daemon *daemon, struct generation *generation,
 {
     const struct config *config = generation->config;
 
-    generation->older = daemon->current;
     daemon->current = generation;
     upstreams_configure(daemon->upstreams, config->upstreams, config->upstream_count);
     log_configure(config->log_level, config->log_format);
@@ -100,7 +99,7 @@ static void reload(struct daemon *daemon)
         if (fixed != NULL)
             LOG(LOG_WARNING, "reload_partial", LOG_STR("setting", fixed),
                 LOG_STR("reason", "takes effect at a restart"));
-        apply(daemon, generation_new(config, daemon->worker_count), contexts);
+        apply(daemon, generation_new(config, daemon->worker_count, daemon->current), contexts);
         LOG(LOG_INFO, "reloaded", LOG_STR("config", config->path));
     }
     free(contexts);
@@ -417,7 +416,7 @@ int daemon_run(struct config *config)
     struct why why = { "" };
 
     log_configure(config->log_level, config->log_format);
-    daemon.current = generation_new(config, config->workers);
+    daemon.current = generation_new(config, config->workers, NULL);
     if (start(&daemon, &why)) {
         log_ready(&daemon);
         loop_run(&daemon.loop);

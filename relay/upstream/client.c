@@ -17,11 +17,10 @@
 #include "relay/base/log.h"
 #include "relay/upstream/client_priv.h"
 
-#define OUT_MAX          (64 * 1024)
-#define COMMAND_MAX      2048 /* far above what stuff_path_is_safe() and the host name allow */
-#define CONNECT_LEAST_MS 1000 /* for one of several addresses, where the timeout allows it */
+#define OUT_MAX         (64 * 1024)
+#define COMMAND_MAX     2048 /* far above what stuff_path_is_safe() and the host name allow */
 
-#define TIMEOUT(member)  (offsetof(struct upstream_timeouts, member) + 1) /* 0: none */
+#define TIMEOUT(member) (offsetof(struct upstream_timeouts, member) + 1) /* 0: none */
 
 static const struct step {
     const char *name;
@@ -29,8 +28,7 @@ static const struct step {
     client_judge_fn *judge;
     size_t timeout;
 } steps[CLIENT_STATE_COUNT] = {
-    [CLIENT_RESOLVING] = { "the name", NULL, NULL, 0 },
-    [CLIENT_CONNECTING] = { "connecting", NULL, NULL, 0 },       /* its own deadline, by address */
+    [CLIENT_CONNECTING] = { "connecting", NULL, NULL, 0 },       /* connect.c has its own limit */
     [CLIENT_HANDSHAKE] = { "the TLS handshake", NULL, NULL, 0 }, /* the stream watches it */
     [CLIENT_BANNER] = { "the greeting", NULL, client_judge_banner, TIMEOUT(banner) },
     [CLIENT_EHLO] = { "EHLO", client_send_ehlo, client_judge_ehlo, TIMEOUT(command) },
@@ -66,6 +64,7 @@ static void client_unref(struct client *client)
     if (--client->refs > 0)
         return;
     buf_free(&client->out);
+    gate_pass_unref(client->pass);
     free(client);
 }
 
@@ -122,10 +121,10 @@ void client_enter(struct client *client, enum client_state state)
 void client_finish(struct client *client, enum client_end end, const char *text)
 {
     assert(client->state != CLIENT_GONE && client->job == NULL);
-    if (client->question != NULL)
-        resolve_cancel(client->question);
+    if (client->connecting != NULL)
+        connect_cancel(client->connecting);
     stream_close(client->stream);
-    client->question = NULL;
+    client->connecting = NULL;
     client->stream = NULL;
     client_enter(client, CLIENT_GONE);
     client->events->on_end(client->owner, end, text, client->untouched);
@@ -245,13 +244,6 @@ void client_rest(struct client *client)
 
 /* --- what comes from the stream, in the order in which it happens ----------------------------- */
 
-static void try_next_address(struct client *client);
-
-static void on_connected(void *owner)
-{
-    client_connected(owner);
-}
-
 static void on_secure(void *owner)
 {
     client_secured(owner);
@@ -323,11 +315,6 @@ static void on_deadline(void *owner)
     if (client->state == CLIENT_IDLE) {
         client->quitting = true;
         client_rest(client);
-    } else if (client->state == CLIENT_CONNECTING) {
-        snprintf(client->last_error, sizeof(client->last_error), "timed out");
-        stream_close(client->stream);
-        client->stream = NULL;
-        try_next_address(client);
     } else {
         client_break(client, "%s was not answered in time", steps[client->state].name);
     }
@@ -336,14 +323,11 @@ static void on_deadline(void *owner)
 static void on_end(void *owner, enum stream_end end)
 {
     struct client *client = owner;
-    char error[sizeof(client->last_error)];
+    char error[256];
 
     snprintf(error, sizeof(error), "%s", stream_error(client->stream));
     client->stream = NULL; /* it frees itself */
-    if (client->state == CLIENT_CONNECTING) {
-        memcpy(client->last_error, error, sizeof(error));
-        try_next_address(client);
-    } else if (end == STREAM_TLS_FAILED) {
+    if (end == STREAM_TLS_FAILED) {
         client_break(client, "TLS failed: %s", error);
     } else {
         client_break(client, "the connection ended while waiting for %s: %s",
@@ -354,7 +338,6 @@ static void on_end(void *owner, enum stream_end end)
 static const struct stream_events stream_events = {
     .on_data = on_data,
     .on_drained = on_drained,
-    .on_connected = on_connected,
     .on_secure = on_secure,
     .on_deadline = on_deadline,
     .on_end = on_end,
@@ -362,61 +345,46 @@ static const struct stream_events stream_events = {
 
 /* --- beginning -------------------------------------------------------------------------------- */
 
-/* All addresses of a name share the time for connecting, so that dead ones cannot multiply it. */
-static uint64_t connect_share_ms(const struct client *client)
+/* The pass ends with the socket: the upstream counts a connection until it is closed, and so do
+ * we. */
+static void on_socket_closed(void *owner)
 {
-    uint64_t all = client_options(client)->timeouts.connect;
-    uint64_t share = all / client->address_count;
-
-    if (share >= CONNECT_LEAST_MS)
-        return share;
-    return all < CONNECT_LEAST_MS ? all : CONNECT_LEAST_MS;
+    gate_pass_unref(owner);
 }
 
-static void try_next_address(struct client *client)
-{
-    if (client->address_next == client->address_count) {
-        client_enter(client, CLIENT_CONNECTING);
-        client_break(client, "cannot connect: %s", client->last_error);
-        return;
-    }
-    const struct sockaddr_storage *address = &client->addresses[client->address_next++];
-
-    client->stream = stream_connect(client->upstream->loop, (const struct sockaddr *)address,
-                                    &stream_events, client);
-    client_enter(client, CLIENT_CONNECTING);
-    stream_set_deadline(client->stream, connect_share_ms(client));
-}
-
-static void on_resolved(void *owner, const struct resolve_answer *answer)
+static void on_connected(void *owner, struct stream *stream, const char *error)
 {
     struct client *client = owner;
 
-    client->question = NULL;
-    if (answer->count == 0) {
-        client_break(client, "cannot resolve the name: %s", answer->error);
+    client->connecting = NULL;
+    if (stream == NULL) {
+        client_break(client, "%s", error);
         return;
     }
-    client->address_count = answer->count;
-    memcpy(client->addresses, answer->addresses, answer->count * sizeof(client->addresses[0]));
-    try_next_address(client);
+    client->stream = stream;
+    stream_hand_over(stream, &stream_events, client);
+    stream_at_close(stream, on_socket_closed, gate_pass_ref(client->pass));
+    client_connected(client);
 }
 
 struct client *client_open(const struct client_setup *setup, const struct client_events *events,
                            void *owner)
 {
     struct client *client = xcalloc(1, sizeof(*client));
+    const struct upstream_options *options = &setup->upstream->options;
+    struct connect_target target = { options->host, options->port, options->timeouts.connect };
 
     client->upstream = setup->upstream;
     client->tls = setup->tls;
     client->events = events;
     client->owner = owner;
     client->refs = 1;
-    client->state = CLIENT_RESOLVING;
+    client->pass = gate_pass_ref(setup->pass);
+    client->state = CLIENT_CONNECTING;
     buf_init(&client->out, OUT_MAX);
     answer_start(&client->answer);
-    client->question = resolve_host(client->upstream->resolver, client_options(client)->host,
-                                    client_options(client)->port, on_resolved, client);
+    client->connecting = connect_open(setup->upstream->loop, setup->upstream->resolver, &target,
+                                      on_connected, client);
     return client;
 }
 

@@ -3,14 +3,14 @@
 #ifndef LATCHPOST_CLIENT_PRIV_H
 #define LATCHPOST_CLIENT_PRIV_H
 
-#include "relay/net/stream.h"
+#include "relay/net/connect.h"
 #include "relay/upstream/answer.h"
 #include "relay/upstream/client.h"
+#include "relay/upstream/gate.h"
 #include "relay/upstream/stuff.h"
 #include "relay/upstream/upstream_priv.h"
 
 enum client_state {                    /* and what each waits for */
-                    CLIENT_RESOLVING,  /* on_resolved */
                     CLIENT_CONNECTING, /* on_connected */
                     CLIENT_HANDSHAKE,  /* on_secure */
                     CLIENT_BANNER, /* from here on: the reply to what the state is named after */
@@ -50,11 +50,8 @@ struct client {
     unsigned refs; /* one for being alive, one for each call on the stack */
     enum client_state state;
 
-    struct resolve *question; /* while CLIENT_RESOLVING */
-    struct sockaddr_storage addresses[RESOLVE_MAX];
-    size_t address_count, address_next;
-    char last_error[256]; /* of the addresses tried */
-
+    struct connect *connecting; /* while CLIENT_CONNECTING */
+    struct gate_pass *pass;     /* a reference, or NULL */
     struct stream *stream;
     struct answer answer; /* the one that is being read */
     size_t owed;          /* replies that commands already sent will bring */

@@ -168,21 +168,22 @@ class Sink:
     `script` may replace a step's reply: {"RCPT": lambda n, line: "450 4.2.0 later"}. Steps: banner,
     EHLO, STARTTLS, AUTH, MAIL, RCPT, DATA, dot, RSET, QUIT. A reply of None drops the connection without a
     word, one of `...` is the usual one. `offers`: what EHLO lists. `tls`: a context of ssl for STARTTLS,
-    or, if `implicit`, from the first byte. `listens`: False refuses connections until listen().
+    or, if `implicit`, from the first byte. `listens`: False refuses connections until listen(). `most_open`:
+    connections at once; one that says QUIT counts until it is closed.
     """
 
     def __init__(self, script=None, offers=("PIPELINING", "SIZE 104857600", "8BITMIME"), tls=None,
-                 implicit=False, listens=True):
+                 implicit=False, listens=True, address=("127.0.0.1", 0)):
         self.script = script or {}
         self.offers, self.tls, self.implicit = offers, tls, implicit
         self.messages = []  # (sender, [recipients], raw bytes up to the final dot)
         self.contents = []  # the raw bytes of all, whether they were taken or not
         self.steps = []
-        self.connections = 0
+        self.connections = self.now_open = self.most_open = 0
         self.lock = threading.Lock()
         self.listener = socket.socket()
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.listener.bind(("127.0.0.1", 0))
+        self.listener.bind(address)
         self.port = self.listener.getsockname()[1]
         self.open = []
         self.acceptor = threading.Thread(target=self._accept, daemon=True)
@@ -202,6 +203,8 @@ class Sink:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self.lock:
                 self.connections += 1
+                self.now_open += 1
+                self.most_open = max(self.most_open, self.now_open)
                 self.open.append(connection)
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
@@ -223,10 +226,14 @@ class Sink:
         try:
             if self.implicit:
                 connection = self.tls.wrap_socket(connection, server_side=True)
-            with connection, connection.makefile("rb") as lines:
+            with connection.makefile("rb") as lines:
                 self._talk(connection, lines)
         except (OSError, ConnectionError, ValueError):
             pass
+        finally:
+            with self.lock:
+                self.now_open -= 1  # the relay, which waits for the end, has not opened another one yet
+            connection.close()
 
     def _talk(self, connection, lines):
         self._answer(connection, "banner", "", "220 sink.example ESMTP")

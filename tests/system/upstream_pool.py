@@ -111,7 +111,7 @@ def odd_answers_to_rset_and_quit_change_no_result():  # F-25, F-11
 
 @case
 def an_upstream_that_refuses_connections_is_met_by_no_storm():  # F-10
-    with opened(Sink(listens=False)) as (sink,), Relay(SOON, upstream=block("u", sink), workers=1) as relay:
+    with opened(Sink(listens=False)) as (sink,), Relay(SOON, upstream=block("u", sink), workers=4) as relay:
         client = relay.session(relay.key(), "local")
         names = [client.submit() for _ in range(20)]
         wait_for(lambda: relay.story(names[0])["attempts"] >= 8, "some attempts")
@@ -126,7 +126,7 @@ def an_upstream_that_refuses_connections_is_met_by_no_storm():  # F-10
 
 @case
 def without_file_descriptors_delivery_waits():  # F-49
-    with Relay(SOON, workers=1) as relay:
+    with Relay(SOON, workers=4) as relay:
         client = relay.session(relay.key(), "local")
         used = {int(name) for name in os.listdir(f"/proc/{relay.process.pid}/fd")}
         limits = resource.prlimit(relay.process.pid, resource.RLIMIT_NOFILE)
