@@ -4,8 +4,6 @@ Letters are read by Python's `email`, which knows nothing of ours. The sink is t
 letters about it; a letter is what comes with a null sender.
 """
 import collections
-import email
-import email.policy
 import os
 import random
 import re
@@ -14,47 +12,11 @@ import threading
 import time
 
 from support.cases import case, run
+from support.letter import Letter, wait_letters
 from support.relay import PATIENCE_S, Relay, Sink, wait_for
 
 SENDER = "a@good.example"
 SOON = 'retry { schedule = {"100ms"} }\n'
-
-
-def undo_dots(raw):
-    return re.sub(rb"(?m)^\.", b"", raw)
-
-
-class Letter:
-    """A report as its reader finds it."""
-
-    def __init__(self, envelope):
-        sender, self.recipients, raw = envelope
-        raw = undo_dots(raw)
-        assert sender == "", envelope
-        assert raw.isascii() and all(len(line) <= 998 for line in raw.split(b"\r\n")), raw
-        assert raw.count(b"\n") == raw.count(b"\r\n") == raw.count(b"\r"), raw
-        self.mail = email.message_from_bytes(raw, policy=email.policy.default)
-        assert self.mail.get_content_type() == "multipart/report", raw
-        assert self.mail.get_param("report-type") == "delivery-status", raw
-        assert not self.mail.defects and self.mail["Message-ID"] and self.mail["Date"], raw
-        assert self.mail["Auto-Submitted"].startswith("auto-"), raw
-        self.text, status, self.original = self.mail.get_payload()
-        self.whole, *people = status.get_payload()
-        self.status = {person["Final-Recipient"].split(";")[1].strip(): person for person in people}
-
-    def action(self, recipient):
-        return self.status[recipient]["Action"], self.status[recipient]["Status"]
-
-
-def letters(sink):
-    return [Letter(envelope) for envelope in list(sink.messages) if envelope[0] == ""]
-
-
-def wait_letters(sink, count):
-    wait_for(lambda: sum(1 for sender, _, _ in list(sink.messages) if sender == "") >= count, f"{count} letter(s)")
-    found = letters(sink)
-    assert len(found) == count, [str(letter.mail) for letter in found]
-    return found
 
 
 def by_recipient(answers):
@@ -127,7 +89,10 @@ def each_recipient_is_delivered_retried_or_bounced_on_its_own():  # F-14
         assert (rows[report]["from"], rows[report]["to"], rows[report]["state"]) == ("", SENDER, "delivered"), rows
         assert rows[report]["keyId"] == rows[name]["keyId"] and rows[report]["account"] == rows[name]["account"]
         assert [event["what"] for event in told["events"]] == ["attempt", "attempt", "bounce"], told
-        assert report in s.relay.cli("queue", "show", name).stdout
+        shown = s.relay.cli("queue", "show", name).stdout
+        assert report in shown and all(person in shown for person in people) and "no such" in shown, shown
+        done = s.relay.cli("queue", "retry", name, check=False)  # the sender was told that it failed
+        assert done.returncode == 65, done
 
 
 @case
