@@ -6,9 +6,11 @@ import re
 import signal
 import threading
 
+from support import faults
 from support.cases import case, run
+from support.faults import FaultySink
 from support.relay import Relay, Sink, wait_for
-from support.upstreams import always, block, opened
+from support.upstreams import always, at_first, block, opened
 
 SOON = 'retry { schedule = {"100ms"} }\n'
 LATER = 'retry { schedule = {"1h"} }\n'  # the next attempt is ours to ask for
@@ -99,6 +101,39 @@ def a_stop_that_cannot_wait_any_longer_leaves_doubt():  # F-19
         relay.wait_state(name, "delivered")
         assert message_id(sink.contents[0]) == message_id(sink.contents[1])
         gate.set()
+
+
+@case
+def a_stop_gives_back_what_is_under_way_at_any_step():  # F-19
+    """The upstream is silent, and when patience ends nothing but the dot leaves doubt."""
+    steps = {"banner": "queued", "EHLO": "queued", "MAIL": "queued", "RCPT": "queued", "DATA": "queued",
+             "content": "queued", "dot": "uncertain", "RSET": "deferred", "QUIT": "delivered"}
+    faults.over.clear()
+    sinks = {step: FaultySink({step: at_first(faults.silent)}) for step in steps}
+    sinks["RSET"].script["RCPT"] = at_first("450 4.2.1 full")
+    upstreams = "".join(
+        block(step, sink, "max_messages_per_connection = 1" if step == "QUIT" else "") +
+        f'route {{ sender_domain = {{"{step.lower()}.stop.example"}} upstreams = {{"{step}"}} }}\n'
+        for step, sink in sinks.items())
+    with opened(*sinks.values()), Relay("grace = 300ms\n" + LATER, upstream=upstreams) as relay:
+        client = relay.session(relay.key("*.stop.example"), "local")
+        body = "x" * 70 + ("\r\n" + "y" * 70) * 100000 + "\r\n"  # more than the sockets hold
+        names = {step: client.submit(body if step == "content" else "b\r\n", sender=f"a@{step.lower()}.stop.example")
+                 for step in steps}
+        for step, sink in sinks.items():
+            wait_for(lambda: step in [met for met, _ in sink.steps], step)
+        wait_for(lambda: relay.story(names["QUIT"])["state"] == "delivered", "the message before QUIT")
+        wait_for(lambda: relay.story(names["RSET"])["state"] == "deferred", "the message before RSET")
+        assert relay.stop() == 0
+        assert relay.queue() == {names[step]: state for step, state in steps.items()}
+        faults.over.set()
+        relay.start()
+        relay.cli("queue", "retry", "--all")
+        for step, name in names.items():
+            told = relay.wait_state(name, "delivered")
+            assert told["attempts"] == (2 if step in ("dot", "RSET") else 1), (step, told)
+            assert len(sinks[step].contents) == (2 if step == "dot" else 1), step
+            assert len(set(sinks[step].contents)) == 1, step
 
 
 run()
