@@ -13,6 +13,7 @@ from support.relay import PATIENCE_S, Sink
 
 PACE_S = 2.0  # long enough for a busy machine to get through the steps before
 LATER, NEVER, CLOSING = "451 4.3.9 not now", "554 5.7.9 not \x1b[2J here %n%s", "421 4.3.2 closing"
+OK, FULL, UNKNOWN = "250 2.1.5 ok", "450 4.2.1 full", "550 5.1.1 unknown"  # to RCPT
 
 over = threading.Event()  # ends all silence
 

@@ -1,5 +1,6 @@
 """One process lifetime: start, refuse to start, reload, drain, stop, revoke."""
 import os
+import random
 import re
 import signal
 import socket
@@ -146,6 +147,58 @@ def a_damaged_database_is_never_replaced():
             with open(path, "wb") as file:
                 file.write(good)
             relay.start()
+
+
+def damage_a_page(relay, path, good, page, rng):
+    """What becomes of a relay one page of whose database is noise: "refused", "takes no mail" or "unharmed"."""
+    with open(path, "wb") as file:
+        file.write(good[:page * 4096] + rng.randbytes(4096) + good[(page + 1) * 4096:])
+    if relay.start(must=False) is None:
+        return "refused"
+    relay.cli("queue", "retry", "--all", check=False)
+    client = relay.session(relay.key(), "local")
+
+    def outcome():
+        if client.ask("MAIL FROM:<a@good.example>")[0] == 452:
+            return "takes no mail"
+        client.expect(250, "RSET")
+        listed = relay.cli("queue", "list", "--state", "deferred", check=False)
+        return "unharmed" if (listed.returncode, listed.stdout.count("@")) == (0, 0) else None
+
+    found = wait_for(outcome, f"the end of page {page}")
+    client.close()
+    assert relay.stop() == 0
+    return found
+
+
+@case
+def a_damaged_page_ends_the_mail_and_never_makes_it_up():  # F-09
+    rng = random.Random(9)
+    for name in ("keys.db", "queue.db"):
+        with Relay('retry { schedule = {"1h"} }') as relay:
+            relay.sink.script = {"MAIL": lambda n, line: "451 4.3.0 not now"}
+            client = relay.session(relay.key(), "local")
+            names = {submit(client, b"k" * 70 + b"\r\n" + b"l" * 900 + b"\r\n") for _ in range(20)}
+            wait_for(lambda: set(relay.queue().values()) == {"deferred"}, "an attempt for each")
+            client.close()
+            assert relay.stop() == 0
+            relay.sink.script = {}
+            path = os.path.join(relay.state, name)
+            with open(path, "rb") as file:
+                good = file.read()
+            pages = range(1, len(good) // 4096)
+            for page in pages if name == "keys.db" else rng.sample(pages, 6):
+                before = len(relay.log())
+                found = damage_a_page(relay, path, good, page, rng)
+                assert found == "refused" or name == "queue.db", (page, found)
+                if found != "unharmed":  # that page was nobody's
+                    said = relay.log()[before:]
+                    assert path in said and ("malformed" in said or "damaged" in said), said[-3000:]
+            with open(path, "wb") as file:
+                file.write(good)
+            relay.start()
+            relay.cli("queue", "retry", "--all", check=False)
+            wait_for(lambda: relay.queue() == {one: "delivered" for one in names}, "all of them, from the copy")
 
 
 @case
