@@ -10,6 +10,7 @@ Every wait is for a condition and has a limit; nothing sleeps and hopes. Only pr
 ended, by pid.
 """
 import base64
+import collections
 import contextlib
 import http.client
 import json
@@ -181,6 +182,7 @@ class Sink:
         self.messages = []  # (sender, [recipients], raw bytes up to the final dot)
         self.contents = []  # the raw bytes of all, whether they were taken or not
         self.steps = []
+        self.counts = collections.Counter()  # of the steps, by name
         self.connections = 0
         self.lock = threading.Lock()
         self.listener = socket.socket()
@@ -210,7 +212,8 @@ class Sink:
 
     def _reply_to(self, step, line):
         with self.lock:
-            count = sum(1 for s, _ in self.steps if s == step)
+            count = self.counts[step]
+            self.counts[step] += 1
             self.steps.append((step, line))
         reply = self.script[step](count, line) if step in self.script else ...
         if reply is None:

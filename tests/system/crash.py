@@ -26,7 +26,7 @@ def told_id(raw):
     return re.search(rb"(?mi)^message-id:\s*<(\w+)@", raw).group(1).decode()
 
 
-# --- at any instant, under load (F-01, F-02) ------------------------------------------------------
+# --- at any instant, under load -------------------------------------------------------------------
 
 
 class Load(threading.Thread):
@@ -112,7 +112,7 @@ def check_arrivals(relay, sink, ledger, rounds):
 
 
 @case
-def nothing_acknowledged_is_lost_by_kill_9():
+def nothing_acknowledged_is_lost_by_kill_9():  # F-01, F-02
     with Relay('retry { schedule = {"1s"} }') as relay:
         ledger = kill_under_load(relay, ROUNDS, one_recipient, lambda count: 60)
         _, bounced = check_arrivals(relay, relay.sink, ledger, ROUNDS)
@@ -141,8 +141,8 @@ def all_kinds(marker, count):
 
 
 class RoughSink(Sink):
-    """At any step it may fail, `rough` times of a hundred: a temporary refusal, 421, nonsense, loss, a reset or silence;
-    with the dot's answer lost or withheld it has taken the message."""
+    """At any step it may fail, `rough` times of a hundred: by a temporary refusal, 421, nonsense, loss, a reset or
+    silence; where the dot's answer is lost or withheld it has taken the message."""
 
     def __init__(self, seed):
         self.rng, self.rough, self.seen = random.Random(seed), 3, set()

@@ -1,9 +1,9 @@
 """kill -9 at each named point of one message's way (F-03), against the real binary.
 
-The process ends by itself at the point, by a library that is preloaded (tests/support/crash_point.c) and armed by the
-client once its 354 is there, or by the upstream before it answers the dot; or the upstream ends it by its id, at what it
-has just read. What a process has written survives it: so a transaction that was written but not synced is there after a
-kill, though not after a power cut (F-04, tests/unit).
+The process ends by itself at the point, by a library that is preloaded (tests/support/crash_point.c) and armed by
+the client once its 354 is there, or by the upstream before it answers the dot; or the upstream ends it by its id, at
+what it has just read. What a process has written survives it: a transaction that was written but not synced is there
+after a kill, though not after a power cut (F-04: tests/unit/test_queue_store.c).
 """
 import os
 import signal

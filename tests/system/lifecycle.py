@@ -54,7 +54,7 @@ def keys_can_be_made_before_the_first_start_and_work_after_it():
 
 
 @case
-def a_second_daemon_on_the_same_state_says_one_line_and_ends():
+def a_second_daemon_on_the_same_state_says_one_line_and_ends():  # F-08
     with Relay() as relay:
         code, said = refused_start(relay)
         assert "in use by another latchpost" in said and said.count("\n") == 1, said
@@ -62,7 +62,7 @@ def a_second_daemon_on_the_same_state_says_one_line_and_ends():
 
 
 @case
-def another_process_cannot_open_the_databases():
+def another_process_cannot_open_the_databases():  # F-07
     with Relay() as relay:
         for name in ("keys.db", "queue.db"):
             other = sqlite3.connect(os.path.join(relay.state, name), timeout=0)
@@ -129,7 +129,7 @@ def a_missing_or_foreign_pepper_is_noticed_at_start():
 
 
 @case
-def a_damaged_database_is_never_replaced():
+def a_damaged_database_is_never_replaced():  # F-09
     for name in ("keys.db", "queue.db"):
         with Relay() as relay:
             submit(relay.session(relay.key()))
@@ -210,7 +210,7 @@ def a_wrong_configuration_names_file_and_line():
 
 
 @case
-def sigterm_lets_a_message_under_way_finish_and_exits_0():
+def sigterm_lets_a_message_under_way_finish_and_exits_0():  # F-18
     with Relay() as relay:
         client = relay.session(relay.key(), "local")
         idle = relay.session(relay.key(), "local")
@@ -238,7 +238,7 @@ def can_connect(port):
 
 
 @case
-def sigterm_does_not_wait_for_ever():
+def sigterm_does_not_wait_for_ever():  # F-18
     with Relay(settings="grace = 300ms") as relay:
         client = relay.session(relay.key(), "local")
         for code, command in ((250, "MAIL FROM:<a@good.example>"), (250, "RCPT TO:<r@dest.example>"), (354, "DATA")):
