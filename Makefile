@@ -191,6 +191,11 @@ $(BUILD)/tests/support/fake_dns.so: tests/support/fake_dns.c
 $(filter-out %.so,$(TOOLS)):
 	$(say) LINK $@
 	$(quiet)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
+# Preloaded into the program under test: not sanitized itself.
+SHIM := $(BUILD)/tests/support/crash_point.so
+$(SHIM): tests/support/crash_point.c
+	$(say) LINK $@
+	$(quiet)mkdir -p $(@D) && $(CC) -std=c11 -D_GNU_SOURCE $(WARN) -O2 -fPIC -shared -o $@ $<
 
 # Fuzz targets: tests/fuzz/fuzz_<parser>.c. `check` replays the corpus; `fuzz` goes on from there.
 FUZZ := $(wildcard tests/fuzz/fuzz_*.c)
@@ -203,7 +208,7 @@ $(REPLAY_BIN): %: %.o $(BUILD)/tests/fuzz/replay.o $(patsubst %,$(BUILD)/%.a,$(F
 SYSTEM := $(wildcard tests/system/*.py tests/system/*.sh)
 
 .PHONY: check
-check: latchpost $(UNIT_BIN) $(TOOLS) $(REPLAY_BIN) ## build and run every test, installing nothing
+check: latchpost $(UNIT_BIN) $(TOOLS) $(SHIM) $(REPLAY_BIN) ## build and run every test, installing nothing
 	$(quiet)BUILD=$(abspath $(BUILD)) LATCHPOST=$(abspath $(BUILD))/latchpost \
 	    python3 tests/run.py $(SYSTEM) $(UNIT_BIN) $(REPLAY_BIN)
 

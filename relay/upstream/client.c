@@ -46,7 +46,7 @@ static const struct step {
     [CLIENT_MAIL] = { "MAIL", client_send_mail, client_judge_mail, TIMEOUT(command) },
     [CLIENT_RCPT] = { "RCPT", client_send_rcpt, client_judge_rcpt, TIMEOUT(command) },
     [CLIENT_DATA] = { "DATA", client_send_data, client_judge_data, TIMEOUT(data) },
-    [CLIENT_CONTENT] = { "the content", NULL, NULL, TIMEOUT(block) },
+    [CLIENT_CONTENT] = { "the content", NULL, client_judge_early, TIMEOUT(block) },
     [CLIENT_DOT] = { "the final dot", NULL, client_judge_dot, TIMEOUT(dot) },
     [CLIENT_LONE_DOT] = { "the final dot", client_send_lone_dot, client_judge_lone_dot,
                           TIMEOUT(dot) },
@@ -180,19 +180,45 @@ static void name_service(const struct client *client, struct why *text)
                (unsigned)client_options(client)->port);
 }
 
-void client_break(struct client *client, const char *format, ...)
+static void break_for(struct client *client, const char *format, va_list args)
 {
     struct why text = { "" };
     char words[sizeof(text.text)];
-    va_list args;
 
-    va_start(args, format);
     vsnprintf(words, sizeof(words), format, args);
-    va_end(args);
     why_set(&text, "%s", words);
     name_service(client, &text);
     give_up_job(client, NULL, text.text);
     client_finish(client, end_by_state(client), text.text);
+}
+
+void client_break(struct client *client, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    break_for(client, format, args);
+    va_end(args);
+}
+
+/* Where replies and commands are out of step now they may have been so before, and then a refusal
+ * for good was the answer to something else. Once 354 stood where it was due, they were not. */
+static void doubt_refusals(struct upstream_job *job)
+{
+    for (size_t i = 0; i < job->recipient_count; i++)
+        if (job->recipients[i].fate == UPSTREAM_NEVER)
+            job->recipients[i].fate = UPSTREAM_UNTRIED;
+}
+
+void client_break_out_of_step(struct client *client, const char *format, ...)
+{
+    va_list args;
+
+    if (client->job != NULL && client->state <= CLIENT_DATA)
+        doubt_refusals(client->job);
+    va_start(args, format);
+    break_for(client, format, args);
+    va_end(args);
 }
 
 void client_break_by_answer(struct client *client, const struct answer *answer)
@@ -249,17 +275,25 @@ static void on_secure(void *owner)
     client_secured(owner);
 }
 
-static void judge(struct client *client, bool more_input)
+/* "550 ... 421 ..." in one breath is a refusal and a farewell: the latter then answers whatever is
+ * said next. Behind 354 or the reply to STARTTLS nothing may stand. */
+static bool is_farewell(const struct client *client, struct slice rest)
+{
+    return client->state > CLIENT_IDLE && client->state != CLIENT_DOT &&
+           client->answer.code != 354 && slice_equal(slice_first(rest, 3), SLICE("421"));
+}
+
+static void judge(struct client *client, struct slice rest)
 {
     const struct answer *answer = &client->answer;
-    bool unasked = --client->owed == 0 && more_input;
+    bool unasked = --client->owed == 0 && rest.len > 0 && !is_farewell(client, rest);
 
     client->heard = true;
     if (answer->code == 421) {
         client->heard = client->state != CLIENT_MAIL;
         client_break_by_answer(client, answer);
     } else if (unasked && client->state != CLIENT_DOT) {
-        client_break(client, "it said more than it was asked");
+        client_break_out_of_step(client, "it said more than it was asked");
     } else {
         if (unasked)
             client->quitting = true; /* the message has its answer; what follows is none of ours */
@@ -272,8 +306,10 @@ static void judge(struct client *client, bool more_input)
 static void take_answers(struct client *client, struct slice *rest)
 {
     while (client->state != CLIENT_GONE && client->state != CLIENT_HANDSHAKE && rest->len > 0) {
+        if (client->state == CLIENT_CONTENT && client->owed == 0)
+            client->owed = 1; /* to the dot, ahead of it */
         if (client->owed == 0) {
-            client_break(client, "it spoke without being asked");
+            client_break_out_of_step(client, "it spoke without being asked");
             return;
         }
         enum answer_result result = answer_read(&client->answer, rest);
@@ -281,14 +317,14 @@ static void take_answers(struct client *client, struct slice *rest)
         if (result == ANSWER_MORE)
             return;
         if (result == ANSWER_BROKEN) {
-            client_break(client, "protocol error in the reply to %s: %s", steps[client->state].name,
-                         client->answer.fault);
+            client_break_out_of_step(client, "protocol error in the reply to %s: %s",
+                                     steps[client->state].name, client->answer.fault);
             return;
         }
         if (client->state == CLIENT_EHLO && client->answer.lines > 1)
             client_learn(client, client->answer.line);
         if (result == ANSWER_DONE)
-            judge(client, rest->len > 0);
+            judge(client, *rest);
     }
 }
 
@@ -393,8 +429,8 @@ struct client *client_open(const struct client_setup *setup, const struct client
 void client_quit(struct client *client)
 {
     client->quitting = true;
-    if (client->state == CLIENT_IDLE)
-        client_rest(client);
+    if (client->state == CLIENT_IDLE || client->state == CLIENT_RSET)
+        client_rest(client); /* the reply to RSET would change nothing */
     else if (client->state < CLIENT_IDLE)
         client_finish(client, CLIENT_FINISHED, "it is not needed any more");
 }

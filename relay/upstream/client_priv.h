@@ -84,6 +84,10 @@ void client_rest(struct client *client);
 /* The connection cannot go on: gives the job its fate by what state it is in, and ends. */
 void client_break(struct client *client, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+/* The same, because replies cannot belong to the commands: before the content, no refusal for good
+ * that this envelope has met is believed. */
+void client_break_out_of_step(struct client *client, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 /* The same, because of what the upstream said. */
 void client_break_by_answer(struct client *client, const struct answer *answer);
 /* Ends without a word about the job, which is judged or not there. */
@@ -116,8 +120,8 @@ client_judge_fn client_judge_banner, client_judge_ehlo, client_judge_helo, clien
 
 client_send_fn client_send_mail, client_send_rcpt, client_send_data, client_send_lone_dot,
     client_send_rset;
-client_judge_fn client_judge_mail, client_judge_rcpt, client_judge_data, client_judge_dot,
-    client_judge_lone_dot, client_judge_rset;
+client_judge_fn client_judge_mail, client_judge_rcpt, client_judge_data, client_judge_early,
+    client_judge_dot, client_judge_lone_dot, client_judge_rset;
 
 /* The output has left for the kernel: time for the next chunk. */
 void client_drained(struct client *client);
