@@ -20,7 +20,7 @@ VERSION := 0.1.0
 PACKAGES := gcc make pkg-config libuv1-dev libssl-dev libsqlite3-dev libsodium-dev libjansson-dev \
             libconfuse-dev libidn2-dev node-llhttp curl
 PACKAGES_TEST := libcmocka-dev python3 postfix swaks libnet-ssleay-perl msmtp openssl node-nodemailer \
-                 sqlite3
+                 sqlite3 libemail-mime-perl
 PACKAGES_FUZZ := clang libclang-rt-14-dev
 PACKAGES_FORMAT := clang-format
 
@@ -50,12 +50,12 @@ endif
 
 # --- sources, by folder; one archive a folder ---------------------------------------------------
 SRC_base := $(patsubst %,relay/base/%.c,\
-    alloc base64 buf clock db ident log mailbox map metrics slice why)
+    alloc base64 buf clock db digest ident log mailbox map metrics slice why)
 SRC_net := $(patsubst %,relay/net/%.c,\
     listener listener_limits loop resolve stream stream_input stream_output stream_peer tls \
     tls_cert tls_context)
 SRC_message := $(patsubst %,relay/message/%.c,\
-    address date domain dsn fixup header returned sender)
+    address compose content_type date domain dsn encode fixup header returned sender)
 SRC_auth := $(patsubst %,auth/%.c,\
     account admin_account admin_key auth auth_store grant key key_record limit load network \
     pattern penalty pepper plan scope spec table usage)
