@@ -67,8 +67,9 @@ SRC_smtp := $(patsubst %,relay/smtp/%.c,\
 SRC_upstream := $(patsubst %,relay/upstream/%.c,\
     answer client client_login client_mail maildir pool route stuff upstream)
 SRC_http := $(patsubst %,relay/http/%.c,\
-    api_accounts api_domains api_filter api_keys api_messages api_queue api_steer api_upstreams \
-    bounds chunk endpoints head json request response secret server status)
+    api_accounts api_domains api_emails api_filter api_keys api_messages api_queue api_steer \
+    api_upstreams bounds chunk endpoints head json mail_address mail_request parcel request \
+    response secret server status work)
 SRC_top := $(patsubst %,relay/%.c,\
     bounce cli/account cli/check cli/client cli/domain cli/key cli/options cli/print cli/queue \
     cli/queue_steer cli/serve cli/upstream config config_file config_read config_table \

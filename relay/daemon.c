@@ -20,6 +20,8 @@
 #include "relay/bounce.h"
 #include "relay/config_value.h"
 #include "relay/generation.h"
+#include "relay/http/budget.h"
+#include "relay/http/work.h"
 #include "relay/net/listener.h"
 #include "relay/state_lock.h"
 #include "relay/upstreams.h"
@@ -43,6 +45,8 @@ struct daemon {
     size_t worker_count, drained_count;
     struct upstreams *upstreams;
     struct api api;
+    struct work_queue work;
+    struct budget budget;
     struct http_service control, http;
     bool http_is_secure; /* as it was when the listener was opened, until a restart */
     struct listener *control_listener, *http_listener;
@@ -55,6 +59,20 @@ struct daemon {
 };
 
 static const struct http_door control_door = { .name = "control", .is_control = true };
+
+/* What mail by HTTP is measured by. The texts live as long as their generation, which is until the
+ * end. */
+static void apply_mail_rules(struct daemon *daemon, const struct config *config)
+{
+    daemon->api.mail = (struct api_mail){
+        .hostname = config->hostname,
+        .message_bytes = config->smtp.message_bytes,
+        .recipients = config->smtp.recipients,
+        .header_bytes = config->smtp.header_bytes,
+        .hide_client_address = config->hide_client_address,
+    };
+    atomic_store(&daemon->budget.max, config->http.body_memory);
+}
 
 /* --- reload ----------------------------------------------------------------------------------- */
 
@@ -72,6 +90,7 @@ static void apply(struct daemon *daemon, struct generation *generation,
     queue_set_schedule(daemon->queue, &config->queue.schedule, config->queue.retention_ms);
     listener_limits_set(daemon->admissions, config->sessions, config->sessions_per_address);
     daemon->control.limits = daemon->http.limits = config->http.limits;
+    apply_mail_rules(daemon, config);
     if (contexts[daemon->worker_count] !=
         NULL) { /* else the listener, if secure, keeps what it has */
         tls_context_unref(daemon->http.tls);
@@ -297,7 +316,11 @@ static bool open_http(struct daemon *daemon, struct why *why)
         .answers = &daemon->loop.mailbox,
         .upstreams = upstreams_api(daemon->upstreams),
         .version = LATCHPOST_VERSION,
+        .work = &daemon->work,
+        .budget = &daemon->budget,
     };
+    work_queue_init(&daemon->work, &daemon->loop);
+    apply_mail_rules(daemon, config);
     daemon->control.loop = daemon->http.loop = &daemon->loop;
     daemon->control.api = daemon->http.api = &daemon->api;
     daemon->control.limits = daemon->http.limits = config->http.limits;
@@ -387,6 +410,7 @@ static void close_all(struct daemon *daemon)
             loop_timer_close(&daemon->grace_timer, NULL);
         }
     }
+    daemon->api.stopped = true;
     if (daemon->queue != NULL)
         queue_stop(daemon->queue);
     if (daemon->has_loop)
