@@ -33,6 +33,7 @@
 #include "relay/http/secret.h"
 
 #define BUSY_S             5 /* after so long a large body may come again */
+#define CHUNKED_STEP       (512u * 1024)
 #define TLS_TEXT_BYTES     96
 #define TURN_AWAY_EVERY_MS 10 /* a polite 503 lingers for seconds: not one for each of a flood */
 
@@ -339,15 +340,17 @@ static bool reserve(struct connection *connection, size_t body_octets)
     return true;
 }
 
-/* The length of a body in chunks is not known before its end: what it may grow to doubles. */
+/* The length of a body in chunks is not known before its end: it is expected to be a little longer
+ * than it is. */
 static size_t expected_length(const struct connection *connection)
 {
     size_t announced = http_request_body_length(connection->request);
     size_t read = http_request_body_read(connection->request);
+    size_t left = connection->body_max - read;
 
     if (announced > 0 || read <= API_SMALL_MAX || read * 2 <= connection->reserved)
         return announced;
-    return read > connection->body_max / 2 ? connection->body_max : read * 2;
+    return read + (left < CHUNKED_STEP ? left : CHUNKED_STEP);
 }
 
 /* May this body come? False: refused, and the connection is closed. */

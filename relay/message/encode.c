@@ -426,12 +426,24 @@ static bool fits_in_quotes(struct slice name)
            slice_find(name, '\\') == SLICE_NONE && !holds(name, "=?");
 }
 
+/* Readers exist (Python's newer parser, up to 3.12) that find a blank between the encoded words of a
+ * name: one that fits into one word is kept in one. */
+static void put_encoded_name(struct encode_field *field, struct slice name)
+{
+    size_t q = q_len(name), b = b_len(name.len);
+    size_t len = (q <= b ? q : b) + ENCODED_FRAME;
+
+    if (!field->is_empty && len <= ENCODED_MAX && field->column + 1 + len > FOLD_COLUMN)
+        fold(field);
+    put_encoded(field, name);
+}
+
 void encode_phrase(struct encode_field *field, struct slice name)
 {
     char quoted[QUOTED_NAME_MAX + 3];
 
     if (!encode_is_plain(name) || !(is_words(name) || fits_in_quotes(name))) {
-        put_encoded(field, name);
+        put_encoded_name(field, name);
     } else if (is_words(name)) {
         put_words(field, name);
     } else {
