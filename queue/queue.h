@@ -181,7 +181,7 @@ typedef void queue_submit_cb(void *owner, enum queue_result result, struct queue
 #define QUEUE_TOKEN_MAX         255 /* octets */
 #define QUEUE_FINGERPRINT_BYTES 32
 #define QUEUE_TOKEN_MS          (INT64_C(86400) * 1000)
-struct queue_once { /* lent until the answer, which may come from another thread's writing to it */
+struct queue_once { /* lent until the answer; the writer sets what is to be set in it */
     const char *token;
     uint8_t fingerprint[QUEUE_FINGERPRINT_BYTES]; /* of what is submitted */
     const char *answer;                           /* kept beside it; "" for none */

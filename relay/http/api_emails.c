@@ -147,9 +147,10 @@ static void log_accepted(const struct sending *sending)
 /* The writer saw that the key is not what it was when the request came. */
 static void refuse_key(struct sending *sending)
 {
-    struct api_call *call = sending->call;
-    enum auth_verdict verdict = auth_grant_renew(call->api->auth, &call->grant, clock_wall_s());
+    struct auth_grant *grant = auth_grant_ref(sending->call->grant);
+    enum auth_verdict verdict = auth_grant_renew(sending->call->api->auth, &grant, clock_wall_s());
 
+    auth_grant_unref(grant);
     if (verdict == AUTH_OK)
         refuse(sending, 503, "key_changed", "The key was changed meanwhile: try again.", 1);
     else
@@ -310,6 +311,8 @@ static void go_on(struct sending *sending)
 
 /* --- admit ------------------------------------------------------------------------------------ */
 
+/* What was taken before a limit is met is not given back: whoever meets one has asked for more than
+ * there is. */
 static bool take_limits(struct sending *sending, unsigned *wait_s, const char **code)
 {
     const struct auth_grant *grant = sending->call->grant;
@@ -389,7 +392,8 @@ static bool take_memory(struct sending *sending, const struct mail_request *requ
 
     for (size_t i = 0; i < request->count; i++) {
         const struct compose_mail *mail = &request->drafts[i].mail;
-        needed += mail->text.len + mail->html.len + DRAFT_SLACK;
+        needed +=
+            2 * (mail->text.len + mail->html.len) + DRAFT_SLACK; /* each a line end, at worst */
         for (size_t a = 0; a < mail->attachment_count; a++)
             needed += mail->attachments[a].base64.len + DRAFT_SLACK;
     }
@@ -429,6 +433,8 @@ static void on_work(struct work *work) /* perhaps beside the loop */
     struct sending *sending = container_of(work, struct sending, work);
     struct mail_request request = { 0 };
 
+    if (sending->call->api->stopped) /* it has waited for others: nothing will come of it */
+        return;
     take_fingerprint(sending);
     bool ok = mail_request_read(&request, buf_slice(&sending->body), sending->form);
     if (ok && !take_memory(sending, &request)) {

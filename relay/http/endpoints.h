@@ -47,7 +47,7 @@ struct api {
     struct work_queue *work; /* for what takes long; NULL: it is done at once */
     struct budget *budget;   /* for large requests; NULL: without bounds */
     bool draining;           /* /readyz says 503, and no mail is taken */
-    bool stopped;            /* the queue takes no more questions */
+    _Atomic bool stopped;    /* the queue takes no more questions */
 };
 
 struct api_caller {

@@ -445,9 +445,13 @@ bool http_request_narrow(struct http_request *request, size_t body_max)
 {
     assert(request->stage == STAGE_BODY && body_max <= request->body_max);
     request->body.max = body_max;
-    if (http_request_body_length(request) > body_max || buf_len(&request->body) > body_max)
-        return false;
-    /* What is announced is given room once, and not in steps that copy; it costs nothing before it
-     * is written to. */
-    return request->chunked || buf_reserve(&request->body, (size_t)request->body_left) != NULL;
+    return http_request_body_length(request) <= body_max && buf_len(&request->body) <= body_max;
+}
+
+void http_request_make_room(struct http_request *request)
+{
+    bool fits = request->chunked || buf_reserve(&request->body, (size_t)request->body_left) != NULL;
+
+    assert(fits); /* http_request_narrow() has said so */
+    (void)fits;
 }

@@ -54,6 +54,8 @@ size_t http_request_body_read(const struct http_request *request);
 /* While its body is awaited: it may have so many octets, which are no more than those given at the
  * beginning. False: the head has announced more. */
 bool http_request_narrow(struct http_request *request, size_t body_max) MUST_USE;
+/* After that: takes at once the memory for what is announced, and not in steps that copy. */
+void http_request_make_room(struct http_request *request);
 /* True once per request: its head asked for "100 Continue" before it sends the body, and none of
  * the body has come. */
 bool http_request_wants_continue(struct http_request *request);

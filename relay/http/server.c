@@ -390,6 +390,7 @@ static void begin_body(struct connection *connection)
     }
     if (!admit_body(connection))
         return;
+    http_request_make_room(request);
     connection->window_octets = 0;
     enter(connection, CONNECTION_BODY, connection->service->limits.head_ms);
     if (http_request_wants_continue(request))

@@ -200,8 +200,9 @@ const char *compose_error_text(enum compose_error error)
         [COMPOSE_BAD_NAME] = "a header's name is 1 to 76 letters, digits and hyphens",
         [COMPOSE_FORBIDDEN_HEADER] = "this header cannot be set here",
         [COMPOSE_BAD_MESSAGE_ID] = "it is not <local@domain>, or several of those",
-        [COMPOSE_BAD_TYPE] = "it is not a media type that an attachment can have (multipart and "
-                             "message types cannot: send those as application/octet-stream)",
+        [COMPOSE_BAD_TYPE] =
+            ("it is not a media type that can be attached (send those of multipart "
+             "and message as application/octet-stream)"),
         [COMPOSE_BAD_CONTENT_ID] = "a content id is up to 200 letters, digits and signs",
         [COMPOSE_BAD_CONTENT] = "it is not base64",
         [COMPOSE_LONG_FILENAME] = "it is longer than 255 octets",
