@@ -426,8 +426,8 @@ static bool fits_in_quotes(struct slice name)
            slice_find(name, '\\') == SLICE_NONE && !holds(name, "=?");
 }
 
-/* Readers exist (Python's newer parser, up to 3.12) that find a blank between the encoded words of a
- * name: one that fits into one word is kept in one. */
+/* Readers exist (Python's newer parser, up to 3.12) that find a blank between the encoded words of
+ * a name: one that fits into one word is kept in one. */
 static void put_encoded_name(struct encode_field *field, struct slice name)
 {
     size_t q = q_len(name), b = b_len(name.len);
