@@ -27,6 +27,7 @@ struct config_http {
     const char *address;
     uint16_t port;
     bool tls;
+    size_t body_memory; /* of all large bodies */
     struct http_limits limits;
 };
 

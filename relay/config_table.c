@@ -43,8 +43,11 @@ const struct config_setting config_settings[] = {
     { "http", "port", CONFIG_PORT, false, "8025", "TCP port" },
     { "http", "tls", CONFIG_TLS, false, "implicit",
       "implicit, or none (only on a loopback address)" },
-    { "http", "body_size", CONFIG_SIZE, false, "1M",
-      "largest request body, 1M at most: 413 above" },
+    { "http", "body_size", CONFIG_SIZE, false, "0",
+      "largest request body that sends mail, and of others if less than 1M, which is their limit: "
+      "413 above; 0: 4/3 of limits.message_size (base64) and 1M" },
+    { "http", "body_memory", CONFIG_SIZE, false, "256M",
+      "for all bodies over 64K at once, each of which counts twice: 503 and Retry-After beyond" },
     { "http", "connections", CONFIG_COUNT, false, "1000", "open connections: more are closed" },
     { "http", "head_time", CONFIG_DURATION, false, "30s", "time for a whole request head" },
     { "http", "idle_time", CONFIG_DURATION, false, "75s", "time between two requests" },
