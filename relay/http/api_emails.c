@@ -554,3 +554,19 @@ void api_emails_send_personalized(struct api_call *call, const struct api_reques
 {
     start(call, request, MAIL_PERSONALIZED);
 }
+
+const struct api_shape api_emails_shapes[] = {
+    { .run = api_emails_send,
+      .body = "Email",
+      .status = 202,
+      .data = "Sent",
+      .meta = "Total",
+      .refusals = { 409 } },
+    { .run = api_emails_send_personalized,
+      .body = "PersonalizedEmail",
+      .status = 202,
+      .data = "Sent",
+      .meta = "Total",
+      .refusals = { 409 } },
+    { 0 },
+};

@@ -150,8 +150,9 @@ json_t *api_json_time_ms(int64_t unix_ms);
  * another table than its shape tells of is an error of ours, and stops the process. */
 struct api_shape {
     api_handler *run;
-    const struct api_field *fields; /* of the body; NULL: it takes none */
+    const struct api_field *fields; /* of the body; NULL: it takes none, or has a reader ... */
     size_t field_count;
+    const char *body;         /* ... of its own: a name of openapi_schema.c; else NULL */
     const char *required;     /* names of fields without which it is refused, with blanks between */
     const char *const *query; /* NULL-ended, or NULL */
     int status;               /* of success */
@@ -162,8 +163,9 @@ struct api_shape {
 #define API_FIELDS(table) .fields = (table), .field_count = ARRAY_LEN(table)
 /* Each ends with a row without a handler. */
 extern const struct api_shape api_accounts_shapes[], api_domain_verify_shapes[],
-    api_domains_shapes[], api_keys_shapes[], api_messages_shapes[], api_queue_shapes[],
-    api_steer_shapes[], api_upstreams_shapes[], api_openapi_shapes[], api_status_shapes[];
+    api_domains_shapes[], api_emails_shapes[], api_keys_shapes[], api_messages_shapes[],
+    api_queue_shapes[], api_steer_shapes[], api_upstreams_shapes[], api_openapi_shapes[],
+    api_status_shapes[];
 const struct api_shape *api_shape_find(api_handler *run); /* or NULL */
 const struct api_shape *api_endpoint_shape(size_t i);     /* of the i-th endpoint, or NULL */
 

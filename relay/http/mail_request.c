@@ -28,6 +28,21 @@ void mail_refuse(struct mail_refusal *refusal, int status, const char *code, con
 
 /* --- members ---------------------------------------------------------------------------------- */
 
+const char *const mail_plain_members[] = { "from", "from_",    "to",          "cc",
+                                           "bcc",  "reply_to", "subject",     "text",
+                                           "html", "headers",  "attachments", NULL };
+const char *const mail_shared_members[] = { "personalizations", "from",    "reply_to",
+                                            "reply_to_list",    "subject", "content",
+                                            "attachments",      "headers", NULL };
+const char *const mail_personalization_members[] = {
+    "to", "cc", "bcc", "subject", "headers", NULL
+};
+const char *const mail_content_members[] = { "type", "value", NULL };
+const char *const mail_attachment_members[] = { "filename", "content",     "content_type",
+                                                "type",     "disposition", "content_id",
+                                                NULL };
+const char *const mail_address_members[] = { "email", "address", "name", NULL };
+
 static bool is_among(const char *const *names, const char *name)
 {
     for (; *names != NULL; names++)
@@ -123,13 +138,12 @@ static bool read_text_address(struct mail_request *request, struct slice text, c
 static bool read_object_address(struct mail_request *request, json_t *value, const char *where,
                                 struct compose_address *address)
 {
-    static const char *const names[] = { "email", "address", "name", NULL };
     const char *key = has(value, "email") ? "email" : "address";
     char inside[WHERE_BYTES];
     struct slice text, name;
 
     snprintf(inside, sizeof(inside), "%.80s.", where);
-    if (!check_members(request, value, inside, names) ||
+    if (!check_members(request, value, inside, mail_address_members) ||
         !take_text(request, value, inside, key, &text) ||
         !take_text(request, value, inside, "name", &name))
         return false;
@@ -280,9 +294,6 @@ static struct slice without_brackets(struct slice id)
 static bool read_attachment(struct mail_request *request, json_t *value, size_t i,
                             struct compose_attachment *attachment)
 {
-    static const char *const names[] = { "filename", "content",     "content_type",
-                                         "type",     "disposition", "content_id",
-                                         NULL };
     char where[WHERE_BYTES];
     struct slice disposition;
 
@@ -297,7 +308,7 @@ static bool read_attachment(struct mail_request *request, json_t *value, size_t 
                     "The field \"attachments[%zu]\" has both \"type\" and \"content_type\".", i);
         return false;
     }
-    if (!check_members(request, value, where, names) ||
+    if (!check_members(request, value, where, mail_attachment_members) ||
         !require(request, has(value, "content"), where, "content") ||
         !take_text(request, value, where, "content", &attachment->base64) ||
         !take_text(request, value, where, "filename", &attachment->filename) ||
@@ -356,14 +367,11 @@ static bool read_plain_sender(struct mail_request *request, const json_t *body,
 
 static bool read_plain(struct mail_request *request)
 {
-    static const char *const names[] = { "from", "from_",    "to",          "cc",
-                                         "bcc",  "reply_to", "subject",     "text",
-                                         "html", "headers",  "attachments", NULL };
     json_t *body = request->json;
     struct mail_draft *draft = new_drafts(request, 1);
     struct compose_mail *mail = &draft->mail;
 
-    if (!check_members(request, body, "", names) ||
+    if (!check_members(request, body, "", mail_plain_members) ||
         !read_plain_sender(request, body, &mail->from) ||
         !read_addresses(request, body, "", "to", &mail->to) ||
         !require(request, mail->to.count > 0, "", "to") ||
@@ -386,13 +394,12 @@ static bool read_plain(struct mail_request *request)
 static bool read_content_item(struct mail_request *request, json_t *item, size_t i,
                               struct compose_mail *mail)
 {
-    static const char *const names[] = { "type", "value", NULL };
     char where[WHERE_BYTES];
     struct slice type, value;
 
     snprintf(where, sizeof(where), "content[%zu].", i);
     if (!require(request, json_is_object(item), where, "value") ||
-        !check_members(request, item, where, names) ||
+        !check_members(request, item, where, mail_content_members) ||
         !take_text(request, item, where, "type", &type) ||
         !take_text(request, item, where, "value", &value) ||
         !require(request, has(item, "value"), where, "value"))
@@ -424,12 +431,9 @@ static bool read_content(struct mail_request *request, const json_t *body,
 /* What all messages of the request share. */
 static bool read_shared(struct mail_request *request, struct compose_mail *mail)
 {
-    static const char *const names[] = { "personalizations", "from",    "reply_to",
-                                         "reply_to_list",    "subject", "content",
-                                         "attachments",      "headers", NULL };
     json_t *body = request->json;
 
-    if (!check_members(request, body, "", names) ||
+    if (!check_members(request, body, "", mail_shared_members) ||
         !read_sender(request, body, "from", &mail->from) ||
         !take_text(request, body, "", "subject", &mail->subject) ||
         !read_content(request, body, mail) || !read_attachments(request, body))
@@ -456,7 +460,6 @@ static void drop_replaced(struct compose_mail *mail, size_t shared)
 
 static bool read_personalization(struct mail_request *request, json_t *value, size_t i)
 {
-    static const char *const names[] = { "to", "cc", "bcc", "subject", "headers", NULL };
     struct mail_draft *draft = &request->drafts[i];
     struct compose_mail *mail = &draft->mail;
     char where[WHERE_BYTES];
@@ -465,7 +468,7 @@ static bool read_personalization(struct mail_request *request, json_t *value, si
     draft->index = i;
     snprintf(where, sizeof(where), "personalizations[%zu].", i);
     if (!require(request, json_is_object(value), where, "to") ||
-        !check_members(request, value, where, names) ||
+        !check_members(request, value, where, mail_personalization_members) ||
         !read_addresses(request, value, where, "to", &mail->to) ||
         !require(request, mail->to.count > 0, where, "to") ||
         !read_addresses(request, value, where, "cc", &mail->cc) ||

@@ -42,6 +42,14 @@ struct mail_request { /* zeroed before its first use */
     struct mail_refusal refusal;
 };
 
+/* What each kind of object may have, NULL-ended: the request of either form, and what is in it. For
+ * the description of the API, which a test holds against them. */
+extern const char *const mail_plain_members[], *const mail_shared_members[],
+                                                   *const mail_personalization_members[],
+                                                       *const mail_content_members[],
+                                                           *const mail_attachment_members[],
+                                                               *const mail_address_members[];
+
 /* False: see request->refusal. body is only read; NUL-ended or not. */
 bool mail_request_read(struct mail_request *request, struct slice body, enum mail_form form);
 void mail_request_free(struct mail_request *request);
