@@ -61,7 +61,8 @@ SRC_auth := $(patsubst %,auth/%.c,\
     pattern penalty pepper plan scope spec table usage)
 SRC_queue := $(patsubst %,queue/%.c,\
     admin doubt filter lease message prune queue queue_store queue_store_read queue_store_steer \
-    queue_store_write report schedule settle steer submit watch writer)
+    queue_store_time queue_store_write report schedule settle steer submit timeline watch \
+    writer)
 SRC_smtp := $(patsubst %,relay/smtp/%.c,\
     body command content line login parse reply sasl service session transaction)
 SRC_upstream := $(patsubst %,relay/upstream/%.c,\
@@ -179,6 +180,13 @@ $(TOOLS):
 	$(say) LINK $@
 	$(quiet)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
 
+# Loaded into the real binary by system tests: clocks that jump, disks that fail.
+MACHINE := $(BUILD)/tests/support/machine.so
+$(MACHINE): tests/support/machine.c
+	$(say) LINK $@
+	@mkdir -p $(@D)
+	$(quiet)$(CC) -std=c11 -D_GNU_SOURCE $(WARN) -O2 -g -fPIC -shared -o $@ $<
+
 # Fuzz targets: tests/fuzz/fuzz_<parser>.c. `check` replays the corpus; `fuzz` goes on from there.
 FUZZ := $(wildcard tests/fuzz/fuzz_*.c)
 FUZZ_USES := smtp upstream http net message auth queue base
@@ -190,7 +198,7 @@ $(REPLAY_BIN): %: %.o $(BUILD)/tests/fuzz/replay.o $(patsubst %,$(BUILD)/%.a,$(F
 SYSTEM := $(wildcard tests/system/*.py tests/system/*.sh)
 
 .PHONY: check
-check: latchpost $(UNIT_BIN) $(TOOLS) $(REPLAY_BIN) ## build and run every test, installing nothing
+check: latchpost $(UNIT_BIN) $(TOOLS) $(MACHINE) $(REPLAY_BIN) ## build and run every test, installing nothing
 	$(quiet)BUILD=$(abspath $(BUILD)) LATCHPOST=$(abspath $(BUILD))/latchpost \
 	    python3 tests/run.py $(SYSTEM) $(UNIT_BIN) $(REPLAY_BIN)
 

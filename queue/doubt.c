@@ -32,7 +32,7 @@ static enum store_result note_recipients(struct queue *queue, const struct recor
             .state = hold ? QUEUE_HELD : QUEUE_UNCERTAIN,
             .attempts = recipient->attempts + 1,
             .due_ms = hold ? 0 : queue->now_ms,
-            .now_ms = queue->now_ms,
+            .wall_ms = queue->wall_ms,
             .enhanced = "",
             .text = INTERRUPTED_TEXT,
         };

@@ -2,7 +2,11 @@
  * Ids grow with time, and nothing ends before it was accepted: so what may go stands at the low end
  * of the table. A cursor walks from there up to the ids of `retention` ago in steps that ride in
  * the writer's batches, and begins anew a while after it came to the end. Messages that are still
- * waiting are passed over, and looked at again in the next walk. */
+ * waiting are passed over, and looked at again in the next walk.
+ *
+ * How long is counted in time lived (timeline.c), so a clock that goes ahead removes nothing early.
+ * Ids are made by the wall clock: when that goes back, what ended before stays for so much longer.
+ */
 #include "queue/queue_priv.h"
 #include "relay/base/clock.h"
 #include "relay/base/ident.h"
@@ -19,11 +23,11 @@ struct prune {
 static enum store_result prune_run(struct queue *queue, struct request *request)
 {
     struct prune *prune = (struct prune *)request;
-    int64_t ended_ms = queue->now_ms - queue->retention_ms;
+    int64_t below_id = ident_at_time_ms(queue->wall_ms - queue->retention_ms);
 
     prune->cursor = queue->prune_cursor;
-    return store_prune(queue->store, &prune->cursor, ident_at_time_ms(ended_ms), ended_ms,
-                       STEP_ROWS);
+    return store_prune(queue->store, &prune->cursor, below_id,
+                       queue->lived_ms - queue->retention_ms, STEP_ROWS);
 }
 
 static void prune_done(struct queue *queue, struct request *request)

@@ -10,6 +10,7 @@
 
 #include "queue/queue.h"
 #include "queue/queue_store.h"
+#include "queue/timeline.h"
 #include "relay/base/list.h"
 #include "relay/base/map.h"
 
@@ -23,7 +24,8 @@ struct record {
     /* as of the lease: */
     enum queue_state state; /* on disk */
     uint32_t recipients;    /* in all; message.recipient_count may be fewer */
-    int64_t aged_from_ms;   /* max_age counts from here: acceptance, or an operator's retry */
+    int64_t aged_from_ms;   /* max_age counts from here, in time lived: acceptance, or an
+                               operator's retry */
     bool fresh;             /* handed over in memory: nothing was ever recorded of it */
     bool interrupted;       /* an attempt was under way when an earlier process ended */
     bool noticed;           /* the sender has been told of the delay */
@@ -86,7 +88,8 @@ void request_answer(struct request *request);                    /* to the asker
 /* --- the queue ------------------------------------------------------------------------------- */
 
 struct queue {
-    /* Set by queue_open(), then constant. */
+    /* Set by queue_open(), then constant (but see timeline.h). */
+    struct timeline timeline;
     char *path, *folder;
     uint64_t free_space_floor;
     queue_report_fn *report;
@@ -109,7 +112,9 @@ struct queue {
     struct store_tally tally[QUEUE_STATE_COUNT]; /* as it was then */
     struct queue_schedule schedule;
     int64_t retention_ms;
-    int64_t now_ms;                     /* wall time of this turn */
+    int64_t now_ms;                     /* of this turn: by this things are due; */
+    int64_t lived_ms;                   /* by this they are old (timeline.c); */
+    int64_t wall_ms;                    /* and this is what people see */
     struct request_list pending;        /* taken from the inbox, not yet run */
     struct request_list kept;           /* to be run before all else; meanwhile no lease is given */
     bool refuses;                       /* the last write failed and none has worked since */
@@ -118,6 +123,7 @@ struct queue {
     int64_t company_until_ms;           /* monotonic; 0: nothing waits for company */
     bool short_of_space;                /* less is free than the floor */
     int64_t tick_at_ms, mend_at_ms;     /* monotonic */
+    int64_t save_at_ms;                 /* the timeline; monotonic */
     int64_t prune_cursor, prune_at_ms;  /* see prune.c; the latter is monotonic */
     uint64_t random;                    /* state of the jitter's generator */
     struct map *leases, *damaged;       /* see lease.c */
@@ -142,6 +148,10 @@ void lease_add(struct queue *queue, int64_t id, enum queue_state state);
 void lease_end(struct queue *queue, int64_t id);
 /* Gives what was set aside as damaged another chance, now and then. */
 void lease_look_again(struct queue *queue);
+
+/* timeline.c */
+enum store_result timeline_save(struct queue *queue); /* in a transaction */
+struct request *timeline_save_new(void);              /* the same as a request */
 
 /* doubt.c */
 struct doubt_mark {

@@ -11,7 +11,8 @@
 #include "queue/queue.h"
 
 struct db;
-struct record; /* queue_priv.h */
+struct record;         /* queue_priv.h */
+struct timeline_point; /* timeline.h */
 
 enum store_result {
     STORE_OK,
@@ -29,7 +30,7 @@ struct store {
     char *path;
     struct store_tally total[QUEUE_STATE_COUNT]; /* as committed */
     struct store_tally delta[QUEUE_STATE_COUNT]; /* of the transaction under way */
-    int64_t last_event_us;
+    int64_t used_id, used_id_next;               /* as committed; with the transaction under way */
 };
 
 bool store_open(struct store **store, const char *path, struct why *why);
@@ -48,6 +49,11 @@ void store_file_bytes(const struct store *store, uint64_t *database, uint64_t *l
 
 /* The largest id that is or was taken, chunks of unfinished messages included; 0: none. */
 enum store_result store_last_id(struct store *store, int64_t *id);
+/* This id was given to a message, of which nothing is left to say so. In a transaction. */
+void store_use_id(struct store *store, int64_t id);
+/* The latest moment that was kept. STORE_NONE: none was, or it makes no sense. */
+enum store_result store_load_point(struct store *store, struct timeline_point *point);
+enum store_result store_save_point(struct store *store, const struct timeline_point *point);
 /* Removes the chunks of messages that were never submitted. Only at start: later they may still
  * come. */
 enum store_result store_remove_orphans(struct store *store);
@@ -60,10 +66,13 @@ static inline const struct store_tally *store_tally(const struct store *store)
 
 /* --- messages come in (queue_store_write.c) -------------------------------------------------- */
 
+/* Times: due_ms is by the queue's `now`, aged_from_ms and ended_ms are by its `lived` (timeline.c),
+ * all others are wall time. */
+
 struct store_birth {
     enum queue_state state;
     int64_t due_ms; /* 0: never */
-    int64_t now_ms;
+    int64_t wall_ms, aged_from_ms;
     bool with_content;
     bool attempt; /* it is leased with this, so an attempt begins */
 };
@@ -84,7 +93,7 @@ struct store_outcome { /* one recipient after an attempt */
     enum queue_state state;
     unsigned attempts;
     int64_t due_ms; /* 0: never */
-    int64_t now_ms;
+    int64_t wall_ms;
     int code;
     const char *enhanced, *text, *upstream; /* text, upstream: or NULL */
 };
@@ -128,7 +137,7 @@ enum store_result store_remove(struct store *store, const struct store_removal *
 /* --- an operator's acts on the recipients of a message (queue_store_steer.c) ------------------ */
 
 struct store_act {
-    int64_t id, now_ms;
+    int64_t id, wall_ms;
     int64_t due_ms;   /* of what is then due */
     bool with_failed; /* store_revive() only */
 };

@@ -21,6 +21,10 @@ enum store_result store_run(struct store *store, sqlite3_stmt *statement);
 /* The same for one whose only parameter is a message. */
 enum store_result store_run_for(struct store *store, const char *sql, int64_t id);
 
+/* queue_store_time.c: the largest id that store_use_id() was told of; written with the commit. */
+enum store_result store_load_used_id(struct store *store);
+enum store_result store_save_used_id(struct store *store);
+
 /* Counts `messages` more (or fewer) of this size in this state, from the commit on. */
 void store_count(struct store *store, enum queue_state state, int messages, uint64_t size);
 

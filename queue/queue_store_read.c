@@ -452,11 +452,12 @@ static void reverse_events(struct queue_story *story)
 static enum store_result show_events(struct store *store, struct queue_story *story)
 {
     /* The last ones are wanted, oldest first: read backwards, for a sort would read them all. */
-    sqlite3_stmt *statement =
-        db_prepare(store->db, "SELECT at_us, what, (SELECT address FROM recipient AS r"
-                              "  WHERE r.message = e.message AND r.position = e.position),"
-                              " code, enhanced, text, upstream FROM event AS e"
-                              " WHERE message = ? ORDER BY at_us DESC LIMIT ?");
+    sqlite3_stmt *statement = db_prepare(
+        store->db,
+        "SELECT coalesce(wall_ms, at_us / 1000), what, (SELECT address FROM recipient AS r"
+        "  WHERE r.message = e.message AND r.position = e.position),"
+        " code, enhanced, text, upstream FROM event AS e"
+        " WHERE message = ? ORDER BY at_us DESC LIMIT ?");
     enum db_result result;
 
     sqlite3_bind_int64(statement, 1, story->row.id);
@@ -465,7 +466,7 @@ static enum store_result show_events(struct store *store, struct queue_story *st
         story->events = grown(story->events, story->event_count, sizeof(*story->events));
         struct queue_event_row *row = &story->events[story->event_count++];
         *row = (struct queue_event_row){
-            .at_ms = sqlite3_column_int64(statement, 0) / 1000,
+            .at_ms = sqlite3_column_int64(statement, 0),
             .what = column_word(statement, 1),
             .recipient = column_dup(statement, 2),
             .code = sqlite3_column_int(statement, 3),

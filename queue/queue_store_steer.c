@@ -9,7 +9,8 @@ static bool changed_a_row(const struct store *store)
     return sqlite3_changes(db_handle(store->db)) > 0;
 }
 
-/* A statement with ?1 the message, ?2 now and ?3 the due time; it need not use the last ones. */
+/* A statement with ?1 the message, ?2 the wall time and ?3 the due time; it need not use the last
+ * ones. */
 static enum store_result run_act(struct store *store, const struct store_act *act, const char *sql,
                                  bool *changed)
 {
@@ -17,7 +18,7 @@ static enum store_result run_act(struct store *store, const struct store_act *ac
 
     sqlite3_bind_int64(statement, 1, act->id);
     if (sqlite3_bind_parameter_count(statement) >= 2)
-        sqlite3_bind_int64(statement, 2, act->now_ms);
+        sqlite3_bind_int64(statement, 2, act->wall_ms);
     if (sqlite3_bind_parameter_count(statement) >= 3)
         sqlite3_bind_int64(statement, 3, act->due_ms);
     enum store_result result = store_run(store, statement);

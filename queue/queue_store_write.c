@@ -41,7 +41,7 @@ static enum store_result insert_recipient(struct store *store, int64_t id,
     bind_text(statement, 3, recipient->address);
     sqlite3_bind_int64(statement, 4, birth->state);
     bind_time(statement, 5, birth->due_ms);
-    sqlite3_bind_int64(statement, 6, birth->now_ms);
+    sqlite3_bind_int64(statement, 6, birth->wall_ms);
     return store_run(store, statement);
 }
 
@@ -52,14 +52,14 @@ static enum store_result insert_message(struct store *store, const struct queue_
         store->db,
         "INSERT INTO message (id, due_ms, state, received_ms, aged_from_ms, ended_ms, account,"
         " key_id, sender, size, chunks, flags, recipients, content)"
-        " VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)");
+        " VALUES (?1, ?2, ?3, ?4, ?14, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)");
     struct slice content = buf_slice(&message->content);
 
     sqlite3_bind_int64(statement, 1, message->id);
     bind_time(statement, 2, birth->due_ms);
     sqlite3_bind_int64(statement, 3, birth->state);
     sqlite3_bind_int64(statement, 4, message->received_ms);
-    bind_time(statement, 5, queue_state_is_final(birth->state) ? birth->now_ms : 0);
+    bind_time(statement, 5, queue_state_is_final(birth->state) ? birth->aged_from_ms : 0);
     bind_text(statement, 6, message->account == NULL ? "" : message->account);
     bind_text(statement, 7, message->key_id);
     bind_text(statement, 8, message->sender == NULL ? "" : message->sender);
@@ -70,6 +70,7 @@ static enum store_result insert_message(struct store *store, const struct queue_
                            (message->sandbox ? STORE_SANDBOX : 0) |
                            (birth->attempt ? STORE_ATTEMPT : 0));
     sqlite3_bind_int64(statement, 12, (int64_t)message->recipient_count);
+    sqlite3_bind_int64(statement, 14, birth->aged_from_ms);
     if (birth->with_content && message->chunks == 0)
         sqlite3_bind_blob64(statement, 13, content.len == 0 ? "" : content.data, content.len,
                             SQLITE_STATIC);
@@ -166,7 +167,7 @@ enum store_result store_set_outcome(struct store *store, int64_t id,
     sqlite3_bind_int64(statement, 3, outcome->state);
     sqlite3_bind_int64(statement, 4, outcome->attempts);
     bind_time(statement, 5, outcome->due_ms);
-    sqlite3_bind_int64(statement, 6, outcome->now_ms);
+    sqlite3_bind_int64(statement, 6, outcome->wall_ms);
     sqlite3_bind_int64(statement, 7, outcome->code);
     bind_text(statement, 8, outcome->enhanced);
     bind_text(statement, 9, outcome->text);
@@ -185,24 +186,20 @@ enum store_result store_postpone(struct store *store, int64_t id, uint32_t posit
     return store_run(store, statement);
 }
 
-static int64_t next_event_us(struct store *store)
-{
-    int64_t now_us = clock_wall_ms() * 1000;
-
-    store->last_event_us = now_us > store->last_event_us ? now_us : store->last_event_us + 1;
-    return store->last_event_us;
-}
-
 enum store_result store_add_event(struct store *store, int64_t id, const struct store_event *event)
 {
-    /* OR REPLACE: a clock that went back over a restart may meet an old time again. Then a line of
-     * history is lost, which is better than a settlement that can never be written. */
+    /* The wall clock may have gone back since the message's last one. OR REPLACE, and the bound,
+     * which nobody reaches: a line of history from a damaged file may be lost, which is better than
+     * a settlement that can never be written. */
     sqlite3_stmt *statement =
         db_prepare(store->db, "INSERT OR REPLACE INTO event (message, at_us, what, position, code,"
-                              " enhanced, text, upstream) VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
+                              " enhanced, text, upstream, wall_ms)"
+                              " VALUES (?1, max(?2 * 1000, 1 + coalesce((SELECT max(at_us)"
+                              "  FROM event WHERE message = ?1 AND at_us < 1 << 62), 0)),"
+                              " ?3, ?4, ?5, ?6, ?7, ?8, ?2)");
 
     sqlite3_bind_int64(statement, 1, id);
-    sqlite3_bind_int64(statement, 2, next_event_us(store));
+    sqlite3_bind_int64(statement, 2, clock_wall_ms());
     bind_text(statement, 3, event->what);
     sqlite3_bind_int64(statement, 4, event->position);
     sqlite3_bind_int64(statement, 5, event->code);
@@ -285,6 +282,7 @@ enum store_result store_remove(struct store *store, const struct store_removal *
         result = store_run_for(store, "DELETE FROM message WHERE id = ?", removal->id);
     if (result == STORE_OK && changed_a_row(store))
         store_count(store, removal->from, -1, removal->size);
+    store_use_id(store, removal->id);
     return result;
 }
 

@@ -81,8 +81,8 @@ static enum store_result write_message(struct queue *queue, const struct store_b
         .to = state,
         .size = brief->size,
         .due_ms = due_ms,
-        .ended_ms = final ? queue->now_ms : 0,
-        .aged_from_ms = is_young ? queue->now_ms : 0,
+        .ended_ms = final ? queue->lived_ms : 0,
+        .aged_from_ms = is_young ? queue->lived_ms : 0,
         /* Where a recipient failed before, it can still be retried: see settle.c. */
         .drop_content = final && state != QUEUE_FAILED_FOR_GOOD,
         .has_chunks = brief->has_chunks,
@@ -108,7 +108,7 @@ static enum store_result change_one(struct queue *queue, struct steer *steer,
 {
     const struct store_act act = {
         .id = brief->id,
-        .now_ms = queue->now_ms,
+        .wall_ms = queue->wall_ms,
         .due_ms = steer->due_ms,
         .with_failed = steer->id != 0,
     };

@@ -51,13 +51,17 @@ static enum store_result insert(struct queue *queue, struct submit *submit)
     struct store_birth birth = {
         .state = message->sandbox ? QUEUE_SANDBOXED : QUEUE_QUEUED,
         .due_ms = message->sandbox ? 0 : queue->now_ms,
-        .now_ms = queue->now_ms,
+        .wall_ms = queue->wall_ms,
+        .aged_from_ms = queue->lived_ms,
         .with_content = !message->sandbox,
         .attempt = submit->lease,
     };
 
     submit->stored = !message->sandbox || queue->retention_ms > 0;
-    return submit->stored ? store_insert(queue->store, message, &birth) : STORE_OK;
+    if (submit->stored)
+        return store_insert(queue->store, message, &birth);
+    store_use_id(queue->store, message->id);
+    return STORE_OK;
 }
 
 static enum store_result submit_run(struct queue *queue, struct request *request)
@@ -91,7 +95,7 @@ static void submit_done(struct queue *queue, struct request *request)
     } else if (submit->lease) {
         record->state = QUEUE_QUEUED;
         record->recipients = (uint32_t)record->message.recipient_count;
-        record->aged_from_ms = record->message.received_ms;
+        record->aged_from_ms = queue->lived_ms;
         record->fresh = true;
         lease_add(queue, record->message.id, QUEUE_QUEUED);
     } else {
