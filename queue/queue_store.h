@@ -138,20 +138,24 @@ enum store_result store_remove(struct store *store, const struct store_removal *
 
 struct store_act {
     int64_t id, wall_ms;
-    int64_t due_ms;   /* of what is then due */
-    bool with_failed; /* store_revive() only */
+    int64_t due_ms;               /* of what is then due */
+    bool with_failed, only_later; /* store_revive() only */
 };
 struct store_acted {
     bool changed;
     bool failed; /* it was among them that one had failed for good */
 };
-/* Those that wait (deferred, uncertain) are due; with_failed: those that failed for good, too, and
- * they are deferred again. */
+/* Those that wait (deferred, uncertain) are due, only_later: of those that were not; with_failed:
+ * those that failed for good, too, and they are deferred again. */
 enum store_result store_revive(struct store *store, const struct store_act *act,
                                struct store_acted *acted);
 /* queued, deferred, uncertain: held */
 enum store_result store_hold(struct store *store, const struct store_act *act,
                              struct store_acted *acted);
+/* Of queued, deferred, uncertain those that are due: uncertain, after one more attempt, which ended
+ * with this text. How many they were. */
+enum store_result store_doubt(struct store *store, const struct store_act *act, const char *text,
+                              size_t *count);
 /* held: deferred where there were attempts, else queued; due */
 enum store_result store_release(struct store *store, const struct store_act *act,
                                 struct store_acted *acted);
@@ -199,6 +203,7 @@ struct store_brief { /* the few columns that decisions need */
     enum queue_state state;
     uint64_t size;
     bool has_chunks;
+    bool attempt; /* one has begun, and nothing is known of its end */
 };
 enum store_result store_find(struct store *store, int64_t id, struct store_brief *brief);
 

@@ -197,12 +197,13 @@ static void fill_brief(struct store_brief *brief, sqlite3_stmt *statement)
     brief->state = column_state(statement, 2);
     brief->size = (uint64_t)sqlite3_column_int64(statement, 3);
     brief->has_chunks = sqlite3_column_int64(statement, 4) > 0;
+    brief->attempt = (sqlite3_column_int64(statement, 5) & STORE_ATTEMPT) != 0;
 }
 
 enum store_result store_find(struct store *store, int64_t id, struct store_brief *brief)
 {
-    sqlite3_stmt *statement =
-        db_prepare(store->db, "SELECT id, due_ms, state, size, chunks FROM message WHERE id = ?");
+    sqlite3_stmt *statement = db_prepare(
+        store->db, "SELECT id, due_ms, state, size, chunks, flags FROM message WHERE id = ?");
 
     sqlite3_bind_int64(statement, 1, id);
     enum db_result result = db_step(store->db, statement);
@@ -388,6 +389,7 @@ static enum store_result take_brief(void *owner, struct store *store, sqlite3_st
         .state = column_state(statement, 3),
         .size = (uint64_t)sqlite3_column_int64(statement, 4),
         .has_chunks = sqlite3_column_int64(statement, 9) > 0,
+        .attempt = (sqlite3_column_int64(statement, 10) & STORE_ATTEMPT) != 0,
     };
     taker->bytes += brief->size;
     *enough = taker->count == taker->limit || taker->bytes >= BRIEF_BYTES_MAX;

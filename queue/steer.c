@@ -27,7 +27,7 @@ static const struct act {
     unsigned from;       /* message states; the recipients decide */
     unsigned from_by_id; /* more of them for one that is named */
     bool makes_due;
-    bool only_later; /* of many: what is due already needs no help */
+    bool only_later; /* of many: who is due already needs no help */
     bool only_held;  /* of many: there must be a held recipient */
     enum store_result (*run)(struct store *store, const struct store_act *act,
                              struct store_acted *acted);
@@ -51,6 +51,7 @@ struct steer {
     int64_t cursor, next_cursor; /* older than this come next; the latter: after this step */
     uint64_t changed, step_changed;
     uint64_t busy, step_busy;
+    size_t step_doubted; /* recipients whose attempt was interrupted, and is noted now */
     queue_steer_cb *cb;
     void *owner;
 };
@@ -103,6 +104,16 @@ static enum store_result write_event(struct queue *queue, const struct steer *st
     return store_add_event(queue->store, id, &event);
 }
 
+static enum store_result note_doubt(struct queue *queue, struct steer *steer,
+                                    const struct store_brief *brief)
+{
+    size_t count = 0;
+    enum store_result result = brief->attempt ? doubt_note(queue, brief->id, &count) : STORE_OK;
+
+    steer->step_doubted += count;
+    return result;
+}
+
 static enum store_result change_one(struct queue *queue, struct steer *steer,
                                     const struct store_brief *brief)
 {
@@ -111,18 +122,24 @@ static enum store_result change_one(struct queue *queue, struct steer *steer,
         .wall_ms = queue->wall_ms,
         .due_ms = steer->due_ms,
         .with_failed = steer->id != 0,
+        .only_later = steer->id == 0,
     };
     struct store_acted acted = { 0 };
-    enum store_result result = steer->act->run(queue->store, &act, &acted);
+    enum store_result result = note_doubt(queue, steer, brief);
 
-    if (result != STORE_OK || !acted.changed)
+    if (result == STORE_OK)
+        result = steer->act->run(queue->store, &act, &acted);
+    if (result != STORE_OK || !(acted.changed || brief->attempt))
         return result;
-    steer->step_changed++;
-    /* First the event: where nothing is retained it goes with its message. */
-    result = write_event(queue, steer, brief->id);
+    if (acted.changed) {
+        steer->step_changed++;
+        /* First the event: where nothing is retained it goes with its message. */
+        result = write_event(queue, steer, brief->id);
+    }
     if (result != STORE_OK)
         return result;
-    return write_message(queue, brief, acted.failed || steer->act == &acts[QUEUE_RELEASE]);
+    bool is_young = acted.changed && steer->act == &acts[QUEUE_RELEASE];
+    return write_message(queue, brief, acted.failed || is_young);
 }
 
 static bool is_of_account(void *owner, const struct store_look *look)
@@ -153,7 +170,7 @@ static enum store_result steer_one(struct queue *queue, struct steer *steer)
         return result;
     if (count == 0)
         steer->request.result = QUEUE_NOT_FOUND;
-    else if ((from & BIT(brief.state)) != 0 && !lease_exists(queue, brief.id))
+    else if ((from & BIT(doubt_state(&brief))) != 0 && !lease_exists(queue, brief.id))
         result = change_one(queue, steer, &brief);
     if (count != 0 && steer->step_changed == 0)
         steer->request.result = QUEUE_CONFLICT;
@@ -197,9 +214,11 @@ static enum store_result steer_some(struct queue *queue, struct steer *steer)
         store_find_wanted(queue->store, &scan, briefs, &count, &steer->next_cursor);
 
     for (size_t i = 0; i < count && result == STORE_OK; i++) {
-        if (steer->act->only_later && briefs[i].due_ms <= steer->due_ms)
-            continue;
-        if (lease_exists(queue, briefs[i].id))
+        bool is_leased = lease_exists(queue, briefs[i].id);
+        bool is_due = steer->act->only_later && briefs[i].due_ms <= steer->due_ms;
+        if (is_due && (is_leased || briefs[i].attempt))
+            continue; /* it is on its way, or was when a process ended: the next lease notices */
+        if (is_leased)
             steer->step_busy++;
         else
             result = change_one(queue, steer, &briefs[i]);
@@ -215,6 +234,7 @@ static enum store_result steer_run(struct queue *queue, struct request *request)
 
     steer->queue = queue;
     steer->step_changed = steer->step_busy = 0;
+    steer->step_doubted = 0;
     if (steer->due_ms == 0) {
         steer->due_ms = queue->now_ms;
         steer->cursor = INT64_MAX;
@@ -229,6 +249,7 @@ static void steer_done(struct queue *queue, struct request *request)
 
     steer->changed += steer->step_changed;
     steer->busy += steer->step_busy;
+    doubt_noted(steer->step_doubted);
     steer->cursor = steer->next_cursor;
     request->again = !is_last && !queue->stopping;
     if (!is_last && queue->stopping)

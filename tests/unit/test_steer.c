@@ -306,6 +306,30 @@ static void fresh_mail_that_is_handed_out_at_once_is_left_alone(void **state)
     }
 }
 
+static void a_retry_of_all_reaches_those_who_are_later_than_others(void **state)
+{
+    struct fixture *f = *state;
+    struct queue_message *message = fx_small("a@dest.example");
+    int64_t id = message->id;
+
+    queue_message_add(message, SLICE("b@dest.example"));
+    assert_int_equal(fx_submit_message(f, message), QUEUE_OK);
+    fx_settle_all(f, fx_lease(f), QUEUE_LATER, 450, "busy");
+    fx_execute(f, "UPDATE recipient SET due_ms = due_ms + 3600000 WHERE position = 1");
+    fx_advance(3600000); /* the first is due, the second is not */
+    struct got got = fx_steer(f, QUEUE_RETRY, 0, NULL);
+    assert_int_equal(got.changed, 1);
+    assert_int_equal(fx_show(f, id).event_count, 3); /* two attempts, one retry */
+    got = fx_steer(f, QUEUE_RETRY, 0, NULL);
+    assert_int_equal(got.changed, 0);
+    assert_int_equal(fx_show(f, id).event_count, 3);
+    message = fx_lease(f);
+    assert_int_equal(message->recipient_count, 2);
+    got = fx_steer(f, QUEUE_RETRY, 0, NULL);
+    assert_int_equal(got.changed + got.busy, 0);
+    fx_settle_all(f, message, QUEUE_SENT, 250, "ok");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -322,6 +346,7 @@ int main(void)
         QUEUE_TEST(whoever_waits_for_mail_is_rung_when_some_is_released),
         QUEUE_TEST(many_cut_short_by_the_end_say_that_they_failed),
         QUEUE_TEST(fresh_mail_that_is_handed_out_at_once_is_left_alone),
+        QUEUE_TEST(a_retry_of_all_reaches_those_who_are_later_than_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
