@@ -10,6 +10,7 @@
 #include "queue/queue_priv.h"
 #include "relay/base/clock.h"
 #include "relay/base/ident.h"
+#include "relay/base/log.h"
 
 #define STEP_ROWS     500
 #define STEP_PAUSE_MS 50 /* at most 10,000 rows a second: no ack waits for long */
@@ -17,29 +18,52 @@
 
 struct prune {
     struct request request;
-    int64_t cursor;
+    struct store_pruning pruning;
 };
+
+static struct slice key_of(const int64_t *id)
+{
+    return slice_make(id, sizeof(*id));
+}
+
+static bool is_unprunable(void *owner, int64_t id)
+{
+    const struct queue *queue = owner;
+
+    return map_find(queue->unprunable, key_of(&id)) != NULL;
+}
 
 static enum store_result prune_run(struct queue *queue, struct request *request)
 {
     struct prune *prune = (struct prune *)request;
-    int64_t below_id = ident_at_time_ms(queue->wall_ms - queue->retention_ms);
-
-    prune->cursor = queue->prune_cursor;
-    return store_prune(queue->store, &prune->cursor, below_id,
-                       queue->lived_ms - queue->retention_ms, STEP_ROWS);
+    prune->pruning = (struct store_pruning){
+        .cursor = queue->prune_cursor,
+        .below_id = ident_at_time_ms(queue->wall_ms - queue->retention_ms),
+        .ended_ms = queue->lived_ms - queue->retention_ms,
+        .look = STEP_ROWS,
+        .skip = is_unprunable,
+        .owner = queue,
+    };
+    return store_prune(queue->store, &prune->pruning);
 }
 
 static void prune_done(struct queue *queue, struct request *request)
 {
-    queue->prune_cursor = ((struct prune *)request)->cursor;
+    queue->prune_cursor = ((struct prune *)request)->pruning.cursor;
     queue->prune_at_ms =
         clock_mono_ms() + (queue->prune_cursor == 0 ? WALK_PAUSE_MS : STEP_PAUSE_MS);
 }
 
+/* A message whose chunks cannot be read cannot be removed. It failed the whole batch, and would
+ * again, and nothing behind it would ever go: it stays, until another process tries. */
 static void prune_fail(struct queue *queue, struct request *request)
 {
-    (void)request;
+    int64_t id = ((struct prune *)request)->pruning.failed_id;
+
+    if (id != 0) {
+        LOG(LOG_ERROR, "queue_message_not_removable", LOG_INT("message", id));
+        map_put(queue->unprunable, key_of(&id), queue);
+    }
     queue->prune_at_ms = clock_mono_ms() + WALK_PAUSE_MS;
 }
 

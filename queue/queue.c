@@ -188,6 +188,7 @@ bool queue_open(struct queue **opened, const struct queue_options *options, stru
     list_init(&queue->watches);
     queue->leases = map_new();
     queue->damaged = map_new();
+    queue->unprunable = map_new();
     queue->path = xstrdup(options->path);
     queue->folder = folder_of(options->path);
     queue->schedule = options->schedule;
@@ -265,6 +266,7 @@ void queue_free(struct queue *queue)
     watch_free_all(queue);
     map_free(queue->leases);
     map_free(queue->damaged);
+    map_free(queue->unprunable);
     mailbox_destroy(&queue->inbox);
     pthread_cond_destroy(&queue->wakeup);
     pthread_mutex_destroy(&queue->lock);

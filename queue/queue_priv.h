@@ -125,6 +125,7 @@ struct queue {
     int64_t tick_at_ms, mend_at_ms;     /* monotonic */
     int64_t save_at_ms;                 /* the timeline; monotonic */
     int64_t prune_cursor, prune_at_ms;  /* see prune.c; the latter is monotonic */
+    struct map *unprunable;             /* ids; see prune.c */
     uint64_t random;                    /* state of the jitter's generator */
     struct map *leases, *damaged;       /* see lease.c */
     int64_t damaged_since_ms;           /* monotonic */

@@ -165,17 +165,24 @@ enum store_result store_cancel(struct store *store, const struct store_act *act,
 
 /* --- pruning --------------------------------------------------------------------------------- */
 
-/* Looks at `look` rows from *cursor (exclusive) to below_id, removes what ended before ended_ms,
- * and moves the cursor to the last row looked at; 0: the end was reached. */
-enum store_result store_prune(struct store *store, int64_t *cursor, int64_t below_id,
-                              int64_t ended_ms, size_t look);
+typedef bool store_skip_fn(void *owner, int64_t id);
+
+struct store_pruning {
+    int64_t cursor; /* rows behind this one are looked at; then the last of them, 0: the end */
+    int64_t below_id, ended_ms;
+    size_t look;         /* rows */
+    store_skip_fn *skip; /* true: leave this one */
+    void *owner;
+    int64_t failed_id; /* set when this one could not be removed */
+};
+/* Looks at the next rows below below_id, and removes what ended before ended_ms. */
+enum store_result store_prune(struct store *store, struct store_pruning *pruning);
 
 /* --- looking (queue_store_read.c) ------------------------------------------------------------ */
 
 struct store_due {
     int64_t id, due_ms;
 };
-typedef bool store_skip_fn(void *owner, int64_t id);
 struct store_due_question {
     int64_t now_ms;
     store_skip_fn *skip; /* true: leave this one out */

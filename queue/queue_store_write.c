@@ -286,11 +286,10 @@ enum store_result store_remove(struct store *store, const struct store_removal *
     return result;
 }
 
-/* The next `look` messages after the cursor; those to be removed are put into `removals`. It stops
- * early when they are large, for removing a content reads its pages. */
-static enum store_result find_ended(struct store *store, int64_t *cursor, int64_t below_id,
-                                    int64_t ended_ms, size_t look, struct store_removal *removals,
-                                    size_t *count)
+/* The next messages after the cursor; those to be removed are put into `removals`. It stops early
+ * when they are large, for removing a content reads its pages. */
+static enum store_result find_ended(struct store *store, struct store_pruning *pruning,
+                                    struct store_removal *removals, size_t *count)
 {
     sqlite3_stmt *statement =
         db_prepare(store->db, "SELECT id, state, ended_ms, size, chunks FROM message"
@@ -300,19 +299,20 @@ static enum store_result find_ended(struct store *store, int64_t *cursor, int64_
     enum db_result result;
 
     *count = 0;
-    sqlite3_bind_int64(statement, 1, *cursor);
-    sqlite3_bind_int64(statement, 2, below_id);
-    sqlite3_bind_int64(statement, 3, (int64_t)look);
-    while ((result = db_step(store->db, statement)) == DB_ROW && looked < look &&
+    sqlite3_bind_int64(statement, 1, pruning->cursor);
+    sqlite3_bind_int64(statement, 2, pruning->below_id);
+    sqlite3_bind_int64(statement, 3, (int64_t)pruning->look);
+    while ((result = db_step(store->db, statement)) == DB_ROW && looked < pruning->look &&
            bytes < PRUNE_BYTES_MAX) {
         int64_t state = sqlite3_column_int64(statement, 1);
         looked++;
-        *cursor = sqlite3_column_int64(statement, 0);
+        pruning->cursor = sqlite3_column_int64(statement, 0);
         if (!state_is_stored(state) || !queue_state_is_final((enum queue_state)state) ||
-            sqlite3_column_int64(statement, 2) >= ended_ms)
+            sqlite3_column_int64(statement, 2) >= pruning->ended_ms ||
+            pruning->skip(pruning->owner, pruning->cursor))
             continue;
         removals[(*count)++] = (struct store_removal){
-            .id = *cursor,
+            .id = pruning->cursor,
             .from = (enum queue_state)state,
             .size = (uint64_t)sqlite3_column_int64(statement, 3),
             .has_chunks = sqlite3_column_int64(statement, 4) > 0,
@@ -321,21 +321,22 @@ static enum store_result find_ended(struct store *store, int64_t *cursor, int64_
         bytes += removals[*count - 1].size;
     }
     sqlite3_reset(statement);
-    if (result == DB_OK && looked < look)
-        *cursor = 0;
+    if (result == DB_OK && looked < pruning->look)
+        pruning->cursor = 0;
     return store_result_of(result);
 }
 
-enum store_result store_prune(struct store *store, int64_t *cursor, int64_t below_id,
-                              int64_t ended_ms, size_t look)
+enum store_result store_prune(struct store *store, struct store_pruning *pruning)
 {
-    struct store_removal *removals = xcalloc(look, sizeof(*removals));
+    struct store_removal *removals = xcalloc(pruning->look, sizeof(*removals));
     size_t count;
-    enum store_result result =
-        find_ended(store, cursor, below_id, ended_ms, look, removals, &count);
+    enum store_result result = find_ended(store, pruning, removals, &count);
 
-    for (size_t i = 0; i < count && result == STORE_OK; i++)
+    for (size_t i = 0; i < count && result == STORE_OK; i++) {
         result = store_remove(store, &removals[i]);
+        if (result == STORE_FAILED)
+            pruning->failed_id = removals[i].id;
+    }
     free(removals);
     return result;
 }
