@@ -26,9 +26,9 @@
 #include "relay/worker.h"
 
 #define FLUSH_MS 5000
-/* After the grace, what does not end by itself within this is left to the crash safety of the
- * queue. */
-#define ABORT_MS 10000
+/* The last part of the grace, when nothing may go on that is under way: for putting things in
+ * order. A quarter of a short grace. */
+#define ABORT_MS 1000
 
 struct daemon {
     struct generation *current;
@@ -50,7 +50,10 @@ struct daemon {
     size_t signal_count;
     struct loop_timer flush_timer, grace_timer;
     bool has_timers;
-    bool is_stopping, is_aborted;
+    bool is_stopping;
+    bool is_aborted;       /* what was under way was told to end at once */
+    bool is_abandoned;     /* and some of it has not */
+    int64_t grace_ends_ms; /* monotonic */
     int exit_code;
 };
 
@@ -119,22 +122,28 @@ static void on_worker_drained(void *owner)
         stop_main_loop(daemon);
 }
 
+static uint64_t abort_ms(const struct daemon *daemon)
+{
+    uint64_t quarter = daemon->current->config->grace_ms / 4;
+
+    return quarter < ABORT_MS ? quarter : ABORT_MS;
+}
+
 static void on_grace_over(void *owner)
 {
     struct daemon *daemon = owner;
 
     if (daemon->is_aborted) {
-        /* Some peer or disk holds a thread. The queue is safe at any instant, so ending here loses
-         * nothing; waiting for ever would. */
-        LOG(LOG_ERROR, "stop_forced", LOG_STR("reason", "a worker did not end in time"));
-        _exit(EX_SOFTWARE);
+        daemon->is_abandoned = true;
+        stop_main_loop(daemon);
+        return;
     }
     daemon->is_aborted = true;
     LOG(LOG_WARNING, "grace_over",
         LOG_INT("workers_left", daemon->worker_count - daemon->drained_count));
     for (size_t i = 0; i < daemon->worker_count; i++)
         worker_abort(daemon->workers[i]);
-    loop_timer_start(&daemon->grace_timer, ABORT_MS, 0);
+    loop_timer_start(&daemon->grace_timer, abort_ms(daemon) + 1, 0);
 }
 
 static void begin_stop(struct daemon *daemon, const char *reason)
@@ -148,7 +157,9 @@ static void begin_stop(struct daemon *daemon, const char *reason)
     daemon->http_listener = NULL;
     for (size_t i = 0; i < daemon->worker_count; i++)
         worker_drain(daemon->workers[i]);
-    loop_timer_start(&daemon->grace_timer, daemon->current->config->grace_ms + 1, 0);
+    daemon->grace_ends_ms = clock_mono_ms() + (int64_t)daemon->current->config->grace_ms;
+    loop_timer_start(&daemon->grace_timer, daemon->current->config->grace_ms - abort_ms(daemon) + 1,
+                     0);
 }
 
 /* --- the main loop ---------------------------------------------------------------------------- */
@@ -360,7 +371,33 @@ static void log_ready(const struct daemon *daemon)
         LOG_INT("workers", daemon->worker_count));
 }
 
+static void log_stopped(void)
+{
+    LOG(LOG_INFO, "stopped", LOG_STR("version", LATCHPOST_VERSION));
+}
+
 /* --- ending ----------------------------------------------------------------------------------- */
+
+/* A worker hangs on a disk or on a name server. What it has in hand is not settled, and so not
+ * lost; all else is written, and its memory goes with the process. */
+static void abandon(struct daemon *daemon)
+{
+    LOG(LOG_WARNING, "stop_forced", LOG_STR("reason", "a worker did not end in time"));
+    listener_close(daemon->control_listener);
+    queue_stop(daemon->queue);
+    (void)auth_flush(daemon->auth);
+    log_stopped();
+    _exit(daemon->exit_code);
+}
+
+/* Whoever only takes his leave may do so until the grace is over. */
+static void hurry_main_loop(struct daemon *daemon)
+{
+    int64_t left_ms = daemon->grace_ends_ms - clock_mono_ms();
+
+    if (daemon->is_stopping)
+        stream_leave_by(&daemon->loop, left_ms < 0 ? 0 : (uint64_t)left_ms);
+}
 
 /* Everything in reverse; takes what start() left half-built. */
 static void close_all(struct daemon *daemon)
@@ -376,6 +413,7 @@ static void close_all(struct daemon *daemon)
     if (daemon->has_loop) {
         listener_close(daemon->http_listener);
         listener_close(daemon->control_listener);
+        hurry_main_loop(daemon);
         if (daemon->control.loop != NULL) {
             http_service_stop(&daemon->control);
             http_service_stop(&daemon->http);
@@ -416,11 +454,14 @@ int daemon_run(struct config *config)
     if (start(&daemon, &why)) {
         log_ready(&daemon);
         loop_run(&daemon.loop);
-        LOG(LOG_INFO, "stopped", LOG_STR("version", LATCHPOST_VERSION));
+        if (daemon.is_abandoned)
+            abandon(&daemon);
     } else {
         LOG(LOG_ERROR, "start_failed", LOG_STR("reason", why.text));
         daemon.exit_code = EX_UNAVAILABLE;
     }
     close_all(&daemon);
+    if (daemon.exit_code == EX_OK)
+        log_stopped();
     return daemon.exit_code;
 }

@@ -8,7 +8,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <netdb.h>
+#include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -24,6 +27,10 @@ struct machine { /* tests/support/machine.py writes the same */
     _Atomic int32_t read_only;     /* not 0: nothing can be written, made or removed */
     _Atomic int32_t failing_syncs; /* so many of the next syncs fail; -1: all */
     _Atomic int32_t refused;       /* what was refused so far, for the test to read */
+    _Atomic int32_t hanging_disk;  /* not 0: a sync does not return until this is 0 again */
+    _Atomic int32_t hanging_names; /* the same for looking up a name */
+    _Atomic int32_t stuck_worker;  /* the same for one worker thread, wherever it is */
+    _Atomic int32_t hung;          /* how many hang or have hung, for the test to read */
 };
 
 static struct machine healthy, *machine = &healthy;
@@ -50,12 +57,37 @@ __attribute__((constructor)) static void look_at_machine(void)
     if (real == NULL)                                                                              \
     *(void **)(void *)&real = dlsym(RTLD_NEXT, name)
 
+static void hang_while(_Atomic int32_t *word)
+{
+    const struct timespec pause = { .tv_nsec = 5000000 };
+
+    machine->hung++;
+    while (*word != 0)
+        nanosleep(&pause, NULL);
+}
+
+/* Every turn of a loop asks for the time. The first worker that does is the one. */
+static void get_stuck(void)
+{
+    static _Atomic int taken;
+    char name[16] = "";
+    int free_place = 0;
+
+    if (machine->stuck_worker == 0 || pthread_getname_np(pthread_self(), name, sizeof(name)) != 0 ||
+        strcmp(name, "worker") != 0 || !atomic_compare_exchange_strong(&taken, &free_place, 1))
+        return;
+    hang_while(&machine->stuck_worker);
+    taken = 0;
+}
+
 /* --- the wall clock -------------------------------------------------------------------------- */
 
 int clock_gettime(clockid_t which, struct timespec *now)
 {
     REAL(int, "clock_gettime", clockid_t, struct timespec *);
     int result = real(which, now);
+
+    get_stuck();
 
     if (result == 0 && (which == CLOCK_REALTIME || which == CLOCK_REALTIME_COARSE)) {
         int64_t ms = machine->wall_lead_ms + now->tv_nsec / 1000000;
@@ -124,6 +156,8 @@ static bool refuses_path(const char *path)
 
 static bool refuses_sync(int file)
 {
+    if (machine->hanging_disk != 0 && is_ours(file))
+        hang_while(&machine->hanging_disk);
     if (machine->failing_syncs == 0 || !is_ours(file))
         return false;
     if (machine->failing_syncs > 0)
@@ -215,4 +249,17 @@ int open64(const char *path, int flags, ...)
     mode_t mode = mode_of(flags, arguments);
     va_end(arguments);
     return refuses_open(path, flags) ? -1 : real(path, flags, mode);
+}
+
+/* --- names ------------------------------------------------------------------------------------ */
+
+int getaddrinfo(const char *restrict name, const char *restrict service,
+                const struct addrinfo *restrict hints, struct addrinfo **restrict answer)
+{
+    REAL(int, "getaddrinfo", const char *, const char *, const struct addrinfo *,
+         struct addrinfo **);
+
+    if (machine->hanging_names != 0)
+        hang_while(&machine->hanging_names);
+    return real(name, service, hints, answer);
 }

@@ -28,6 +28,10 @@ class Machine:
     read_only = _word(8, "=i")
     failing_syncs = _word(12, "=i")
     refused = _word(16, "=i")
+    hanging_disk = _word(20, "=i")
+    hanging_names = _word(24, "=i")
+    stuck_worker = _word(28, "=i")
+    hung = _word(32, "=i")
 
     def __init__(self):
         self.folder = tempfile.mkdtemp(prefix="latchpost-machine-")
@@ -41,9 +45,9 @@ class Machine:
         self.env = {"LD_PRELOAD": library, "LATCHPOST_TEST_MACHINE": self.path,
                     "ASAN_OPTIONS": options + ":verify_asan_link_order=0"}
 
-    def watch(self, relay):
-        """Its state is on the disk that fails. Before it is started."""
-        self.env["LATCHPOST_TEST_DISK"] = relay.state + "/"
+    def watch(self, relay, folder=None):
+        """It runs on this machine, with its state (or that folder) on the disk that fails. Before it is started."""
+        self.env["LATCHPOST_TEST_DISK"] = (folder or relay.state) + "/"
         relay.env = self.env
 
     def set_wall_clock(self, seconds):
