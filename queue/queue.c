@@ -282,7 +282,12 @@ int64_t queue_now_ms(const struct queue *queue)
 
 bool queue_has_room(const struct queue *queue)
 {
-    return atomic_load_explicit(&queue->has_room, memory_order_relaxed);
+    return atomic_load_explicit(&queue->room, memory_order_relaxed) == ROOM_THERE_IS;
+}
+
+bool queue_is_failing(const struct queue *queue)
+{
+    return atomic_load_explicit(&queue->room, memory_order_relaxed) == ROOM_STORE_FAILS;
 }
 
 /* --- a new schedule -------------------------------------------------------------------------- */

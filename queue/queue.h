@@ -122,6 +122,8 @@ void queue_set_schedule(struct queue *queue, const struct queue_schedule *schedu
 /* Is there room for a message of the largest size? Looked up about once a second by the writer;
  * false also while the store refuses to write. Any thread; one atomic load. */
 bool queue_has_room(const struct queue *queue);
+/* When there is none: is it for want of space (false), or because the store failed? Like it. */
+bool queue_is_failing(const struct queue *queue);
 
 /* --- messages -------------------------------------------------------------------------------- */
 

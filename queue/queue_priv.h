@@ -87,6 +87,8 @@ void request_answer(struct request *request);                    /* to the asker
 
 /* --- the queue ------------------------------------------------------------------------------- */
 
+enum queue_room { ROOM_NONE, ROOM_THERE_IS, ROOM_STORE_FAILS };
+
 struct queue {
     /* Set by queue_open(), then constant (but see timeline.h). */
     struct timeline timeline;
@@ -97,7 +99,7 @@ struct queue {
 
     /* Any thread. */
     struct mailbox inbox;
-    atomic_bool has_room;
+    atomic_int room;      /* enum queue_room */
     pthread_mutex_t lock; /* for the next three */
     pthread_cond_t wakeup;
     bool awake;
@@ -117,7 +119,8 @@ struct queue {
     int64_t wall_ms;                    /* and this is what people see */
     struct request_list pending;        /* taken from the inbox, not yet run */
     struct request_list kept;           /* to be run before all else; meanwhile no lease is given */
-    bool refuses;                       /* the last write failed and none has worked since */
+    bool refuses;                       /* the last write failed and none has worked since, */
+    bool fails;                         /* and not for want of space */
     bool stopping;                      /* what takes long is cut short */
     bool patient;                       /* it has a thread of its own, which may wait */
     int64_t company_until_ms;           /* monotonic; 0: nothing waits for company */

@@ -66,8 +66,13 @@ bool writer_may_lease(const struct queue *queue)
 
 static void publish_room(struct queue *queue)
 {
-    atomic_store_explicit(&queue->has_room, writer_may_lease(queue) && !queue->short_of_space,
-                          memory_order_relaxed);
+    enum queue_room room = ROOM_NONE;
+
+    if (queue->refuses && queue->fails)
+        room = ROOM_STORE_FAILS;
+    else if (writer_may_lease(queue) && !queue->short_of_space)
+        room = ROOM_THERE_IS;
+    atomic_store_explicit(&queue->room, room, memory_order_relaxed);
 }
 
 void writer_look_for_space(struct queue *queue)
@@ -94,6 +99,7 @@ static void note_failure(struct queue *queue, enum store_result result)
         LOG(LOG_ERROR, "queue_refuses", LOG_STR("path", queue->path),
             LOG_STR("reason", result == STORE_FULL ? "disk_full" : "store_failed"));
     queue->refuses = true;
+    queue->fails = result != STORE_FULL;
     if (queue->store == NULL) /* nothing was tried: the time of the next try stays */
         return;
     queue->mend_at_ms = clock_mono_ms() + TICK_MS;
