@@ -23,6 +23,7 @@
 #include "relay/net/listener.h"
 #include "relay/state_lock.h"
 #include "relay/upstreams.h"
+#include "relay/watchdog.h"
 #include "relay/worker.h"
 
 #define FLUSH_MS 5000
@@ -39,6 +40,7 @@ struct daemon {
     struct listener_limits *admissions;
     struct loop loop;
     bool has_loop;
+    struct watchdog *watchdog; /* NULL: none is wanted */
     struct worker **workers;
     size_t worker_count, drained_count;
     struct upstreams *upstreams;
@@ -153,6 +155,7 @@ static void begin_stop(struct daemon *daemon, const char *reason)
     daemon->is_stopping = true;
     daemon->api.draining = true;
     LOG(LOG_INFO, "stopping", LOG_STR("reason", reason));
+    watchdog_stop(daemon->watchdog); /* loops end now; the grace ends what hangs */
     listener_close(daemon->http_listener);
     daemon->http_listener = NULL;
     for (size_t i = 0; i < daemon->worker_count; i++)
@@ -324,6 +327,19 @@ static bool open_http(struct daemon *daemon, struct why *why)
     return daemon->http_listener != NULL || why_prefix(why, "http: ");
 }
 
+static bool start_watchdog(struct daemon *daemon, struct why *why)
+{
+    const struct watchdog_options options = { .limit_ms = daemon->current->config->watchdog_ms };
+
+    if (options.limit_ms == 0)
+        return true;
+    daemon->watchdog = watchdog_new(&options);
+    watchdog_add(daemon->watchdog, &daemon->loop.mailbox, "main", 0);
+    for (size_t i = 0; i < daemon->worker_count; i++)
+        watchdog_add(daemon->watchdog, worker_mailbox(daemon->workers[i]), "worker", i + 1);
+    return watchdog_start(daemon->watchdog, why);
+}
+
 static bool start(struct daemon *daemon, struct why *why)
 {
     const struct config *config = daemon->current->config;
@@ -349,6 +365,8 @@ static bool start(struct daemon *daemon, struct why *why)
     for (size_t i = 0; i < daemon->worker_count; i++)
         if (!worker_start(daemon->workers[i], why))
             return false;
+    if (!start_watchdog(daemon, why))
+        return false;
     watch_signals(daemon);
     block_signals(false); /* what came while we started is handled now */
     return true;
@@ -403,6 +421,7 @@ static void hurry_main_loop(struct daemon *daemon)
 static void close_all(struct daemon *daemon)
 {
     block_signals(true); /* a second SIGTERM must not end us between two steps */
+    watchdog_stop(daemon->watchdog);
     for (size_t i = 0; i < daemon->worker_count; i++) {
         if (!daemon->is_stopping) { /* the start failed half-way: those that run must go */
             worker_drain(daemon->workers[i]);
@@ -433,6 +452,7 @@ static void close_all(struct daemon *daemon)
         worker_close(daemon->workers[i]);
     if (daemon->has_loop)
         loop_close(&daemon->loop);
+    watchdog_free(daemon->watchdog);
     upstreams_close(daemon->upstreams);
     queue_free(daemon->queue);
     auth_close(daemon->auth);

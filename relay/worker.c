@@ -390,6 +390,11 @@ bool worker_start(struct worker *worker, struct why *why)
     return true;
 }
 
+struct mailbox *worker_mailbox(struct worker *worker)
+{
+    return &worker->loop.mailbox;
+}
+
 void worker_join(struct worker *worker)
 {
     int error;
