@@ -28,7 +28,7 @@ enum queue_result {
     QUEUE_OK,
     QUEUE_FULL,    /* no room on the disk: 452 4.3.1 */
     QUEUE_FAILED,  /* the store cannot write: 451 4.3.0 */
-    QUEUE_REFUSED, /* the permit asked right before the commit said no */
+    QUEUE_REFUSED, /* the permit asked right before the commit said no; or: the operator holds it */
     QUEUE_NOT_FOUND,
     QUEUE_CONFLICT, /* not in this state */
 };
@@ -332,6 +332,9 @@ struct queue_steering {
     int64_t id;
     struct queue_filter filter; /* texts are copied */
     const char *by;             /* "operator" or a key's id, for the message's history; copied */
+    /* It is a key that asks: what the operator holds it may neither release nor cancel
+     * (QUEUE_REFUSED). The operator may hold what a key, or retry.uncertain, holds already. */
+    bool by_key;
 };
 /* changed: how many messages, on failure too. busy: how many more the filter wants that were being
  * delivered. */

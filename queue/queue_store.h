@@ -118,7 +118,8 @@ struct store_change { /* of a message row */
     int64_t ended_ms;     /* 0: it has not ended */
     int64_t aged_from_ms; /* 0: as it was */
     bool ends_attempt;
-    bool noticed; /* the sender is told of the delay */
+    bool noticed;         /* the sender is told of the delay */
+    bool reserves, frees; /* from now on the operator holds it, or does not any more */
     bool drop_content;
     bool has_chunks; /* looked at only when the content is dropped */
 };
@@ -210,7 +211,8 @@ struct store_brief { /* the few columns that decisions need */
     enum queue_state state;
     uint64_t size;
     bool has_chunks;
-    bool attempt; /* one has begun, and nothing is known of its end */
+    bool attempt;  /* one has begun, and nothing is known of its end */
+    bool reserved; /* the operator holds it, and nobody else lets it go */
 };
 enum store_result store_find(struct store *store, int64_t id, struct store_brief *brief);
 

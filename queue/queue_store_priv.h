@@ -8,8 +8,9 @@
 /* message.flags */
 #define STORE_EIGHT_BIT 1
 #define STORE_SANDBOX   2
-#define STORE_ATTEMPT   4 /* an attempt has begun, and nothing is known of its end */
-#define STORE_NOTICED   8 /* the sender has been told of the delay */
+#define STORE_ATTEMPT   4  /* an attempt has begun, and nothing is known of its end */
+#define STORE_NOTICED   8  /* the sender has been told of the delay */
+#define STORE_RESERVED  16 /* the operator holds it, and nobody else lets it go */
 /* Set in each row, so that the number is always one byte wide: then setting another flag writes one
  * page, while a row that changes its length is written anew with all of its content. */
 #define STORE_ALWAYS 64

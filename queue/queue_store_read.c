@@ -198,6 +198,7 @@ static void fill_brief(struct store_brief *brief, sqlite3_stmt *statement)
     brief->size = (uint64_t)sqlite3_column_int64(statement, 3);
     brief->has_chunks = sqlite3_column_int64(statement, 4) > 0;
     brief->attempt = (sqlite3_column_int64(statement, 5) & STORE_ATTEMPT) != 0;
+    brief->reserved = (sqlite3_column_int64(statement, 5) & STORE_RESERVED) != 0;
 }
 
 enum store_result store_find(struct store *store, int64_t id, struct store_brief *brief)
@@ -390,6 +391,7 @@ static enum store_result take_brief(void *owner, struct store *store, sqlite3_st
         .size = (uint64_t)sqlite3_column_int64(statement, 4),
         .has_chunks = sqlite3_column_int64(statement, 9) > 0,
         .attempt = (sqlite3_column_int64(statement, 10) & STORE_ATTEMPT) != 0,
+        .reserved = (sqlite3_column_int64(statement, 10) & STORE_RESERVED) != 0,
     };
     taker->bytes += brief->size;
     *enough = taker->count == taker->limit || taker->bytes >= BRIEF_BYTES_MAX;

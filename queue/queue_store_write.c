@@ -227,8 +227,12 @@ static enum store_result update_message(struct store *store, const struct store_
     bind_time(statement, 4, change->ended_ms);
     bind_time(statement, 5, change->aged_from_ms);
     sqlite3_bind_int64(statement, 6, change->from);
-    sqlite3_bind_int64(statement, 7, change->ends_attempt ? STORE_ATTEMPT : 0);
-    sqlite3_bind_int64(statement, 8, STORE_ALWAYS | (change->noticed ? STORE_NOTICED : 0));
+    sqlite3_bind_int64(statement, 7,
+                       (change->ends_attempt ? STORE_ATTEMPT : 0) |
+                           (change->frees ? STORE_RESERVED : 0));
+    sqlite3_bind_int64(statement, 8,
+                       STORE_ALWAYS | (change->noticed ? STORE_NOTICED : 0) |
+                           (change->reserves ? STORE_RESERVED : 0));
     return store_run(store, statement);
 }
 
