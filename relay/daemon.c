@@ -28,7 +28,7 @@
 
 #define FLUSH_MS 5000
 /* The last part of the grace, when nothing may go on that is under way: for putting things in
- * order. A quarter of a short grace. */
+ * order. A short grace loses a quarter to it, and is longer by the rest. */
 #define ABORT_MS 1000
 
 struct daemon {
@@ -145,7 +145,7 @@ static void on_grace_over(void *owner)
         LOG_INT("workers_left", daemon->worker_count - daemon->drained_count));
     for (size_t i = 0; i < daemon->worker_count; i++)
         worker_abort(daemon->workers[i]);
-    loop_timer_start(&daemon->grace_timer, abort_ms(daemon) + 1, 0);
+    loop_timer_start(&daemon->grace_timer, ABORT_MS, 0);
 }
 
 static void begin_stop(struct daemon *daemon, const char *reason)

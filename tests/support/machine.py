@@ -41,9 +41,11 @@ class Machine:
         with open(self.path, "r+b") as file:
             self.words = mmap.mmap(file.fileno(), 64)
         library = os.path.join(os.environ["BUILD"], "tests/support/machine.so")
-        options = os.environ.get("ASAN_OPTIONS", "")
+        options = {name: os.environ.get(name, "") for name in ("ASAN_OPTIONS", "TSAN_OPTIONS")}
         self.env = {"LD_PRELOAD": library, "LATCHPOST_TEST_MACHINE": self.path,
-                    "ASAN_OPTIONS": options + ":verify_asan_link_order=0"}
+                    "ASAN_OPTIONS": options["ASAN_OPTIONS"] + ":verify_asan_link_order=0",
+                    # A thread that hangs is left where it is.
+                    "TSAN_OPTIONS": options["TSAN_OPTIONS"] + ":report_thread_leaks=0"}
 
     def watch(self, relay, folder=None):
         """It runs on this machine, with its state (or that folder) on the disk that fails. Before it is started."""

@@ -356,8 +356,10 @@ static void a_damaged_timeline_begins_anew(void **state)
         sqlite3_close(db);
         fx_open(f);
         fx_advance(HOUR);
-        if (ask(f).count != 1)
+        struct got got = ask(f);
+        if (got.count != 1)
             fail_msg("%s", damages[i]);
+        queue_message_free(got.messages[0]);
         fx_close(f);
         fx_open(f);
         fx_steer(f, QUEUE_CANCEL, id, NULL);
