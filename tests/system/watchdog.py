@@ -1,5 +1,6 @@
 """A worker that is stuck for ever in the middle of its deliveries: the watchdog says so and ends the process, and what
 was under way is delivered by the next one (F-46)."""
+import os
 import threading
 
 from support.cases import case, run
@@ -70,6 +71,30 @@ def a_worker_that_comes_back_goes_on():
         s.go_on.set()
         told = s.relay.wait_state(s.name, "delivered")
         assert not told["events"] and len(s.sink.messages) == 1, told
+
+
+@case
+def a_maildir_whose_disk_hangs_gives_its_messages_back():
+    with Machine() as machine:
+        relay = Relay('retry { schedule = {"1h"} }\n', workers=1, start=False, upstream="")
+        outbox = os.path.join(relay.folder, "outbox")
+        relay.upstream = f'upstream "out" {{ url = "maildir:{outbox}"  dot_timeout = "1s" }}'
+        machine.watch(relay, outbox)
+        with relay.start():
+            machine.hanging_disk = 1
+            client = relay.session(relay.key(), "local")
+            names = [client.submit() for _ in range(6)]
+            for name in names:  # four are in the middle of it, the others never begin
+                wait_for(lambda: relay.story(name)["state"] in ("uncertain", "deferred"), "the end of an attempt")
+            states = [relay.story(name)["state"] for name in names]
+            assert states.count("uncertain") == 4 and states.count("deferred") == 2, states
+            assert relay.json("upstream", "list")["data"][0]["state"] == "resting"
+            machine.hanging_disk = 0
+            wait_for(lambda: relay.json("upstream", "list")["data"][0]["state"] == "usable", "the disk")
+            for name in names:
+                relay.cli("queue", "retry", name)
+                relay.wait_state(name, "delivered")
+            assert not os.listdir(os.path.join(outbox, "tmp"))
 
 
 run()
