@@ -124,14 +124,16 @@ enum queue_state doubt_state(const struct store_brief *brief)
     return brief->attempt && waits ? QUEUE_UNCERTAIN : brief->state;
 }
 
-/* What was leased then is due now; what is held or due later was not under way. */
+/* What was leased then is due now; what is held or due later was not under way. Where nothing is
+ * (`now` may have lost a minute, see timeline.c), the mark stays for the next lease. */
 enum store_result doubt_note(struct queue *queue, int64_t id, size_t *count)
 {
     const struct store_act act = { .id = id, .wall_ms = queue->wall_ms, .due_ms = queue->now_ms };
     enum store_result result = store_doubt(queue->store, &act, INTERRUPTED_TEXT, count);
 
-    if (result == STORE_OK && *count > 0)
-        result = note_events(queue, id, false);
+    if (result != STORE_OK || *count == 0)
+        return result;
+    result = note_events(queue, id, false);
     return result == STORE_OK ? store_mark_attempt(queue->store, id, false) : result;
 }
 

@@ -102,7 +102,7 @@ static enum store_result write_message(struct queue *queue, const struct steer *
         .ended_ms = final ? queue->lived_ms : 0,
         .aged_from_ms = acted->failed || (acted->changed && is_release) ? queue->lived_ms : 0,
         .reserves = acted->changed && is_hold && !steer->by_key,
-        .frees = acted->changed && is_release,
+        .frees = acted->changed && steer->act->lets_go,
         /* Where a recipient failed before, it can still be retried: see settle.c. */
         .drop_content = final && state != QUEUE_FAILED_FOR_GOOD,
         .has_chunks = brief->has_chunks,

@@ -30,6 +30,8 @@
 /* The last part of the grace, when nothing may go on that is under way: for putting things in
  * order. A short grace loses a quarter to it, and is longer by the rest. */
 #define ABORT_MS 1000
+#define LAST_S   5 /* how long closing the queue may take; a disk of ours that hangs takes for ever \
+                    */
 
 struct daemon {
     struct generation *current;
@@ -396,13 +398,31 @@ static void log_stopped(void)
 
 /* --- ending ----------------------------------------------------------------------------------- */
 
+static void on_alarm(int number)
+{
+    static const char text[] = "latchpost: the queue could not be closed: its disk hangs\n";
+
+    (void)number;
+    (void)!write(STDERR_FILENO, text, sizeof(text) - 1); /* all that may be called here */
+    _exit(EX_SOFTWARE);
+}
+
+/* The queue is safe at any instant, so ending in the middle of this loses nothing. */
+static void stop_queue(struct daemon *daemon)
+{
+    signal(SIGALRM, on_alarm);
+    alarm(LAST_S);
+    queue_stop(daemon->queue);
+    alarm(0);
+}
+
 /* A worker hangs on a disk or on a name server. What it has in hand is not settled, and so not
  * lost; all else is written, and its memory goes with the process. */
 static void abandon(struct daemon *daemon)
 {
     LOG(LOG_WARNING, "stop_forced", LOG_STR("reason", "a worker did not end in time"));
     listener_close(daemon->control_listener);
-    queue_stop(daemon->queue);
+    stop_queue(daemon);
     (void)auth_flush(daemon->auth);
     log_stopped();
     _exit(daemon->exit_code);
@@ -445,7 +465,7 @@ static void close_all(struct daemon *daemon)
         }
     }
     if (daemon->queue != NULL)
-        queue_stop(daemon->queue);
+        stop_queue(daemon);
     if (daemon->has_loop)
         mailbox_drain(&daemon->loop.mailbox); /* a worker's last letter is part of the worker */
     for (size_t i = 0; i < daemon->worker_count; i++)

@@ -133,7 +133,7 @@ def what_was_sent_as_the_disk_failed_is_recorded_later_and_not_sent_again():
         go_on.set()
         s.sink.wait(1)
         wait_for(lambda: "event=queue_refuses" in s.relay.log(), "an outcome that cannot be recorded")
-        assert s.refused() == "MAIL"
+        wait_for(lambda: s.refused() == "MAIL", "a refusal before the message")
         s.machine.read_only = 0
         last = s.accepted_again()
         s.relay.wait_state(name, "delivered")

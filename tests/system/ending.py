@@ -76,4 +76,26 @@ def a_name_server_that_hangs_does_not_keep_the_process():
             assert relay.queue()[name] in ("queued", "deferred"), relay.story(name)
 
 
+@case
+def a_disk_of_our_own_that_hangs_does_not_keep_the_process():
+    with Machine() as machine:
+        relay = Relay("grace = 1s\n", start=False)
+        machine.watch(relay)
+        with relay.start():
+            client = relay.session(relay.key(), "local")
+            name = client.submit()
+            relay.wait_state(name, "delivered")
+            machine.hanging_disk = 1
+            for code, command in ((250, "MAIL FROM:<a@good.example>"), (250, "RCPT TO:<r@dest.example>"), (354, "DATA")):
+                client.expect(code, command)
+            client.send(b"From: a@good.example\r\n\r\nb\r\n.\r\n")
+            wait_for(lambda: machine.hung > 0, "a hanging disk")
+            assert relay.stop() == 70
+            assert "its disk hangs" in last_event(relay), last_event(relay)
+            assert client.is_closed()  # and no 250
+            machine.hanging_disk = 0
+            relay.start()
+            assert relay.queue()[name] == "delivered"
+
+
 run()
