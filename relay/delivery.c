@@ -17,7 +17,7 @@
 
 #define LEASE_MAX     64    /* messages in one question: queue_lease()'s own limit */
 #define ASK_AGAIN_MS  1000  /* when something is due and yet nothing was handed out */
-#define ASK_LATEST_MS 60000 /* the wall clock may jump; our timers do not */
+#define ASK_LATEST_MS 60000 /* our timers stand still while the machine is asleep */
 
 /* --- leases ----------------------------------------------------------------------------------- */
 
@@ -62,13 +62,14 @@ static void lease_more(struct delivery *delivery)
     delivery->leasing = true;
     delivery->more_due = false;
     loop_timer_stop(&delivery->due_timer);
-    queue_lease(delivery->options.queue, delivery->asked, bytes_left(delivery), clock_wall_ms(),
-                on_leased, delivery, &delivery->loop->mailbox);
+    queue_lease(delivery->options.queue, delivery->asked, bytes_left(delivery),
+                queue_now_ms(delivery->options.queue), on_leased, delivery,
+                &delivery->loop->mailbox);
 }
 
 static void ask_at(struct delivery *delivery, int64_t due_ms, bool brought_something)
 {
-    int64_t now_ms = clock_wall_ms();
+    int64_t now_ms = queue_now_ms(delivery->options.queue);
 
     if (due_ms <= now_ms && brought_something) {
         delivery->more_due = true;

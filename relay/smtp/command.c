@@ -164,7 +164,7 @@ static enum reply do_mail(struct session *s, struct slice args)
     if (refusal != REPLY_OK)
         return refusal;
     if (!queue_has_room(s->service->queue))
-        return REPLY_NO_ROOM;
+        return queue_is_failing(s->service->queue) ? REPLY_STORE_FAILED : REPLY_NO_ROOM;
     if (!auth_take_message(s->service->auth, s->grant, clock_wall_ms(), &wait_s))
         return session_detail(s, REPLY_RATE, "%u", wait_s);
     s->tx = transaction_new(s, &sender);

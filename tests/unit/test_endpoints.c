@@ -662,7 +662,8 @@ static void defer(struct api_place *place)
 {
     struct queue_message *message = NULL;
 
-    queue_lease(place->queue, 1, 100000, clock_wall_ms(), on_leased, &message, &place->answers);
+    queue_lease(place->queue, 1, 100000, queue_now_ms(place->queue), on_leased, &message,
+                &place->answers);
     queue_step(place->queue);
     mailbox_drain(&place->answers);
     assert_non_null(message);
