@@ -57,8 +57,9 @@ SRC_net := $(patsubst %,relay/net/%.c,\
 SRC_message := $(patsubst %,relay/message/%.c,\
     address date domain dsn fixup header returned sender)
 SRC_auth := $(patsubst %,auth/%.c,\
-    account admin_account admin_key auth auth_store grant key key_record limit load network \
-    pattern penalty pepper plan scope spec table usage)
+    account admin_account admin_key admin_state auth auth_store auth_store_state grant key \
+    key_record key_view limit load network pattern penalty pepper plan scope secrets spec table \
+    usage)
 SRC_queue := $(patsubst %,queue/%.c,\
     admin doubt filter lease message prune queue queue_store queue_store_read queue_store_steer \
     queue_store_write report schedule settle steer submit watch writer)
@@ -67,8 +68,8 @@ SRC_smtp := $(patsubst %,relay/smtp/%.c,\
 SRC_upstream := $(patsubst %,relay/upstream/%.c,\
     answer client client_login client_mail maildir pool route stuff upstream)
 SRC_http := $(patsubst %,relay/http/%.c,\
-    api_accounts api_domains api_filter api_keys api_messages api_queue api_steer api_upstreams \
-    bounds chunk endpoints head json request response secret server status)
+    api_accounts api_domains api_filter api_key_acts api_keys api_messages api_queue api_steer \
+    api_upstreams bounds chunk endpoints head json request response secret server status)
 SRC_top := $(patsubst %,relay/%.c,\
     bounce cli/account cli/check cli/client cli/domain cli/key cli/options cli/print cli/queue \
     cli/queue_steer cli/serve cli/upstream config config_file config_read config_table \

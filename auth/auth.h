@@ -18,6 +18,7 @@ struct auth_grant; /* whose key it was and what it may do; shared, read-only, co
 #define AUTH_NAME_MAX        100 /* characters of a key's name */
 #define AUTH_KEY_TEXT_BYTES  49  /* the longest key (12-character prefix) and the NUL */
 #define AUTH_LIST_MAX        100 /* domains, senders, recipients, networks of a key: each at most */
+#define AUTH_OVERLAP_MAX_S   (90 * 86400) /* of a rotation */
 #define AUTH_DEFAULT_ACCOUNT "default"
 
 /* Scopes are bits (scope.c has the table of names). */
@@ -75,8 +76,9 @@ struct auth_peer {       /* where the client is */
 
 enum auth_verdict {
     AUTH_OK,
-    AUTH_UNKNOWN, /* not a key, unknown id, wrong secret: one answer for all, in equal time */
-    AUTH_REVOKED, /* from here on the secret was right, so the reason may be told */
+    AUTH_UNKNOWN,  /* not a key, unknown id, wrong secret: one answer for all, in equal time */
+    AUTH_REVOKED,  /* from here on the secret was right, so the reason may be told */
+    AUTH_REPLACED, /* the key was rotated, and the overlap is over */
     AUTH_EXPIRED,
     AUTH_HELD,
     AUTH_SUSPENDED, /* its account is */
@@ -137,9 +139,13 @@ enum auth_result {
     AUTH_NOT_FOUND,
     AUTH_INVALID,  /* why says which value and what is allowed */
     AUTH_LIMIT,    /* the plan's number of keys is reached; why says what to do */
-    AUTH_CONFLICT, /* exists already, or belongs to another account */
+    AUTH_CONFLICT, /* exists already, belongs to another account, or is not in a state for that */
+    AUTH_DENIED,   /* somebody of a higher rank has said otherwise */
     AUTH_FAILED,   /* keys.db could not be written */
 };
+
+/* Who holds a key or suspends an account. Nobody of a lower rank takes that back. */
+enum auth_rank { AUTH_RANK_ACCOUNT, AUTH_RANK_PARENT, AUTH_RANK_OPERATOR };
 
 struct auth_list { /* borrowed texts */
     const char *const *items;
@@ -160,6 +166,12 @@ struct auth_key_spec {
     bool test;
 };
 
+struct auth_secret_view {                 /* what may be shown of a secret */
+    char masked[24];                      /* of the key: first 8 characters, "...", last 4 */
+    int64_t made_s, until_s, last_used_s; /* 0: never */
+    char *last_address, *last_protocol;   /* NULL: never used */
+};
+
 struct auth_key_view { /* what may be shown of a key; owned by the auth_keys that holds it */
     char id[AUTH_KEY_ID_BYTES];
     char *account, *name, *plan;
@@ -174,6 +186,8 @@ struct auth_key_view { /* what may be shown of a key; owned by the auth_keys tha
     int64_t created_s, expires_s, last_used_s; /* 0: never */
     char *last_address, *last_protocol;        /* NULL: never used */
     bool test;
+    struct auth_secret_view secrets[2]; /* that work, the newest first */
+    size_t secret_count;                /* two while the key is rotated */
 };
 struct auth_keys {
     struct auth_key_view *keys;
@@ -199,6 +213,22 @@ enum auth_result auth_key_find(struct auth *auth, const char *id, int64_t now_s,
  * revoked already is AUTH_DONE. */
 enum auth_result auth_key_revoke(struct auth *auth, const char *actor, const char *id,
                                  int64_t now_s, struct why *why);
+
+/* Gives the key another secret, which is put into `secret` like that of a new key; its id and all
+ * that it may do stay. The one that it had works for overlap_s more (0: no more, from now on), at
+ * most until the key expires. While a former secret still works and the current one was used, that
+ * is AUTH_CONFLICT, because one of two that are in use would end without notice (with overlap_s 0
+ * both end); a current one that was never used is replaced. */
+enum auth_result auth_key_rotate(struct auth *auth, const char *actor, const char *id,
+                                 int64_t overlap_s, int64_t now_s,
+                                 char secret[static AUTH_KEY_TEXT_BYTES], struct why *why);
+
+/* On hold a key may nothing until it is released. In force for open sessions when these return. A
+ * key that is in that state already is AUTH_DONE; a revoked one AUTH_CONFLICT. */
+enum auth_result auth_key_hold(struct auth *auth, const char *actor, enum auth_rank rank,
+                               const char *id, int64_t now_s, struct why *why);
+enum auth_result auth_key_release(struct auth *auth, const char *actor, enum auth_rank rank,
+                                  const char *id, int64_t now_s, struct why *why);
 
 struct auth_domain_view {
     char *name, *account;
@@ -239,8 +269,9 @@ enum auth_result auth_account_create(struct auth *auth, const char *actor, const
                                      const char *plan, int64_t now_s, struct why *why);
 void auth_account_list(struct auth *auth, struct auth_accounts *accounts);
 
-/* Writes what was only counted so far (last use of each key, recipients of the day) in one batch;
- * called every few seconds and at stop. True when nothing is left to write. */
+/* Writes what was only counted so far (last use of each key, recipients of the day) in one batch,
+ * and erases the former secrets whose time is over; called every few seconds and at stop. True when
+ * nothing is left to write. */
 bool auth_flush(struct auth *auth);
 
 #endif

@@ -9,7 +9,8 @@
 
 #include "relay/base/alloc.h"
 
-struct auth_grant *grant_new(struct key *key, struct pattern_set *verified, atomic_size_t *living)
+struct auth_grant *grant_new(struct key *key, const struct secret *secret,
+                             struct pattern_set *verified, atomic_size_t *living)
 {
     struct auth_grant *grant = xcalloc(1, sizeof(*grant));
 
@@ -18,6 +19,9 @@ struct auth_grant *grant_new(struct key *key, struct pattern_set *verified, atom
     grant->living = living;
     grant->key = key;
     grant->verified = pattern_set_ref(verified);
+    grant->secret = secret->number;
+    grant->until_s = secret->until_s;
+    grant->erased = secret->erased;
     grant->state = key->state;
     grant->suspended = key->account->suspended;
     atomic_fetch_add(living, 1);
@@ -49,15 +53,23 @@ static bool is_expired(const struct auth_grant *grant, int64_t now_s)
     return grant->key->expires_s != 0 && now_s >= grant->key->expires_s;
 }
 
+static bool is_replaced(const struct auth_grant *grant, int64_t now_s)
+{
+    return grant->erased || (grant->until_s != 0 && now_s >= grant->until_s);
+}
+
 bool auth_grant_is_current(const struct auth_grant *grant, int64_t now_s)
 {
-    return !atomic_load(&grant->outdated) && !is_expired(grant, now_s);
+    return !atomic_load(&grant->outdated) && !is_expired(grant, now_s) &&
+           !is_replaced(grant, now_s);
 }
 
 enum auth_verdict grant_verdict(const struct auth_grant *grant, int64_t now_s)
 {
     if (grant->state == KEY_REVOKED)
         return AUTH_REVOKED;
+    if (is_replaced(grant, now_s))
+        return AUTH_REPLACED;
     if (is_expired(grant, now_s))
         return AUTH_EXPIRED;
     if (grant->state == KEY_HELD)

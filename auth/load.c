@@ -38,6 +38,14 @@ static bool on_domain(void *owner, const struct domain_row *row, struct why *why
     return true;
 }
 
+static bool tails_fit(const struct key_row *row)
+{
+    for (size_t i = 0; i < KEY_SECRETS; i++)
+        if (row->secrets[i].hash != NULL && strlen(row->secrets[i].tail) != KEY_TAIL_DIGITS)
+            return false;
+    return true;
+}
+
 static bool on_key(void *owner, const struct key_row *row, struct why *why)
 {
     struct loading *loading = owner;
@@ -45,7 +53,7 @@ static bool on_key(void *owner, const struct key_row *row, struct why *why)
 
     if (account == NULL || strlen(row->id) != KEY_ID_DIGITS ||
         table_find_key(loading->table, row->id) != NULL ||
-        !key_prefix_is_valid(slice_of(row->prefix)) || strlen(row->tail) != KEY_TAIL_DIGITS)
+        !key_prefix_is_valid(slice_of(row->prefix)) || !tails_fit(row))
         return refuse(loading, "key", row->id, why);
     struct key *key = key_new();
     key_fill(key, row);

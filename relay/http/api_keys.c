@@ -17,8 +17,9 @@
 #define EXPIRATION_DAYS_MAX 365
 #define RATE_MAX            1000000
 #define KEY_WARNING                                                                                \
-    "This is the only time the key is shown. Store it now; if it is lost, revoke it and make "     \
-    "another."
+    "This is the only time the key is shown. Store it now; if it is lost, rotate it, or revoke "   \
+    "it "                                                                                          \
+    "and make another."
 
 /* --- showing ---------------------------------------------------------------------------------- */
 
@@ -31,6 +32,23 @@ json_t *api_scopes_json(unsigned scopes)
     for (size_t i = 0; (name = auth_scope_name(i, &bit)) != NULL; i++)
         if (scopes & bit)
             json_array_append_new(array, json_string(name));
+    return array;
+}
+
+static json_t *secrets_json(const struct auth_key_view *view)
+{
+    json_t *array = json_array();
+
+    for (size_t i = 0; i < view->secret_count; i++) {
+        const struct auth_secret_view *secret = &view->secrets[i];
+        json_array_append_new(array,
+                              json_pack("{s:s, s:o, s:o, s:o, s:o, s:o}", "masked", secret->masked,
+                                        "createdAt", api_json_time(secret->made_s), "expirationTs",
+                                        api_json_time(secret->until_s), "lastUsed",
+                                        api_json_time(secret->last_used_s), "lastAddress",
+                                        api_json_text(secret->last_address), "lastProtocol",
+                                        api_json_text(secret->last_protocol)));
+    }
     return array;
 }
 
@@ -58,6 +76,9 @@ json_t *api_key_json(const struct auth_key_view *view)
     json_object_set_new(json, "recipients", api_json_texts(view->recipients));
     json_object_set_new(json, "test", json_boolean(view->test));
     json_object_set_new(json, "lastUsed", api_json_time(view->last_used_s));
+    json_object_set_new(json, "lastAddress", api_json_text(view->last_address));
+    json_object_set_new(json, "lastProtocol", api_json_text(view->last_protocol));
+    json_object_set_new(json, "secrets", secrets_json(view));
     json_object_set_new(json, "createdAt", api_json_time(view->created_s));
     json_object_set_new(json, "expirationTs", api_json_time(view->expires_s));
     return json;
@@ -81,13 +102,22 @@ void api_keys_list(struct api_call *call, const struct api_request *request)
     auth_keys_free(&keys);
 }
 
-/* The key of the path if the caller may see it; else false, and answered. */
-static bool find_own_key(struct api_call *call, struct auth_keys *keys)
+static bool manages(const struct api_call *call, const struct auth_key_view *view)
+{
+    return call->is_operator || strcmp(view->account, auth_grant_account(call->grant)) == 0;
+}
+
+enum auth_rank api_rank(const struct api_call *call, const struct auth_key_view *view)
+{
+    (void)view;
+    return call->is_operator ? AUTH_RANK_OPERATOR : AUTH_RANK_ACCOUNT;
+}
+
+bool api_key_of_path(struct api_call *call, struct auth_keys *keys)
 {
     enum auth_result result = auth_key_find(call->api->auth, call->param, clock_wall_s(), keys);
 
-    if (result == AUTH_DONE &&
-        (call->is_operator || strcmp(keys->keys[0].account, auth_grant_account(call->grant)) == 0))
+    if (result == AUTH_DONE && manages(call, &keys->keys[0]))
         return true;
     if (result == AUTH_DONE)
         auth_keys_free(keys);
@@ -95,12 +125,40 @@ static bool find_own_key(struct api_call *call, struct auth_keys *keys)
     return false;
 }
 
+/* A key that was just made or changed is there. */
+static json_t *key_json(struct api_call *call, const char *id)
+{
+    struct auth_keys keys;
+
+    if (auth_key_find(call->api->auth, id, clock_wall_s(), &keys) != AUTH_DONE)
+        return json_pack("{s:s}", "keyId", id);
+    json_t *json = api_key_json(&keys.keys[0]);
+    auth_keys_free(&keys);
+    return json;
+}
+
+void api_done_key(struct api_call *call, int status, const char *id)
+{
+    api_done(call, status, key_json(call, id), NULL);
+}
+
+void api_done_with_new_key(struct api_call *call, int status, const char *id, json_t *notes,
+                           const char *secret)
+{
+    json_t *meta = json_pack("{s:s}", "warning", KEY_WARNING);
+
+    if (json_array_size(notes) > 0)
+        json_object_set(meta, "notes", notes);
+    json_decref(notes);
+    api_done_with_key(call, status, key_json(call, id), meta, secret);
+}
+
 void api_keys_show(struct api_call *call, const struct api_request *request)
 {
     struct auth_keys keys;
 
     (void)request;
-    if (!find_own_key(call, &keys))
+    if (!api_key_of_path(call, &keys))
         return;
     api_done(call, 200, api_key_json(&keys.keys[0]), NULL);
     auth_keys_free(&keys);
@@ -115,7 +173,7 @@ void api_keys_revoke(struct api_call *call, const struct api_request *request)
     if (body == NULL)
         return;
     json_decref(body);
-    if (!find_own_key(call, &keys))
+    if (!api_key_of_path(call, &keys))
         return;
     enum auth_result result =
         auth_key_revoke(call->api->auth, call->actor, keys.keys[0].id, clock_wall_s(), &why);
@@ -389,22 +447,6 @@ static bool add_missing_domains(struct api_call *call, struct wish *wish)
     return ok;
 }
 
-static void answer_created(struct api_call *call, const struct wish *wish, const char *id,
-                           const char *secret)
-{
-    struct auth_keys keys;
-    json_t *meta = json_pack("{s:s}", "warning", KEY_WARNING);
-
-    if (json_array_size(wish->notes) > 0)
-        json_object_set(meta, "notes", wish->notes);
-    if (auth_key_find(call->api->auth, id, clock_wall_s(), &keys) == AUTH_DONE) {
-        api_done_with_key(call, 201, api_key_json(&keys.keys[0]), meta, secret);
-        auth_keys_free(&keys);
-    } else { /* cannot be: it was just made */
-        api_done_with_key(call, 201, json_pack("{s:s}", "keyId", id), meta, secret);
-    }
-}
-
 static void create(struct api_call *call, struct wish *wish)
 {
     char secret[AUTH_KEY_TEXT_BYTES];
@@ -416,7 +458,7 @@ static void create(struct api_call *call, struct wish *wish)
     enum auth_result result = auth_key_create(call->api->auth, call->actor, &wish->spec,
                                               clock_wall_s(), secret, id, &why);
     if (result == AUTH_DONE) {
-        answer_created(call, wish, id, secret);
+        api_done_with_new_key(call, 201, id, json_incref(wish->notes), secret);
     } else {
         take_back_domains(call, wish);
         api_fail_auth(call, result, &why);

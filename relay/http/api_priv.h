@@ -124,6 +124,8 @@ extern const char *const api_filter_names[API_FILTER_COUNT + 1]; /* NULL-ended *
 /* NULL: not given. The filter borrows the values. False: answered already. */
 bool api_filter_read(struct api_call *call, const char *const values[API_FILTER_COUNT],
                      struct queue_filter *filter);
+/* A number with its unit s, m, h or d, like "2h". */
+bool api_parse_span(struct slice text, int64_t *span_ms);
 /* The id in the path into call->message_id; false, and answered with 404: there can be none. */
 bool api_message_id(struct api_call *call);
 
@@ -137,6 +139,7 @@ json_t *api_json_time_ms(int64_t unix_ms);
 
 api_handler api_health, api_ready, api_metrics, api_whoami; /* status.c */
 api_handler api_keys_list, api_keys_create, api_keys_show, api_keys_revoke;
+api_handler api_keys_rotate, api_keys_hold, api_keys_release; /* api_key_acts.c */
 api_handler api_domains_list, api_domains_add, api_domains_remove;
 api_handler api_accounts_list, api_accounts_create;
 api_handler api_messages_list, api_messages_show, api_messages_retry, api_messages_hold,
@@ -146,6 +149,16 @@ api_handler api_upstreams_list, api_upstreams_hold, api_upstreams_release;
 
 /* A key as answers show it (api_keys.c). */
 json_t *api_key_json(const struct auth_key_view *view);
+/* Answers with this key as it is now; the second form with its new secret, too, and notes
+ * (consumed, or NULL). */
+void api_done_key(struct api_call *call, int status, const char *id);
+void api_done_with_new_key(struct api_call *call, int status, const char *id, json_t *notes,
+                           const char *secret);
+/* The key of the path if the caller manages it (its own account's, or one of a sub-account); else
+ * false, and answered with 404. The caller frees *keys. */
+bool api_key_of_path(struct api_call *call, struct auth_keys *keys);
+/* What the caller is to this key's account. */
+enum auth_rank api_rank(const struct api_call *call, const struct auth_key_view *view);
 json_t *api_scopes_json(unsigned scopes);
 
 #endif

@@ -36,6 +36,12 @@ static const struct endpoint {
     { "GET", "/v1/api-keys/{id}", API_SCOPED, AUTH_KEYS, api_keys_show, "one key" },
     { "DELETE", "/v1/api-keys/{id}", API_SCOPED, AUTH_KEYS, api_keys_revoke,
       "revoke a key, at once and for good" },
+    { "POST", "/v1/api-keys/{id}/rotate", API_SCOPED, AUTH_KEYS, api_keys_rotate,
+      "give a key another secret, in the answer this once; the former one works for \"overlap\" more" },
+    { "POST", "/v1/api-keys/{id}/hold", API_SCOPED, AUTH_KEYS, api_keys_hold,
+      "a key on hold may nothing until it is released" },
+    { "POST", "/v1/api-keys/{id}/release", API_SCOPED, AUTH_KEYS, api_keys_release,
+      "let a held key work again" },
     { "GET", "/v1/domains", API_SCOPED, AUTH_DOMAINS, api_domains_list,
       "the domains of the account; the operator's ?account= narrows" },
     { "POST", "/v1/domains", API_SCOPED, AUTH_DOMAINS, api_domains_add,
@@ -211,6 +217,7 @@ void api_fail_auth(struct api_call *call, enum auth_result result, const struct 
         [AUTH_INVALID] = { 422, "invalid_value", "A value is not allowed." },
         [AUTH_LIMIT] = { 409, "key_limit_reached", "The account has as many keys as it may have." },
         [AUTH_CONFLICT] = { 409, "conflict", "It exists already, or belongs to another account." },
+        [AUTH_DENIED] = { 403, "forbidden", "That is not for this key to say." },
         [AUTH_FAILED] = { 503, "store_unavailable", "The key store cannot be written now." },
     };
 

@@ -1,0 +1,175 @@
+"""The life of keys and accounts, seen from open SMTP sessions, the HTTP API and the command line."""
+import http.client
+import json
+import os
+import re
+
+from support.cases import case, run
+from support.relay import PATIENCE_S, Relay, hold_port, plain, wait_for
+
+MESSAGE = "From: a@good.example\r\nTo: r@dest.example\r\nSubject: s\r\n\r\nhello\r\n.\r\n"
+
+
+class Api:
+    """The HTTP API of a relay, on one connection that is kept open."""
+
+    def __init__(self, port):
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+
+    def ask(self, method, path, key=None, body=None):
+        """(status, JSON)"""
+        fields = {"Authorization": "Bearer " + key} if key else {}
+        if body is not None:
+            fields["Content-Type"] = "application/json"
+        self.connection.request(method, path, None if body is None else json.dumps(body), fields)
+        answer = self.connection.getresponse()
+        text = answer.read()
+        self.headers = dict(answer.getheaders())
+        return answer.status, json.loads(text)
+
+
+def relay_with_http(settings="", **options):
+    holder = hold_port()
+    port = holder.getsockname()[1]
+    relay = Relay(f'http {{ address = "127.0.0.1" port = {port} tls = "none" }} {settings}', **options)
+    relay.holders["http"] = holder
+    return relay, Api(port)
+
+
+def id_of(key):
+    return key[4:12]
+
+
+def begin_data(client):
+    client.expect(250, "MAIL FROM:<a@good.example>")
+    client.expect(250, "RCPT TO:<r@dest.example>")
+    client.expect(354, "DATA")
+
+
+def send(client):
+    begin_data(client)
+    client.send(MESSAGE)
+    client.expect("250 2.0.0")
+
+
+def login(relay, key, want):
+    """One more session that says only who it is; what it heard."""
+    client = relay.client("local").hello()
+    said = client.expect(want, "AUTH PLAIN " + plain(key))[-1]
+    client.close()
+    return said
+
+
+# --- hold, release --------------------------------------------------------------------------------
+
+
+@case
+def a_held_key_stops_in_open_sessions_and_works_again_when_released():
+    relay, api = relay_with_http()
+    with relay:
+        key, other = relay.key(), relay.key()
+        idle, sending = relay.session(key), relay.session(key, "local")
+        unhurt = relay.session(other, "local")
+        begin_data(sending)
+        sending.send("From: a@good.example\r\n\r\nhello")
+        relay.cli("key", "hold", id_of(key))
+        sending.send("\r\n.\r\n")
+        sending.expect("550 5.7.1 this key is on hold")
+        idle.expect("421 4.7.0 this key is on hold", "NOOP")
+        assert idle.is_closed()
+        login(relay, key, "535 5.7.8 this key is on hold")
+        assert api.ask("GET", "/v1/whoami", key)[0] == 401
+        assert [row["status"] for row in relay.json("key", "list")["data"]] == ["held", "active"]
+        send(unhurt)
+        relay.cli("key", "release", id_of(key))
+        send(relay.session(key, "local"))
+        assert len(relay.queue()) == 2
+        assert api.ask("GET", "/v1/whoami", key)[0] == 200
+
+
+@case
+def a_hold_is_kept_over_restarts_and_a_revocation_is_final():
+    with Relay(start=False) as relay:
+        key = relay.key()
+        relay.cli("key", "hold", id_of(key))
+        relay.start()
+        login(relay, key, "535 5.7.8 this key is on hold")
+        relay.stop()
+        relay.cli("key", "release", id_of(key))
+        relay.start()
+        send(relay.session(key, "local"))
+        relay.cli("key", "revoke", id_of(key))
+        for act in ("release", "hold", "rotate"):
+            done = relay.cli("key", act, id_of(key), check=False)
+            assert done.returncode == 65 and "revoked" in done.stderr and done.stdout == "", done
+        login(relay, key, "535 5.7.8 this key has been revoked")
+        assert relay.json("key", "list")["data"] == []
+
+
+# --- rotate ---------------------------------------------------------------------------------------
+
+
+@case
+def both_keys_of_a_rotation_work_and_the_first_ends_in_open_sessions():
+    relay, api = relay_with_http()
+    with relay:
+        first = relay.key()
+        old, local = relay.session(first), relay.session(first, "local")
+        done = relay.cli("key", "rotate", id_of(first), "--overlap", "2s")
+        assert re.fullmatch(r"lpk_[0-9A-Za-z]{36}\n", done.stdout), done.stdout
+        second = done.stdout.strip()
+        assert id_of(second) == id_of(first) and second not in done.stderr, done.stderr
+        new = relay.session(second, "local")
+        send(new)
+        begin_data(local)
+        secrets = relay.json("key", "show", id_of(first))["data"]["secrets"]
+        assert [row["masked"][-4:] for row in secrets] == [second[-4:], first[-4:]], secrets
+        assert secrets[0]["lastProtocol"] == "smtp" and secrets[0]["lastAddress"] == "127.0.0.1"
+        wait_for(lambda: api.ask("GET", "/v1/whoami", first)[0] == 401, "the end of the first key")
+        local.send(MESSAGE)
+        local.expect("550 5.7.1 this key has been replaced")
+        old.expect("421 4.7.0 this key has been replaced", "NOOP")
+        login(relay, first, "535 5.7.8 this key has been replaced")
+        send(new)
+        wait_for(lambda: len(relay.json("key", "show", id_of(first))["data"]["secrets"]) == 1,
+                 "one secret")
+        assert not re.search(r"lpk_[0-9A-Za-z]{36}", relay.log())
+
+
+@case
+def a_rotation_without_overlap_ends_the_first_key_at_once():
+    with Relay(start=False) as relay:
+        first = relay.key()
+        second = relay.cli("key", "rotate", id_of(first), "--overlap", "0").stdout.strip()
+        relay.start()
+        login(relay, first, "535 5.7.8 this key has been replaced")
+        session = relay.session(second)
+        third = relay.json("key", "rotate", id_of(first), "--overlap", "0")["data"]["apiKey"]
+        session.expect("421 4.7.0", "NOOP")
+        send(relay.session(third, "local"))
+        for name in os.listdir(relay.state):
+            path = os.path.join(relay.state, name)
+            if os.path.isfile(path):
+                with open(path, "rb") as file:
+                    content = file.read()
+                for key in (first, second, third):
+                    assert key[12:34].encode() not in content, name
+
+
+@case
+def an_overlap_that_cannot_be_is_refused():
+    with Relay() as relay:
+        key = relay.key()
+        for overlap in ("soon", "-1h", "91d", "1"):
+            done = relay.cli("key", "rotate", id_of(key), "--overlap", overlap, check=False)
+            assert done.returncode == 65 and done.stdout == "", done
+        lost = relay.cli("key", "rotate", id_of(key)).stdout.strip()
+        new = relay.cli("key", "rotate", id_of(key)).stdout.strip()  # nobody has used the first
+        login(relay, lost, "535 5.7.8")
+        send(relay.session(new, "local"))
+        done = relay.cli("key", "rotate", id_of(key), check=False)
+        assert done.returncode == 65 and "is being rotated" in done.stderr, done
+        send(relay.session(key, "local"))
+
+
+run()
