@@ -69,7 +69,7 @@ SRC_upstream := $(patsubst %,relay/upstream/%.c,\
     answer client client_login client_mail maildir pool route stuff upstream)
 SRC_http := $(patsubst %,relay/http/%.c,\
     api_accounts api_domains api_filter api_key_acts api_keys api_messages api_queue api_steer \
-    api_upstreams bounds chunk endpoints head json request response secret server status)
+    api_sub_accounts api_upstreams bounds chunk endpoints head json request response secret server status)
 SRC_top := $(patsubst %,relay/%.c,\
     bounce cli/account cli/check cli/client cli/domain cli/key cli/options cli/print cli/queue \
     cli/queue_steer cli/serve cli/upstream config config_file config_read config_table \

@@ -19,7 +19,7 @@ static enum auth_result check_account(struct auth *auth, const struct account *a
         why_set(why, "there is no account \"%.63s\"", spec->account);
         return AUTH_NOT_FOUND;
     }
-    if (account->suspended) {
+    if (account_is_suspended(account)) {
         why_set(why, "the account \"%s\" is suspended: no keys are made for it", account->handle);
         return AUTH_INVALID;
     }

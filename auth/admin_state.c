@@ -1,10 +1,14 @@
-/* admin_state.c - holding and releasing keys.
+/* admin_state.c - holding and releasing keys, suspending and resuming accounts, their plans.
  * The administration's thread. Each change is committed first, then applied to the table, then
  * answered; when the commit fails nothing has changed. What somebody of a higher rank has held,
  * nobody of a lower one lets go: an account must not undo what the operator did to its key. */
 #include "auth/auth_priv.h"
 
 #include <stdlib.h>
+
+#include "relay/base/alloc.h"
+
+/* --- keys ------------------------------------------------------------------------------------- */
 
 /* A key that may be in either state, or NULL with the result. */
 static struct key *find_changeable(struct auth *auth, const char *id, enum auth_result *result,
@@ -65,4 +69,82 @@ enum auth_result auth_key_release(struct auth *auth, const char *actor, enum aut
     }
     const struct audit audit = { now_s, actor, "key.release", key->id, key->name };
     return set_state(auth, key, KEY_ACTIVE, key->held_by, &audit, why);
+}
+
+/* --- accounts --------------------------------------------------------------------------------- */
+
+static struct account *find_account(struct auth *auth, const char *handle, struct why *why)
+{
+    struct account *account = table_find_account(auth->table, handle);
+
+    if (account == NULL)
+        why_set(why, "there is no account \"%.63s\"", handle);
+    return account;
+}
+
+static enum auth_result set_suspended(struct auth *auth, struct account *account, bool suspended,
+                                      enum auth_rank rank, const struct audit *audit,
+                                      struct why *why)
+{
+    if (!auth_store_set_suspended(auth->store, account->handle, suspended, rank, audit, why))
+        return AUTH_FAILED;
+    account->suspended = suspended;
+    account->suspended_by = rank;
+    table_refresh_account(auth->table, account);
+    for (size_t i = 0; i < account->child_count; i++)
+        table_refresh_account(auth->table, account->children[i]);
+    return AUTH_DONE;
+}
+
+enum auth_result auth_account_suspend(struct auth *auth, const char *actor, enum auth_rank rank,
+                                      const char *handle, int64_t now_s, struct why *why)
+{
+    struct account *account = find_account(auth, handle, why);
+
+    if (account == NULL)
+        return AUTH_NOT_FOUND;
+    if (account->suspended && account->suspended_by >= rank)
+        return AUTH_DONE;
+    const struct audit audit = { now_s, actor, "account.suspend", account->handle, "" };
+    return set_suspended(auth, account, true, rank, &audit, why);
+}
+
+enum auth_result auth_account_resume(struct auth *auth, const char *actor, enum auth_rank rank,
+                                     const char *handle, int64_t now_s, struct why *why)
+{
+    struct account *account = find_account(auth, handle, why);
+
+    if (account == NULL)
+        return AUTH_NOT_FOUND;
+    if (!account->suspended)
+        return AUTH_DONE;
+    if (account->suspended_by > rank) {
+        why_set(why, "the account \"%s\" is suspended by the operator, who alone can resume it",
+                account->handle);
+        return AUTH_DENIED;
+    }
+    const struct audit audit = { now_s, actor, "account.resume", account->handle, "" };
+    return set_suspended(auth, account, false, account->suspended_by, &audit, why);
+}
+
+enum auth_result auth_account_set_plan(struct auth *auth, const char *actor, const char *handle,
+                                       const char *plan, int64_t now_s, struct why *why)
+{
+    struct account *account = find_account(auth, handle, why);
+    const struct auth_plan *found = plans_find(&auth->plans, plan);
+
+    if (account == NULL)
+        return AUTH_NOT_FOUND;
+    if (found == NULL) {
+        why_set(why, "there is no plan \"%.80s\" in the configuration", plan);
+        return AUTH_INVALID;
+    }
+    const struct audit audit = { now_s, actor, "account.plan", account->handle, plan };
+    if (!auth_store_set_plan(auth->store, account->handle, plan, &audit, why))
+        return AUTH_FAILED;
+    free(account->plan);
+    account->plan = xstrdup(plan);
+    for (size_t i = 0; i < account->key_count; i++)
+        key_apply_plan(account->keys[i], found);
+    return AUTH_DONE;
 }

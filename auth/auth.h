@@ -13,13 +13,14 @@
 struct auth;       /* opaque; auth_open() makes it, auth_close() frees it and accepts NULL */
 struct auth_grant; /* whose key it was and what it may do; shared, read-only, counted */
 
-#define AUTH_KEY_ID_BYTES    9   /* 8 base62 digits and the NUL */
-#define AUTH_ACCOUNT_MAX     63  /* a handle: [a-z0-9][a-z0-9-]*, without the NUL */
-#define AUTH_NAME_MAX        100 /* characters of a key's name */
-#define AUTH_KEY_TEXT_BYTES  49  /* the longest key (12-character prefix) and the NUL */
-#define AUTH_LIST_MAX        100 /* domains, senders, recipients, networks of a key: each at most */
-#define AUTH_OVERLAP_MAX_S   (90 * 86400) /* of a rotation */
-#define AUTH_DEFAULT_ACCOUNT "default"
+#define AUTH_KEY_ID_BYTES     9   /* 8 base62 digits and the NUL */
+#define AUTH_ACCOUNT_MAX      63  /* a handle: [a-z0-9][a-z0-9-]*, without the NUL */
+#define AUTH_NAME_MAX         100 /* characters of a key's name */
+#define AUTH_KEY_TEXT_BYTES   49  /* the longest key (12-character prefix) and the NUL */
+#define AUTH_LIST_MAX         100 /* domains, senders, recipients, networks of a key: each at most */
+#define AUTH_OVERLAP_MAX_S    (90 * 86400) /* of a rotation */
+#define AUTH_SUB_ACCOUNTS_MAX 1000
+#define AUTH_DEFAULT_ACCOUNT  "default"
 
 /* Scopes are bits (scope.c has the table of names). */
 enum auth_scope {
@@ -175,6 +176,7 @@ struct auth_secret_view {                 /* what may be shown of a secret */
 struct auth_key_view { /* what may be shown of a key; owned by the auth_keys that holds it */
     char id[AUTH_KEY_ID_BYTES];
     char *account, *name, *plan;
+    char *parent;    /* of its account; NULL: none */
     char prefix[20]; /* "lpk_a1b2": with **** the form keyPrefix */
     char masked[24]; /* first 8 characters, "...", last 4 */
     unsigned scopes;
@@ -255,7 +257,8 @@ enum auth_result auth_domain_remove(struct auth *auth, const char *actor, const 
 
 struct auth_account_view {
     char *handle, *plan;
-    bool suspended;
+    char *parent;   /* NULL: none */
+    bool suspended; /* or its parent is */
     int64_t created_s;
     size_t active_keys;
 };
@@ -267,7 +270,24 @@ void auth_accounts_free(struct auth_accounts *accounts);
 /* plan: NULL is "default". The account AUTH_DEFAULT_ACCOUNT exists from the start. */
 enum auth_result auth_account_create(struct auth *auth, const char *actor, const char *handle,
                                      const char *plan, int64_t now_s, struct why *why);
+/* An account below another, which must not be a sub-account itself; plan: NULL is the parent's.
+ * AUTH_LIMIT: the parent has AUTH_SUB_ACCOUNTS_MAX of them. */
+enum auth_result auth_sub_account_create(struct auth *auth, const char *actor, const char *parent,
+                                         const char *handle, const char *plan, int64_t now_s,
+                                         struct why *why);
 void auth_account_list(struct auth *auth, struct auth_accounts *accounts);
+/* Whose sub-account it is; NULL: nobody's, or there is none of this name. Borrowed. */
+const char *auth_account_parent(struct auth *auth, const char *handle);
+/* The limits of its keys follow, and how many it may have; those that it has stay. */
+enum auth_result auth_account_set_plan(struct auth *auth, const char *actor, const char *handle,
+                                       const char *plan, int64_t now_s, struct why *why);
+
+/* The keys of a suspended account and of its sub-accounts may nothing until it is resumed. In force
+ * for open sessions when these return. An account in that state already is AUTH_DONE. */
+enum auth_result auth_account_suspend(struct auth *auth, const char *actor, enum auth_rank rank,
+                                      const char *handle, int64_t now_s, struct why *why);
+enum auth_result auth_account_resume(struct auth *auth, const char *actor, enum auth_rank rank,
+                                     const char *handle, int64_t now_s, struct why *why);
 
 /* Writes what was only counted so far (last use of each key, recipients of the day) in one batch,
  * and erases the former secrets whose time is over; called every few seconds and at stop. True when

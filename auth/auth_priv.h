@@ -257,7 +257,11 @@ struct domain {
 
 struct account { /* administration's thread */
     char *handle, *plan;
+    struct account *parent;    /* NULL: none; a parent has none itself */
+    struct account **children; /* its sub-accounts, oldest first; the table owns them */
+    size_t child_count;
     bool suspended;
+    enum auth_rank suspended_by;
     int64_t created_s;
     struct domain *domains;
     size_t domain_count;
@@ -274,6 +278,8 @@ void account_add_domain(struct account *account, const char *pattern, bool verif
                         int64_t created_s);
 void account_remove_domain(struct account *account, struct domain *domain);
 bool account_covers(const struct account *account, const char *pattern); /* verified ones only */
+void account_adopt(struct account *parent, struct account *child);
+bool account_is_suspended(const struct account *account); /* it, or its parent */
 size_t account_active_keys(const struct account *account, int64_t now_s);
 
 struct table;
@@ -348,6 +354,8 @@ struct account_row {
     const char *handle, *plan;
     bool suspended;
     int64_t created_s;
+    enum auth_rank suspended_by;
+    const char *parent; /* NULL: none; to be stored; when loading each comes by itself */
 };
 struct domain_row {
     const char *pattern, *account;
@@ -402,10 +410,11 @@ bool auth_store_read_canary(struct auth_store *store, uint8_t canary[static KEY_
 bool auth_store_found(struct auth_store *store, const uint8_t canary[static KEY_HASH_BYTES],
                       int64_t now_s, struct why *why);
 
-/* Shows every row: accounts, domains, keys (oldest first), rules, usage. A visitor that returns
- * false has set *why and ends it. The texts are borrowed for the call. */
+/* Shows every row: accounts, parents of accounts, domains, keys (oldest first), rules, usage. A
+ * visitor that returns false has set *why and ends it. The texts are borrowed for the call. */
 struct auth_store_visitor {
     bool (*account)(void *owner, const struct account_row *row, struct why *why);
+    bool (*parent)(void *owner, const char *handle, const char *parent, struct why *why);
     bool (*domain)(void *owner, const struct domain_row *row, struct why *why);
     bool (*key)(void *owner, const struct key_row *row, struct why *why);
     bool (*rule)(void *owner, const struct rule_row *row, struct why *why);
@@ -426,8 +435,8 @@ bool auth_store_add_key(struct auth_store *store, const struct key_row *row,
 bool auth_store_save_usage(struct auth_store *store, const struct usage_row *rows, size_t count,
                            struct why *why);
 
-/* Of a key that exists (auth_store_state.c). The secrets and whose they are; what they replace is
- * in no file any more when this returns. With `revoked` the key is, too. */
+/* Of keys and accounts that exist (auth_store_state.c). The secrets and whose they are; what they
+ * replace is in no file any more when this returns. With `revoked` the key is, too. */
 struct secrets_change {
     const char *key;
     struct secret_row secrets[KEY_SECRETS];
@@ -439,6 +448,12 @@ bool auth_store_put_secrets(struct auth_store *store, const struct secrets_chang
 /* Active or held. */
 bool auth_store_set_state(struct auth_store *store, const char *id, enum key_state state,
                           enum auth_rank held_by, const struct audit *audit, struct why *why);
+
+bool auth_store_set_suspended(struct auth_store *store, const char *handle, bool suspended,
+                              enum auth_rank suspended_by, const struct audit *audit,
+                              struct why *why);
+bool auth_store_set_plan(struct auth_store *store, const char *handle, const char *plan,
+                         const struct audit *audit, struct why *why);
 
 /* --- secrets.c: what becomes of a key's secrets ----------------------------------------------- */
 

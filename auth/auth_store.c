@@ -257,20 +257,25 @@ static bool insert_canary(struct auth_store *store, const uint8_t *canary)
 static bool insert_account(struct auth_store *store, const struct account_row *row)
 {
     sqlite3_stmt *st =
-        db_prepare(store->db, "INSERT INTO account (handle, plan, suspended, created_s)"
-                              " VALUES (?1, ?2, ?3, ?4)");
+        db_prepare(store->db, "INSERT INTO account (handle, plan, suspended, created_s,"
+                              " suspended_by, parent) VALUES (?1, ?2, ?3, ?4, ?5, ?6)");
 
     auth_store_bind_text(st, 1, row->handle);
     auth_store_bind_text(st, 2, row->plan);
     sqlite3_bind_int(st, 3, row->suspended);
     sqlite3_bind_int64(st, 4, row->created_s);
+    sqlite3_bind_int(st, 5, (int)row->suspended_by);
+    if (row->parent != NULL) /* else it stays NULL */
+        auth_store_bind_text(st, 6, row->parent);
     return auth_store_run(store, st);
 }
 
 bool auth_store_found(struct auth_store *store, const uint8_t canary[static KEY_HASH_BYTES],
                       int64_t now_s, struct why *why)
 {
-    const struct account_row account = { AUTH_DEFAULT_ACCOUNT, "default", false, now_s };
+    const struct account_row account = { .handle = AUTH_DEFAULT_ACCOUNT,
+                                         .plan = "default",
+                                         .created_s = now_s };
 
     return auth_store_begin(store, why) &&
            auth_store_finish(store, insert_canary(store, canary) && insert_account(store, &account),
@@ -438,18 +443,33 @@ static bool refuse_row(struct auth_store *store, const char *table, const char *
                    row);
 }
 
+static bool is_rank(int64_t number)
+{
+    return number >= AUTH_RANK_ACCOUNT && number <= AUTH_RANK_OPERATOR;
+}
+
 static bool show_account(struct auth_store *store, sqlite3_stmt *st,
                          const struct auth_store_visitor *visitor, void *owner, struct why *why)
 {
+    int64_t suspended_by = sqlite3_column_int64(st, 4);
     const struct account_row row = {
         .handle = column_text(st, 0),
         .plan = column_text(st, 1),
         .suspended = sqlite3_column_int(st, 2) != 0,
         .created_s = sqlite3_column_int64(st, 3),
+        .suspended_by = (enum auth_rank)suspended_by,
     };
 
-    (void)store;
+    if (!is_rank(suspended_by))
+        return refuse_row(store, "account", row.handle, why);
     return visitor->account(owner, &row, why);
+}
+
+static bool show_parent(struct auth_store *store, sqlite3_stmt *st,
+                        const struct auth_store_visitor *visitor, void *owner, struct why *why)
+{
+    (void)store;
+    return visitor->parent(owner, column_text(st, 0), column_text(st, 1), why);
 }
 
 static bool show_domain(struct auth_store *store, sqlite3_stmt *st,
@@ -511,8 +531,7 @@ static bool show_key(struct auth_store *store, sqlite3_stmt *st,
     };
 
     if (sqlite3_column_bytes(st, 5) != KEY_HASH_BYTES || scopes <= 0 || scopes > SCOPES_ALL ||
-        rate < 0 || rate > UINT32_MAX || recipients < 0 || held_by < 0 ||
-        held_by > AUTH_RANK_OPERATOR ||
+        rate < 0 || rate > UINT32_MAX || recipients < 0 || !is_rank(held_by) ||
         !word_index(auth_store_state_words, ARRAY_LEN(auth_store_state_words), column_text(st, 8),
                     &state))
         return refuse_row(store, "api_key", row.id, why);
@@ -568,8 +587,10 @@ bool auth_store_load(struct auth_store *store, const struct auth_store_visitor *
         const char *sql;
         show_fn *show;
     } tables[] = {
-        { "SELECT handle, plan, suspended, created_s FROM account ORDER BY created_s, handle",
+        { "SELECT handle, plan, suspended, created_s, suspended_by FROM account"
+          " ORDER BY created_s, handle",
           show_account },
+        { "SELECT handle, parent FROM account WHERE parent IS NOT NULL", show_parent },
         { "SELECT pattern, account, verified, created_s FROM domain ORDER BY created_s, pattern",
           show_domain },
         { "SELECT id, account, name, prefix, tail, hash, scopes, test, state, rate_per_minute,"

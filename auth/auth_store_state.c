@@ -1,7 +1,7 @@
-/* auth_store_state.c - how do the rows of a key change after its creation?
- * The statements behind rotation, revocation, hold and release; the head of auth_store.c says what
- * holds for them all. A change of secrets also empties the write-ahead log, so that the hash of a
- * secret that ended is in no file any more. */
+/* auth_store_state.c - how do the rows of a key or an account change after its creation?
+ * The statements behind rotation, revocation, hold and release, suspension and plans; the head of
+ * auth_store.c says what holds for them all. A change of secrets also empties the write-ahead log,
+ * so that the hash of a secret that ended is in no file any more. */
 #include "auth/auth_store_priv.h"
 
 #include "relay/base/log.h"
@@ -108,4 +108,45 @@ bool auth_store_set_state(struct auth_store *store, const char *id, enum key_sta
                              update_state(store, id, state, held_by) &&
                                  auth_store_insert_audit(store, audit),
                              why);
+}
+
+static bool update_suspended(struct auth_store *store, const char *handle, bool suspended,
+                             enum auth_rank suspended_by)
+{
+    sqlite3_stmt *st = db_prepare(
+        store->db, "UPDATE account SET suspended = ?2, suspended_by = ?3 WHERE handle = ?1");
+
+    auth_store_bind_text(st, 1, handle);
+    sqlite3_bind_int(st, 2, suspended);
+    sqlite3_bind_int(st, 3, (int)suspended_by);
+    return auth_store_run(store, st);
+}
+
+bool auth_store_set_suspended(struct auth_store *store, const char *handle, bool suspended,
+                              enum auth_rank suspended_by, const struct audit *audit,
+                              struct why *why)
+{
+    return auth_store_begin(store, why) &&
+           auth_store_finish(store,
+                             update_suspended(store, handle, suspended, suspended_by) &&
+                                 auth_store_insert_audit(store, audit),
+                             why);
+}
+
+static bool update_plan(struct auth_store *store, const char *handle, const char *plan)
+{
+    sqlite3_stmt *st = db_prepare(store->db, "UPDATE account SET plan = ?2 WHERE handle = ?1");
+
+    auth_store_bind_text(st, 1, handle);
+    auth_store_bind_text(st, 2, plan);
+    return auth_store_run(store, st);
+}
+
+bool auth_store_set_plan(struct auth_store *store, const char *handle, const char *plan,
+                         const struct audit *audit, struct why *why)
+{
+    return auth_store_begin(store, why) &&
+           auth_store_finish(
+               store, update_plan(store, handle, plan) && auth_store_insert_audit(store, audit),
+               why);
 }

@@ -23,7 +23,7 @@ struct auth_grant *grant_new(struct key *key, const struct secret *secret,
     grant->until_s = secret->until_s;
     grant->erased = secret->erased;
     grant->state = key->state;
-    grant->suspended = key->account->suspended;
+    grant->suspended = account_is_suspended(key->account);
     atomic_fetch_add(living, 1);
     return grant;
 }

@@ -79,6 +79,7 @@ static void show_key(struct key *key, int64_t now_s, struct auth_key_view *view)
     memcpy(view->id, key->id, sizeof(view->id));
     view->account = xstrdup(key->account->handle);
     view->plan = xstrdup(key->account->plan);
+    view->parent = key->account->parent == NULL ? NULL : xstrdup(key->account->parent->handle);
     view->name = xstrdup(key->name);
     view->scopes = key->scopes;
     view->domains = copy_texts(&key->rules[RULE_DOMAIN]);
@@ -152,6 +153,7 @@ void auth_keys_free(struct auth_keys *keys)
         free(view->account);
         free(view->name);
         free(view->plan);
+        free(view->parent);
         for (size_t secret = 0; secret < ARRAY_LEN(view->secrets); secret++) {
             free(view->secrets[secret].last_address);
             free(view->secrets[secret].last_protocol);

@@ -1,8 +1,9 @@
 /* api_keys.c - /v1/api-keys: the keys of an account.
- * A key with the scope `keys` manages those of its own account and makes none that can do more than
- * itself (bounds.c); the operator manages all. A domain that the operator names at creation and
- * that nobody has yet is added, verified, to the key's account: that is the operator's word, and it
- * is said in meta.notes. When the key then cannot be made, the domain goes again. */
+ * A key with the scope `keys` manages those of its own account and of its sub-accounts, and makes
+ * none that can do more than itself (bounds.c); the operator manages all. A domain that the
+ * operator names at creation and that nobody has yet is added, verified, to the key's account: that
+ * is the operator's word, and it is said in meta.notes. When the key then cannot be made, the
+ * domain goes again. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -11,6 +12,7 @@
 #include "relay/http/api_priv.h"
 #include "relay/http/bounds.h"
 #include "relay/message/address.h"
+#include "relay/message/date.h"
 #include "relay/message/domain.h"
 
 #define DAY_S               86400
@@ -84,16 +86,21 @@ json_t *api_key_json(const struct auth_key_view *view)
     return json;
 }
 
-void api_keys_list(struct api_call *call, const struct api_request *request)
+/* Like api_account(), but a parent may also ask about its sub-accounts. */
+static bool managed_account(struct api_call *call, const char *asked, const char **account)
 {
-    static const char *const names[] = { "account", NULL };
-    char values[1][API_QUERY_MAX];
-    const char *account;
+    const char *parent = asked == NULL ? NULL : auth_account_parent(call->api->auth, asked);
+
+    if (call->is_operator || parent == NULL || strcmp(parent, auth_grant_account(call->grant)) != 0)
+        return api_account(call, asked, account);
+    *account = asked;
+    return true;
+}
+
+static void list_keys(struct api_call *call, const char *account)
+{
     struct auth_keys keys;
 
-    if (!api_query(call, request->query, names, values) ||
-        !api_account(call, values[0][0] == '\0' ? NULL : values[0], &account))
-        return;
     auth_key_list(call->api->auth, account, clock_wall_s(), &keys);
     json_t *array = json_array();
     for (size_t i = 0; i < keys.count; i++)
@@ -102,20 +109,47 @@ void api_keys_list(struct api_call *call, const struct api_request *request)
     auth_keys_free(&keys);
 }
 
+void api_keys_list(struct api_call *call, const struct api_request *request)
+{
+    static const char *const names[] = { "account", NULL };
+    char values[1][API_QUERY_MAX];
+    const char *account;
+
+    if (api_query(call, request->query, names, values) &&
+        managed_account(call, values[0][0] == '\0' ? NULL : values[0], &account))
+        list_keys(call, account);
+}
+
+void api_keys_list_of(struct api_call *call, const struct api_request *request, const char *account)
+{
+    static const char *const names[] = { NULL };
+
+    if (api_query(call, request->query, names, NULL))
+        list_keys(call, account);
+}
+
 static bool manages(const struct api_call *call, const struct auth_key_view *view)
 {
-    return call->is_operator || strcmp(view->account, auth_grant_account(call->grant)) == 0;
+    const char *own = call->is_operator ? NULL : auth_grant_account(call->grant);
+
+    if (call->second[0] != '\0' && strcmp(view->account, call->param) != 0)
+        return false;
+    return own == NULL || strcmp(view->account, own) == 0 ||
+           (view->parent != NULL && strcmp(view->parent, own) == 0);
 }
 
 enum auth_rank api_rank(const struct api_call *call, const struct auth_key_view *view)
 {
-    (void)view;
-    return call->is_operator ? AUTH_RANK_OPERATOR : AUTH_RANK_ACCOUNT;
+    if (call->is_operator)
+        return AUTH_RANK_OPERATOR;
+    return strcmp(view->account, auth_grant_account(call->grant)) == 0 ? AUTH_RANK_ACCOUNT
+                                                                       : AUTH_RANK_PARENT;
 }
 
 bool api_key_of_path(struct api_call *call, struct auth_keys *keys)
 {
-    enum auth_result result = auth_key_find(call->api->auth, call->param, clock_wall_s(), keys);
+    const char *id = call->second[0] != '\0' ? call->second : call->param;
+    enum auth_result result = auth_key_find(call->api->auth, id, clock_wall_s(), keys);
 
     if (result == AUTH_DONE && manages(call, &keys->keys[0]))
         return true;
@@ -190,6 +224,8 @@ struct wish { /* what the body asks for; owns the texts that spec borrows */
     struct auth_key_spec spec;
     struct api_texts scopes, domains, senders, recipients, allow_from;
     struct api_texts added; /* domains that were added for this key */
+    bool for_sub_account;   /* that the path names, in spec.account */
+    char *name;             /* made up, where none was given */
     json_t *notes;
 };
 
@@ -201,6 +237,7 @@ static void wish_free(struct wish *wish)
     api_texts_free(&wish->recipients);
     api_texts_free(&wish->allow_from);
     api_texts_free(&wish->added);
+    free(wish->name);
     json_decref(wish->notes);
 }
 
@@ -300,11 +337,25 @@ static bool read_scopes(struct api_call *call, const json_t *body, struct wish *
     return true;
 }
 
+static void make_up_name(struct wish *wish)
+{
+    char now[DATE_ISO_BYTES];
+
+    date_format_iso(clock_wall_s(), now);
+    wish->name = xasprintf("%s %s", wish->spec.account, now);
+    wish->spec.name = wish->name;
+}
+
+/* A key that a parent makes for its sub-account needs no name. */
 static bool read_name(struct api_call *call, const json_t *body, struct wish *wish)
 {
     const char *name = api_text(body, "name");
     size_t characters = 0;
 
+    if (name == NULL && wish->for_sub_account) {
+        make_up_name(wish);
+        return true;
+    }
     if (name == NULL) {
         api_fail(call, 422, "missing_field", "The field \"name\" is missing.");
         return false;
@@ -337,7 +388,12 @@ static bool read_account(struct api_call *call, const json_t *body, struct wish 
 {
     const char *asked = api_text(body, "account");
 
-    if (!api_account(call, asked, &wish->spec.account))
+    if (wish->for_sub_account) {
+        if (asked == NULL || strcmp(asked, wish->spec.account) == 0)
+            return true;
+        return refuse_value(call, "account", asked, "the path names another");
+    }
+    if (!managed_account(call, asked, &wish->spec.account))
         return false;
     if (wish->spec.account == NULL)
         wish->spec.account = AUTH_DEFAULT_ACCOUNT;
@@ -346,7 +402,7 @@ static bool read_account(struct api_call *call, const json_t *body, struct wish 
 
 static bool read_wish(struct api_call *call, const json_t *body, struct wish *wish)
 {
-    if (!read_name(call, body, wish) || !read_account(call, body, wish) ||
+    if (!read_account(call, body, wish) || !read_name(call, body, wish) ||
         !read_scopes(call, body, wish) || !read_limits(call, body, wish) ||
         !read_domains(call, body, wish) ||
         !read_list(call, body, "senders", &wish->senders, spell_address) ||
@@ -466,7 +522,8 @@ static void create(struct api_call *call, struct wish *wish)
     explicit_bzero(secret, sizeof(secret));
 }
 
-void api_keys_create(struct api_call *call, const struct api_request *request)
+static void create_key(struct api_call *call, const struct api_request *request,
+                       const char *sub_account)
 {
     static const struct api_field fields[] = {
         { "name", API_TEXT },      { "scopes", API_LIST },           { "domain", API_TEXT },
@@ -474,11 +531,24 @@ void api_keys_create(struct api_call *call, const struct api_request *request)
         { "allowFrom", API_LIST }, { "recipients", API_LIST },       { "senders", API_LIST },
         { "test", API_FLAG },      { "account", API_TEXT },
     };
-    struct wish wish = { .notes = json_array() };
+    struct wish wish = { .spec.account = sub_account,
+                         .for_sub_account = sub_account != NULL,
+                         .notes = json_array() };
     json_t *body = api_body(call, request, fields, ARRAY_LEN(fields));
 
     if (body != NULL && read_wish(call, body, &wish))
         create(call, &wish);
     wish_free(&wish);
     json_decref(body);
+}
+
+void api_keys_create(struct api_call *call, const struct api_request *request)
+{
+    create_key(call, request, NULL);
+}
+
+void api_keys_create_for(struct api_call *call, const struct api_request *request,
+                         const char *account)
+{
+    create_key(call, request, account);
 }

@@ -15,9 +15,10 @@
 struct api_call { /* from api_call() to its answer; the calling thread's */
     struct api *api;
     bool is_operator;
-    struct auth_grant *grant;  /* the caller's key, or NULL for the operator and for nobody */
-    const char *actor;         /* for the audit trail: "operator" or the key's id */
-    char param[API_PARAM_MAX]; /* what stands for {...} in the path, decoded */
+    struct auth_grant *grant;   /* the caller's key, or NULL for the operator and for nobody */
+    const char *actor;          /* for the audit trail: "operator" or the key's id */
+    char param[API_PARAM_MAX];  /* what stands for {...} in the path, decoded */
+    char second[API_PARAM_MAX]; /* for the second one; empty: there is none */
 
     /* What a handler needs again when the queue has answered. */
     int64_t message_id;
@@ -141,7 +142,10 @@ api_handler api_health, api_ready, api_metrics, api_whoami; /* status.c */
 api_handler api_keys_list, api_keys_create, api_keys_show, api_keys_revoke;
 api_handler api_keys_rotate, api_keys_hold, api_keys_release; /* api_key_acts.c */
 api_handler api_domains_list, api_domains_add, api_domains_remove;
-api_handler api_accounts_list, api_accounts_create;
+api_handler api_accounts_list, api_accounts_create, api_accounts_suspend, api_accounts_resume,
+    api_accounts_plan;
+api_handler api_sub_accounts_list, api_sub_accounts_create, api_sub_keys_list, api_sub_keys_create,
+    api_sub_keys_show, api_sub_keys_revoke;
 api_handler api_messages_list, api_messages_show, api_messages_retry, api_messages_hold,
     api_messages_release, api_messages_cancel;
 api_handler api_queue_retry, api_queue_hold, api_queue_release, api_queue_cancel, api_queue_stats;
@@ -154,11 +158,22 @@ json_t *api_key_json(const struct auth_key_view *view);
 void api_done_key(struct api_call *call, int status, const char *id);
 void api_done_with_new_key(struct api_call *call, int status, const char *id, json_t *notes,
                            const char *secret);
-/* The key of the path if the caller manages it (its own account's, or one of a sub-account); else
- * false, and answered with 404. The caller frees *keys. */
+/* The keys of this account (NULL: those of all), and a key made for it: the handlers of
+ * /v1/api-keys and of sub-accounts decide whose. */
+void api_keys_list_of(struct api_call *call, const struct api_request *request,
+                      const char *account);
+void api_keys_create_for(struct api_call *call, const struct api_request *request,
+                         const char *account);
+/* The key of the path if the caller manages it (its own account's, or one of a sub-account; where
+ * the path names an account, of that one); else false, and answered with 404. The caller frees
+ * *keys. */
 bool api_key_of_path(struct api_call *call, struct auth_keys *keys);
 /* What the caller is to this key's account. */
 enum auth_rank api_rank(const struct api_call *call, const struct auth_key_view *view);
 json_t *api_scopes_json(unsigned scopes);
+
+/* An account as answers show it, and an answer with it as it is now (api_accounts.c). */
+json_t *api_account_json(const struct auth_account_view *view);
+void api_done_account(struct api_call *call, int status, const char *handle);
 
 #endif

@@ -50,6 +50,32 @@ static const struct endpoint {
       "remove a domain; keys can no longer send as it" },
     { "GET", "/v1/accounts", API_SCOPED, AUTH_ACCOUNTS, api_accounts_list, "the accounts" },
     { "POST", "/v1/accounts", API_OPERATOR, 0, api_accounts_create, "make an account" },
+    { "POST", "/v1/accounts/{handle}/suspend", API_SCOPED, AUTH_ACCOUNTS, api_accounts_suspend,
+      "stop all keys of an account and its sub-accounts; a key may do so to its sub-accounts" },
+    { "POST", "/v1/accounts/{handle}/resume", API_SCOPED, AUTH_ACCOUNTS, api_accounts_resume,
+      "let them work again" },
+    { "POST", "/v1/accounts/{handle}/plan", API_OPERATOR, 0, api_accounts_plan,
+      "give an account another plan" },
+    { "GET", "/v1/sub-accounts", API_SCOPED, AUTH_ACCOUNTS, api_sub_accounts_list,
+      "the sub-accounts of the account; the operator's ?parent= narrows" },
+    { "POST", "/v1/sub-accounts", API_SCOPED, AUTH_ACCOUNTS, api_sub_accounts_create,
+      "make a sub-account" },
+    { "GET", "/v1/sub-accounts/{handle}/api-keys", API_SCOPED, AUTH_KEYS, api_sub_keys_list,
+      "the keys of a sub-account" },
+    { "POST", "/v1/sub-accounts/{handle}/api-keys", API_SCOPED, AUTH_KEYS, api_sub_keys_create,
+      "make a key for a sub-account; an empty body will do" },
+    { "GET", "/v1/sub-accounts/{handle}/api-keys/{id}", API_SCOPED, AUTH_KEYS, api_sub_keys_show,
+      "one key of a sub-account" },
+    { "DELETE", "/v1/sub-accounts/{handle}/api-keys/{id}", API_SCOPED, AUTH_KEYS,
+      api_sub_keys_revoke, "revoke a key of a sub-account" },
+    { "GET", "/tx/v1/sub-account/{handle}/api-key", API_SCOPED, AUTH_KEYS, api_sub_keys_list,
+      "the same as under /v1/sub-accounts" },
+    { "POST", "/tx/v1/sub-account/{handle}/api-key", API_SCOPED, AUTH_KEYS, api_sub_keys_create,
+      "the same as under /v1/sub-accounts" },
+    { "GET", "/tx/v1/sub-account/{handle}/api-key/{id}", API_SCOPED, AUTH_KEYS, api_sub_keys_show,
+      "the same as under /v1/sub-accounts" },
+    { "DELETE", "/tx/v1/sub-account/{handle}/api-key/{id}", API_SCOPED, AUTH_KEYS,
+      api_sub_keys_revoke, "the same as under /v1/sub-accounts" },
     { "GET", "/v1/messages", API_SCOPED, AUTH_MESSAGES, api_messages_list,
       "messages, newest first: ?state= ?account= ?key= ?sender= ?recipient= ?upstream= ?olderThan= "
       "?newerThan= ?before= ?limit=" },
@@ -300,16 +326,24 @@ static void refuse_caller(struct api_call *call, const struct api_caller *caller
 
 /* --- finding ---------------------------------------------------------------------------------- */
 
-/* Is `path` of this form? *param: the segment that stands for {...}. */
-static bool path_fits(const char *form, struct slice path, struct slice *param)
+#define PARAMS_MAX 2
+
+struct params { /* the segments that stand for {...}, in their order */
+    struct slice items[PARAMS_MAX];
+    size_t count;
+};
+
+/* Is `path` of this form? */
+static bool path_fits(const char *form, struct slice path, struct params *params)
 {
     struct slice want = slice_of(form);
 
+    *params = (struct params){ .count = 0 };
     while (want.data != NULL && path.data != NULL) {
         struct slice part = slice_cut(&want, '/');
         struct slice given = slice_cut(&path, '/');
-        if (part.len > 0 && part.data[0] == '{' && given.len > 0)
-            *param = given;
+        if (part.len > 0 && part.data[0] == '{' && given.len > 0 && params->count < PARAMS_MAX)
+            params->items[params->count++] = given;
         else if (!slice_equal(part, given))
             return false;
     }
@@ -317,13 +351,12 @@ static bool path_fits(const char *form, struct slice path, struct slice *param)
 }
 
 /* The row for method and path; else, with *other the first row of that path, or NULL. */
-static const struct endpoint *find_endpoint(const struct api_request *request, struct slice *param,
-                                            const struct endpoint **other)
+static const struct endpoint *find_endpoint(const struct api_request *request,
+                                            struct params *params, const struct endpoint **other)
 {
     *other = NULL;
     for (size_t i = 0; i < ARRAY_LEN(endpoints); i++) {
-        *param = slice_make(NULL, 0);
-        if (!path_fits(endpoints[i].path, request->path, param))
+        if (!path_fits(endpoints[i].path, request->path, params))
             continue;
         if (slice_equal(slice_of(endpoints[i].method), request->method))
             return &endpoints[i];
@@ -331,6 +364,16 @@ static const struct endpoint *find_endpoint(const struct api_request *request, s
             *other = &endpoints[i];
     }
     return NULL;
+}
+
+static bool decode_params(struct api_call *call, const struct params *params)
+{
+    char *const outs[PARAMS_MAX] = { call->param, call->second };
+
+    for (size_t i = 0; i < params->count; i++)
+        if (!api_decode(params->items[i], outs[i], API_PARAM_MAX))
+            return false;
+    return true;
 }
 
 static void refuse_method(struct api_call *call, const struct endpoint *endpoint)
@@ -368,9 +411,9 @@ static struct api_call *call_new(struct api *api, const struct api_caller *calle
 static void run(struct api_call *call, const struct api_caller *caller,
                 const struct api_request *request)
 {
-    struct slice param = slice_make(NULL, 0);
+    struct params params;
     const struct endpoint *other;
-    const struct endpoint *endpoint = find_endpoint(request, &param, &other);
+    const struct endpoint *endpoint = find_endpoint(request, &params, &other);
     const struct endpoint *judged = endpoint != NULL ? endpoint : other;
 
     if (judged == NULL) {
@@ -382,7 +425,7 @@ static void run(struct api_call *call, const struct api_caller *caller,
         refuse_caller(call, caller, judged);
     else if (endpoint == NULL)
         refuse_method(call, judged);
-    else if (!api_decode(param, call->param, sizeof(call->param)))
+    else if (!decode_params(call, &params))
         api_fail(call, 404, "not_found", "There is no such thing.");
     else
         endpoint->run(call, request);

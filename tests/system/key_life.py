@@ -172,4 +172,80 @@ def an_overlap_that_cannot_be_is_refused():
         send(relay.session(key, "local"))
 
 
+# --- accounts -------------------------------------------------------------------------------------
+
+
+@case
+def a_suspended_account_stops_with_all_below_it_in_open_sessions():
+    for running in (False, True):
+        with Relay(start=False) as relay:
+            relay.cli("account", "create", "acme")
+            relay.cli("account", "create", "shop", "--parent", "acme")
+            keys = [relay.key("acme.example", "--account", "acme"),
+                    relay.key("shop.example", "--account", "shop")]
+            other = relay.key()
+            if running:
+                relay.start()
+                sessions = [relay.session(key, "local") for key in keys]
+                unhurt = relay.session(other, "local")
+            assert relay.json("account", "suspend", "acme")["data"]["status"] == "suspended"
+            if running:
+                for session in sessions:
+                    session.expect("421 4.7.0 the account of this key is suspended", "NOOP")
+                send(unhurt)
+            else:
+                relay.start()
+            for key in keys:
+                login(relay, key, "535 5.7.8 the account of this key is suspended")
+            states = {row["handle"]: (row["parent"], row["status"])
+                      for row in relay.json("account", "list")["data"]}
+            assert states == {"default": (None, "active"), "acme": (None, "suspended"),
+                              "shop": ("acme", "suspended")}, states
+            relay.cli("account", "resume", "acme")
+            for key in keys:
+                login(relay, key, 235)
+
+
+@case
+def a_parent_runs_its_sub_accounts_over_http():
+    relay, api = relay_with_http()
+    with relay:
+        relay.cli("account", "create", "acme")
+        parent = relay.key("acme.example", "--account", "acme", "--scope", "send,keys,accounts")
+        # A key that is bound to a domain makes keys that name one: what it may not, they may not.
+        assert api.ask("POST", "/v1/sub-accounts", parent, {"handle": "shop"})[0] == 201
+        status, answer = api.ask("POST", "/v1/sub-accounts/shop/api-keys", parent)
+        assert status == 403 and "domains" in answer["error"]["message"], answer
+        free = relay.cli("key", "create", "--name", "f", "--account", "acme", "--scope",
+                         "send,keys,accounts").stdout.strip()
+        status, answer = api.ask("POST", "/tx/v1/sub-account/shop/api-key", free)
+        assert status == 201 and answer["data"]["account"] == "shop", answer
+        key = answer["data"]["apiKey"]
+        client = relay.session(key, "local")
+        client.expect("550 5.7.1", "MAIL FROM:<a@acme.example>")  # the parent's is not its own
+        relay.cli("domain", "add", "shop.example", "--account", "shop")
+        client.expect("250 2.1.0", "MAIL FROM:<a@shop.example>")
+        assert api.ask("POST", "/v1/accounts/shop/suspend", free)[0] == 200
+        client.expect("421 4.7.0", "RCPT TO:<r@dest.example>")
+        assert api.ask("POST", "/v1/accounts/shop/resume", free)[0] == 200
+        path = "/v1/sub-accounts/shop/api-keys/" + id_of(key)
+        assert api.ask("GET", path, key)[0] == 403
+        assert api.ask("DELETE", path, free)[1]["data"] == {"keyId": id_of(key), "revoked": True}
+        login(relay, key, "535 5.7.8 this key has been revoked")
+
+
+@case
+def the_plan_of_an_account_is_changed_for_its_open_sessions_too():
+    with Relay('plan "slow" { rate = "1/min" keys = 1 }') as relay:
+        client = relay.session(relay.key(), "local")
+        send(client)
+        assert relay.json("account", "plan", "default", "slow")["data"]["plan"] == "slow"
+        send(client)
+        client.expect("450 4.7.1", "MAIL FROM:<a@good.example>")
+        done = relay.cli("key", "create", "--name", "n", check=False)
+        assert done.returncode == 65 and "delete an unused key first" in done.stderr, done
+        done = relay.cli("account", "plan", "default", "gold", check=False)
+        assert done.returncode == 65 and '"gold"' in done.stderr, done
+
+
 run()

@@ -491,6 +491,10 @@ static void rows_that_make_no_sense_are_refused(void **state)
         "UPDATE domain SET account = 'nobody'",
         "UPDATE domain SET pattern = '*'",
         "UPDATE account SET handle = 'A B'",
+        "UPDATE account SET parent = 'nobody'",
+        "UPDATE account SET parent = handle",
+        "INSERT INTO account (handle, plan, created_s, parent) VALUES ('a', 'default', 1,"
+        " 'default'), ('b', 'default', 1, 'a')",
         "INSERT INTO key_usage VALUES ('nobody00', 0, '', '', 0, 0, 0, '', '')",
         "DELETE FROM meta",
     };

@@ -82,7 +82,7 @@ static struct key_row row_of(const char *id)
 }
 
 struct seen {
-    unsigned accounts, domains, keys, rules, usages;
+    unsigned accounts, parents, domains, keys, rules, usages;
     uint8_t hash[KEY_HASH_BYTES];
     uint8_t former_hash[KEY_HASH_BYTES];
     struct secret_row former; /* but for its texts */
@@ -98,6 +98,15 @@ static bool on_account(void *owner, const struct account_row *row, struct why *w
     (void)why;
     assert_string_equal(row->plan, "default");
     ((struct seen *)owner)->accounts++;
+    return true;
+}
+
+static bool on_parent(void *owner, const char *handle, const char *parent, struct why *why)
+{
+    (void)why;
+    assert_string_equal(handle, "below");
+    assert_string_equal(parent, "default");
+    ((struct seen *)owner)->parents++;
     return true;
 }
 
@@ -156,8 +165,8 @@ static bool on_usage(void *owner, const struct usage_row *row, struct why *why)
     return true;
 }
 
-static const struct auth_store_visitor visitor = { on_account, on_domain, on_key, on_rule,
-                                                   on_usage };
+static const struct auth_store_visitor visitor = { on_account, on_parent, on_domain,
+                                                   on_key,     on_rule,   on_usage };
 
 static void what_was_stored_is_there_after_a_restart(void **state)
 {
@@ -254,6 +263,29 @@ static void rotating_and_revoking_leave_no_hash_in_any_file(void **state)
     auth_store_close(store);
 }
 
+static void accounts_and_what_they_are_to_each_other_are_kept(void **state)
+{
+    static const struct account_row below = { .handle = "below",
+                                              .plan = "gone",
+                                              .parent = "default" };
+    struct place *place = *state;
+    struct auth_store *store = found_store(place);
+    struct seen seen = { 0 };
+
+    assert_true(auth_store_add_account(store, &below, &by_operator, &place->why));
+    assert_true(auth_store_set_suspended(store, "below", true, AUTH_RANK_PARENT, &by_operator,
+                                         &place->why));
+    assert_true(auth_store_set_plan(store, "below", "default", &by_operator, &place->why));
+    assert_true(auth_store_load(store, &visitor, &seen, &place->why));
+    assert_int_equal(seen.accounts, 2);
+    assert_int_equal(seen.parents, 1);
+    auth_store_close(store);
+    assert_int_equal(ask(place, "SELECT suspended * 10 + suspended_by FROM account"
+                                " WHERE handle = 'below'"),
+                     11);
+    assert_int_equal(ask(place, "SELECT count(*) FROM audit"), 3);
+}
+
 static void a_state_and_its_rank_are_kept(void **state)
 {
     struct place *place = *state;
@@ -273,7 +305,7 @@ static void a_state_and_its_rank_are_kept(void **state)
 
 static void a_failing_change_changes_nothing(void **state)
 {
-    static const struct account_row twice = { "default", "default", false, PLACE_NOW_S };
+    static const struct account_row twice = { .handle = "default", .plan = "default" };
     struct place *place = *state;
     struct auth_store *store = found_store(place);
     struct key_row key = row_of("AAAAAAAA");
@@ -314,6 +346,7 @@ static void damage_is_refused_by_name(void **state)
         "UPDATE api_key SET rate_per_minute = -1",
         "UPDATE api_key SET recipients_per_day = -1",
         "UPDATE meta SET value = x'00' WHERE name = 'canary'",
+        "UPDATE account SET suspended_by = 3",
         "UPDATE api_key SET held_by = 3",
         "UPDATE api_key SET old_hash = hash", /* and no end */
         "PRAGMA ignore_check_constraints=ON; UPDATE api_key SET old_until_s = 1, old_hash = x'00'",
@@ -366,6 +399,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         IN_PLACE(what_was_stored_is_there_after_a_restart),
         IN_PLACE(rotating_and_revoking_leave_no_hash_in_any_file),
+        IN_PLACE(accounts_and_what_they_are_to_each_other_are_kept),
         IN_PLACE(a_state_and_its_rank_are_kept),
         IN_PLACE(a_failing_change_changes_nothing),
         IN_PLACE(a_visitor_may_end_the_loading),

@@ -86,14 +86,17 @@ static struct api_upstreams fake_upstreams(struct fake_upstreams *fake, struct a
     };
 }
 
-/* A path of this form with something in place of {...}. */
+/* A path of this form with something in place of each {...}. */
 static char *fill(const char *form)
 {
-    const char *open = strchr(form, '{');
-    const char *close = strchr(form, '}');
+    char *path = xstrdup(form);
 
-    return open == NULL ? xstrdup(form)
-                        : xasprintf("%.*sNone1234%s", (int)(open - form), form, close + 1);
+    for (char *open; (open = strchr(path, '{')) != NULL;) {
+        char *filled = xasprintf("%.*sNone1234%s", (int)(open - path), path, strchr(path, '}') + 1);
+        free(path);
+        path = filled;
+    }
+    return path;
 }
 
 /* --- the table -------------------------------------------------------------------------------- */

@@ -1,0 +1,132 @@
+/* api_sub_accounts.c - /v1/sub-accounts: the accounts below one's own, and their keys.
+ * A parent's key sees and manages them, never the other way round, and what belongs to anybody else
+ * is not there. The operator sees those of all. The keys themselves are shown, revoked and made by
+ * the handlers of /v1/api-keys; here is decided whose they are. */
+#include "relay/base/clock.h"
+#include "relay/http/api_priv.h"
+
+/* --- accounts --------------------------------------------------------------------------------- */
+
+/* Whose sub-accounts: the caller's own, or what the operator asks for (NULL: all). */
+static bool read_parent(struct api_call *call, const char *asked, const char **parent)
+{
+    return api_account(call, asked, parent);
+}
+
+void api_sub_accounts_list(struct api_call *call, const struct api_request *request)
+{
+    static const char *const names[] = { "parent", NULL };
+    char values[1][API_QUERY_MAX];
+    const char *parent;
+    struct auth_accounts accounts;
+
+    if (!api_query(call, request->query, names, values) ||
+        !read_parent(call, values[0][0] == '\0' ? NULL : values[0], &parent))
+        return;
+    json_t *array = json_array();
+    auth_account_list(call->api->auth, &accounts);
+    for (size_t i = 0; i < accounts.count; i++) {
+        const struct auth_account_view *view = &accounts.accounts[i];
+        if (view->parent != NULL && (parent == NULL || strcmp(view->parent, parent) == 0))
+            json_array_append_new(array, api_account_json(view));
+    }
+    auth_accounts_free(&accounts);
+    json_int_t total = (json_int_t)json_array_size(array);
+    api_done(call, 200, array, json_pack("{s:I}", "total", total));
+}
+
+/* A parent gives its own plan and no other, or it could give more than it has. */
+static bool may_give_plan(struct api_call *call, const char *parent, const char *plan)
+{
+    struct auth_accounts accounts;
+    bool same = call->is_operator || plan == NULL;
+
+    if (same)
+        return true;
+    auth_account_list(call->api->auth, &accounts);
+    for (size_t i = 0; i < accounts.count; i++)
+        if (strcmp(accounts.accounts[i].handle, parent) == 0)
+            same = strcmp(accounts.accounts[i].plan, plan) == 0;
+    auth_accounts_free(&accounts);
+    if (!same)
+        api_fail(call, 403, "forbidden",
+                 "A sub-account has the plan of its parent; only the operator gives another.");
+    return same;
+}
+
+static void create(struct api_call *call, const json_t *body)
+{
+    const char *handle = api_text(body, "handle"), *plan = api_text(body, "plan");
+    const char *parent;
+    struct why why = { "" };
+
+    if (!read_parent(call, api_text(body, "parent"), &parent))
+        return;
+    if (handle == NULL || parent == NULL) {
+        api_fail(call, 422, "missing_field", "The field \"%s\" is missing.",
+                 handle == NULL ? "handle" : "parent");
+        return;
+    }
+    if (!may_give_plan(call, parent, plan))
+        return;
+    enum auth_result result = auth_sub_account_create(call->api->auth, call->actor, parent, handle,
+                                                      plan, clock_wall_s(), &why);
+    if (result == AUTH_DONE)
+        api_done_account(call, 201, handle);
+    else if (result == AUTH_LIMIT)
+        api_fail(call, 409, "account_limit_reached", "%s", why.text);
+    else
+        api_fail_auth(call, result == AUTH_NOT_FOUND ? AUTH_INVALID : result, &why);
+}
+
+void api_sub_accounts_create(struct api_call *call, const struct api_request *request)
+{
+    static const struct api_field fields[] = {
+        { "handle", API_TEXT },
+        { "plan", API_TEXT },
+        { "parent", API_TEXT },
+    };
+    json_t *body = api_body(call, request, fields, ARRAY_LEN(fields));
+
+    if (body != NULL)
+        create(call, body);
+    json_decref(body);
+}
+
+/* --- their keys ------------------------------------------------------------------------------- */
+
+/* Is the account of the path a sub-account that the caller manages? Else answered with 404. */
+static bool is_sub_account(struct api_call *call)
+{
+    const char *parent = auth_account_parent(call->api->auth, call->param);
+
+    if (parent != NULL &&
+        (call->is_operator || strcmp(parent, auth_grant_account(call->grant)) == 0))
+        return true;
+    api_fail(call, 404, "not_found", "There is no such sub-account.");
+    return false;
+}
+
+void api_sub_keys_list(struct api_call *call, const struct api_request *request)
+{
+    if (is_sub_account(call))
+        api_keys_list_of(call, request, call->param);
+}
+
+void api_sub_keys_create(struct api_call *call, const struct api_request *request)
+{
+    if (is_sub_account(call))
+        api_keys_create_for(call, request, call->param);
+}
+
+void api_sub_keys_show(struct api_call *call, const struct api_request *request)
+{
+    if (is_sub_account(call))
+        api_keys_show(call, request);
+}
+
+void api_sub_keys_revoke(struct api_call *call, const struct api_request *request)
+{
+    if (is_sub_account(call))
+        api_keys_revoke(call, request);
+}
