@@ -275,3 +275,20 @@ bool auth_take_recipient(struct auth *auth, const struct auth_grant *grant, int6
         usage_changed(&auth->pending, key);
     return taken;
 }
+
+bool auth_session_enter(const struct auth_grant *grant)
+{
+    struct key *key = grant->key;
+    unsigned count = atomic_load(&key->sessions);
+
+    do {
+        if (key->sessions_max != 0 && count >= key->sessions_max)
+            return false;
+    } while (!atomic_compare_exchange_weak(&key->sessions, &count, count + 1));
+    return true;
+}
+
+void auth_session_leave(const struct auth_grant *grant)
+{
+    atomic_fetch_sub(&grant->key->sessions, 1);
+}

@@ -126,6 +126,14 @@ bool auth_grant_permits_sender(const struct auth_grant *grant, struct slice loca
 bool auth_grant_permits_recipient(const struct auth_grant *grant, struct slice local,
                                   struct slice domain);
 
+/* The largest message that the key may send; 0: it has no limit of its own. */
+uint64_t auth_grant_message_size(const struct auth_grant *grant);
+
+/* Counts a session in, unless the key has as many as it may have: then false. Each true is owed one
+ * auth_session_leave(), with any grant of the key. */
+bool auth_session_enter(const struct auth_grant *grant);
+void auth_session_leave(const struct auth_grant *grant);
+
 /* Takes one message from the key's rate, or one recipient from its day (UTC). False when there is
  * none left: *wait_s says in how many seconds there will be. */
 bool auth_take_message(struct auth *auth, const struct auth_grant *grant, int64_t now_ms,
@@ -163,6 +171,8 @@ struct auth_key_spec {
     struct auth_list allow_from; /* CIDR, or a bare address */
     unsigned rate_per_minute;    /* 0: the plan's */
     uint64_t recipients_per_day; /* 0: the plan's */
+    uint64_t message_size_bytes; /* 0: no limit of its own */
+    unsigned sessions;           /* SMTP sessions at a time; 0: no limit */
     int64_t expires_s;           /* unix seconds; 0: never */
     bool test;
 };
@@ -184,6 +194,8 @@ struct auth_key_view { /* what may be shown of a key; owned by the auth_keys tha
         **allow_from;         /* each ends with NULL; never NULL itself */
     unsigned rate_per_minute; /* in force: the key's, else the plan's; 0: none */
     uint64_t recipients_per_day;
+    uint64_t message_size_bytes; /* 0: none, here and below */
+    unsigned sessions;
     const char *state;                         /* "active", "held", "revoked", "expired" */
     int64_t created_s, expires_s, last_used_s; /* 0: never */
     char *last_address, *last_protocol;        /* NULL: never used */

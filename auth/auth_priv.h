@@ -227,6 +227,8 @@ struct key { /* lives until auth_close(), revoked or not */
     struct network *networks; /* rules[RULE_NETWORK], parsed */
     unsigned rate_per_minute; /* 0: the plan's */
     uint64_t recipients_per_day;
+    uint64_t message_size_bytes; /* 0: none */
+    unsigned sessions_max;       /* 0: none */
     int64_t created_s, expires_s;
     /* administration's thread */
     enum key_state state;
@@ -236,6 +238,7 @@ struct key { /* lives until auth_close(), revoked or not */
     /* any thread */
     _Atomic unsigned rate_in_force;
     _Atomic uint64_t recipients_in_force;
+    _Atomic unsigned sessions;
     struct usage usage;
     atomic_bool usage_pending;
     struct key *usage_next;
@@ -377,6 +380,8 @@ struct key_row {
     enum auth_rank held_by;
     unsigned rate_per_minute;
     uint64_t recipients_per_day;
+    uint64_t message_size_bytes;
+    unsigned sessions_max;
     int64_t created_s, expires_s;
     struct auth_list rules[RULE_KINDS]; /* to be stored; when loading each comes as a rule_row */
 };

@@ -335,9 +335,9 @@ static bool insert_key(struct auth_store *store, const struct key_row *row)
     sqlite3_stmt *st =
         db_prepare(store->db, "INSERT INTO api_key (id, account, name, prefix, tail, hash, scopes,"
                               " test, state, rate_per_minute, recipients_per_day, created_s,"
-                              " expires_s, made_s)"
+                              " expires_s, made_s, message_size, max_sessions)"
                               " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,"
-                              " ?12)");
+                              " ?12, ?14, ?15)");
 
     auth_store_bind_text(st, 1, row->id);
     auth_store_bind_text(st, 2, row->account);
@@ -352,6 +352,8 @@ static bool insert_key(struct auth_store *store, const struct key_row *row)
     sqlite3_bind_int64(st, 11, (int64_t)row->recipients_per_day);
     sqlite3_bind_int64(st, 12, row->created_s);
     sqlite3_bind_int64(st, 13, row->expires_s);
+    sqlite3_bind_int64(st, 14, (int64_t)row->message_size_bytes);
+    sqlite3_bind_int64(st, 15, row->sessions_max);
     return auth_store_run(store, st);
 }
 
@@ -519,6 +521,7 @@ static bool show_key(struct auth_store *store, sqlite3_stmt *st,
 {
     int64_t scopes = sqlite3_column_int64(st, 6), rate = sqlite3_column_int64(st, 9);
     int64_t recipients = sqlite3_column_int64(st, 10), held_by = sqlite3_column_int64(st, 13);
+    int64_t size = sqlite3_column_int64(st, 20), sessions = sqlite3_column_int64(st, 21);
     size_t state;
     struct key_row row = {
         .id = column_text(st, 0),
@@ -531,7 +534,8 @@ static bool show_key(struct auth_store *store, sqlite3_stmt *st,
     };
 
     if (sqlite3_column_bytes(st, 5) != KEY_HASH_BYTES || scopes <= 0 || scopes > SCOPES_ALL ||
-        rate < 0 || rate > UINT32_MAX || recipients < 0 || !is_rank(held_by) ||
+        rate < 0 || rate > UINT32_MAX || recipients < 0 || size < 0 || sessions < 0 ||
+        sessions > UINT32_MAX || !is_rank(held_by) ||
         !word_index(auth_store_state_words, ARRAY_LEN(auth_store_state_words), column_text(st, 8),
                     &state))
         return refuse_row(store, "api_key", row.id, why);
@@ -540,6 +544,8 @@ static bool show_key(struct auth_store *store, sqlite3_stmt *st,
     row.held_by = (enum auth_rank)held_by;
     row.rate_per_minute = (unsigned)rate;
     row.recipients_per_day = (uint64_t)recipients;
+    row.message_size_bytes = (uint64_t)size;
+    row.sessions_max = (unsigned)sessions;
     if (!read_secrets(st, &row))
         return refuse_row(store, "api_key", row.id, why);
     return visitor->key(owner, &row, why);
@@ -595,7 +601,8 @@ bool auth_store_load(struct auth_store *store, const struct auth_store_visitor *
           show_domain },
         { "SELECT id, account, name, prefix, tail, hash, scopes, test, state, rate_per_minute,"
           " recipients_per_day, created_s, expires_s, held_by, made_s, old_hash, old_tail,"
-          " old_made_s, old_until_s, old_erased FROM api_key ORDER BY seq",
+          " old_made_s, old_until_s, old_erased, message_size, max_sessions FROM api_key ORDER BY "
+          "seq",
           show_key },
         { "SELECT key, kind, value FROM key_rule ORDER BY key, kind, position", show_rule },
         { "SELECT key, last_s, address, protocol, day, recipients, old_last_s, old_address,"

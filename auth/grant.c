@@ -109,6 +109,11 @@ bool auth_grant_has(const struct auth_grant *grant, unsigned scopes)
     return (grant->key->scopes & scopes) == scopes;
 }
 
+uint64_t auth_grant_message_size(const struct auth_grant *grant)
+{
+    return grant->key->message_size_bytes;
+}
+
 static bool any_covers(const struct texts *patterns, struct slice domain)
 {
     for (size_t i = 0; i < patterns->count; i++)

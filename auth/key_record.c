@@ -61,6 +61,8 @@ void key_fill(struct key *key, const struct key_row *row)
     key->held_by = row->held_by;
     key->rate_per_minute = row->rate_per_minute;
     key->recipients_per_day = row->recipients_per_day;
+    key->message_size_bytes = row->message_size_bytes;
+    key->sessions_max = row->sessions_max;
     key->created_s = row->created_s;
     key->expires_s = row->expires_s;
     for (size_t kind = 0; kind < RULE_KINDS; kind++)

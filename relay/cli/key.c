@@ -11,6 +11,7 @@
 #include "relay/base/macros.h"
 #include "relay/base/slice.h"
 #include "relay/cli/client.h"
+#include "relay/config_value.h"
 
 #define KEY_ID_CHARACTERS 8
 
@@ -23,6 +24,9 @@ enum create_option {
     CREATE_RECIPIENT,
     CREATE_EXPIRES,
     CREATE_RATE,
+    CREATE_RECIPIENTS_PER_DAY,
+    CREATE_MAX_SIZE,
+    CREATE_MAX_SESSIONS,
     CREATE_ALLOW_FROM,
     CREATE_TEST,
 };
@@ -37,6 +41,9 @@ static const struct cli_option create_options[] = {
     [CREATE_RECIPIENT] = { "recipient", "WHO", true, "may send to this address or domain only" },
     [CREATE_EXPIRES] = { "expires", "90d", false, "1d to 365d; else never" },
     [CREATE_RATE] = { "rate", "100/min", false, "messages a minute; else the plan's" },
+    [CREATE_RECIPIENTS_PER_DAY] = { "recipients-per-day", "1000", false, "else the plan's" },
+    [CREATE_MAX_SIZE] = { "max-size", "10M", false, "of a message; else limits.message_size" },
+    [CREATE_MAX_SESSIONS] = { "max-sessions", "5", false, "SMTP sessions at a time; else any" },
     [CREATE_ALLOW_FROM] = { "allow-from", "CIDR", true, "may log in from there only" },
     [CREATE_TEST] = { "test", NULL, false, "a test key: what it sends is recorded, never relayed" },
 };
@@ -63,6 +70,9 @@ static const struct cli_column show_columns[] = {
     { "Recipients", "recipients", CLI_PLAIN },
     { "Allowed from", "allowFrom", CLI_PLAIN },
     { "Messages a minute", "rateLimit", CLI_PLAIN },
+    { "Recipients a day", "recipientsPerDay", CLI_PLAIN },
+    { "Message size", "messageSize", CLI_BYTES },
+    { "Sessions", "maxSessions", CLI_PLAIN },
     { "Created", "createdAt", CLI_PLAIN },
     { "Expires", "expirationTs", CLI_PLAIN },
     { "Last used", "lastUsed", CLI_PLAIN },
@@ -85,20 +95,51 @@ static bool read_count(const char *text, const char *ending, bool bare, uint64_t
     return slice_to_u64(rest, count) && *count > 0 && *count <= INT32_MAX;
 }
 
+static bool read_days(const char *text, uint64_t *count)
+{
+    return read_count(text, "d", false, count);
+}
+
+static bool read_rate(const char *text, uint64_t *count)
+{
+    return read_count(text, "/min", true, count);
+}
+
+static bool read_plain(const char *text, uint64_t *count)
+{
+    return read_count(text, "", true, count);
+}
+
+static bool read_size(const char *text, uint64_t *count)
+{
+    return config_parse_size(slice_of(text), count) && *count > 0 && *count <= INT64_MAX;
+}
+
+static const struct {
+    enum create_option option;
+    const char *member;
+    bool (*read)(const char *text, uint64_t *count);
+    const char *takes;
+} numbers[] = {
+    { CREATE_EXPIRES, "expirationDays", read_days, "days, like 90d" },
+    { CREATE_RATE, "rateLimit", read_rate, "messages a minute, like 100/min" },
+    { CREATE_RECIPIENTS_PER_DAY, "recipientsPerDay", read_plain, "a number" },
+    { CREATE_MAX_SIZE, "messageSize", read_size, "a size, like 10M" },
+    { CREATE_MAX_SESSIONS, "maxSessions", read_plain, "a number" },
+};
+
 static int add_numbers(const struct cli_arguments *arguments, json_t *body)
 {
-    const char *expires = cli_value(arguments, CREATE_EXPIRES);
-    const char *rate = cli_value(arguments, CREATE_RATE);
-    uint64_t count;
-
-    if (expires != NULL && !read_count(expires, "d", false, &count))
-        return cli_fail(EX_USAGE, "--expires takes days, like 90d, not \"%s\"", expires);
-    if (expires != NULL)
-        json_object_set_new(body, "expirationDays", json_integer((json_int_t)count));
-    if (rate != NULL && !read_count(rate, "/min", true, &count))
-        return cli_fail(EX_USAGE, "--rate takes messages a minute, like 100/min, not \"%s\"", rate);
-    if (rate != NULL)
-        json_object_set_new(body, "rateLimit", json_integer((json_int_t)count));
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+        const char *text = cli_value(arguments, numbers[i].option);
+        uint64_t count;
+        if (text == NULL)
+            continue;
+        if (!numbers[i].read(text, &count))
+            return cli_fail(EX_USAGE, "--%s takes %s, not \"%s\"",
+                            create_options[numbers[i].option].name, numbers[i].takes, text);
+        json_object_set_new(body, numbers[i].member, json_integer((json_int_t)count));
+    }
     return EX_OK;
 }
 

@@ -31,6 +31,8 @@ static struct auth_key_spec spec_of(const struct auth_key_view *view)
         .allow_from = list_of(view->allow_from),
         .rate_per_minute = view->rate_per_minute,
         .recipients_per_day = view->recipients_per_day,
+        .message_size_bytes = view->message_size_bytes,
+        .sessions = view->sessions,
         .expires_s = view->expires_s,
         .test = view->test,
     };

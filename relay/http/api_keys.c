@@ -18,6 +18,9 @@
 #define DAY_S               86400
 #define EXPIRATION_DAYS_MAX 365
 #define RATE_MAX            1000000
+#define RECIPIENTS_MAX      INT64_C(1000000000)
+#define MESSAGE_SIZE_MAX    (INT64_C(1) << 40)
+#define SESSIONS_MAX        1000000
 #define KEY_WARNING                                                                                \
     "This is the only time the key is shown. Store it now; if it is lost, rotate it, or revoke "   \
     "it "                                                                                          \
@@ -54,6 +57,11 @@ static json_t *secrets_json(const struct auth_key_view *view)
     return array;
 }
 
+static json_t *limit_json(uint64_t limit)
+{
+    return limit == 0 ? json_null() : json_integer((json_int_t)limit);
+}
+
 json_t *api_key_json(const struct auth_key_view *view)
 {
     char prefix[sizeof(view->prefix) + 4];
@@ -70,9 +78,10 @@ json_t *api_key_json(const struct auth_key_view *view)
     json_object_set_new(json, "status", json_string(view->state));
     json_object_set_new(json, "account", api_json_text(view->account));
     json_object_set_new(json, "plan", api_json_text(view->plan));
-    json_object_set_new(json, "rateLimit",
-                        view->rate_per_minute == 0 ? json_null()
-                                                   : json_integer(view->rate_per_minute));
+    json_object_set_new(json, "rateLimit", limit_json(view->rate_per_minute));
+    json_object_set_new(json, "recipientsPerDay", limit_json(view->recipients_per_day));
+    json_object_set_new(json, "messageSize", limit_json(view->message_size_bytes));
+    json_object_set_new(json, "maxSessions", limit_json(view->sessions));
     json_object_set_new(json, "allowFrom", api_json_texts(view->allow_from));
     json_object_set_new(json, "senders", api_json_texts(view->senders));
     json_object_set_new(json, "recipients", api_json_texts(view->recipients));
@@ -373,13 +382,19 @@ static bool read_name(struct api_call *call, const json_t *body, struct wish *wi
 
 static bool read_limits(struct api_call *call, const json_t *body, struct wish *wish)
 {
-    int64_t days, rate;
+    int64_t days, rate, recipients, size, sessions;
 
     if (!api_number(call, body, "expirationDays", 1, EXPIRATION_DAYS_MAX, &days) ||
-        !api_number(call, body, "rateLimit", 1, RATE_MAX, &rate))
+        !api_number(call, body, "rateLimit", 1, RATE_MAX, &rate) ||
+        !api_number(call, body, "recipientsPerDay", 1, RECIPIENTS_MAX, &recipients) ||
+        !api_number(call, body, "messageSize", 1, MESSAGE_SIZE_MAX, &size) ||
+        !api_number(call, body, "maxSessions", 1, SESSIONS_MAX, &sessions))
         return false;
     wish->spec.expires_s = days == 0 ? 0 : clock_wall_s() + days * DAY_S;
     wish->spec.rate_per_minute = (unsigned)rate;
+    wish->spec.recipients_per_day = (uint64_t)recipients;
+    wish->spec.message_size_bytes = (uint64_t)size;
+    wish->spec.sessions = (unsigned)sessions;
     wish->spec.test = api_flag(body, "test");
     return true;
 }
@@ -433,7 +448,12 @@ static bool check_bounds(struct api_call *call, struct wish *wish)
     const struct auth_key_view *maker = &keys.keys[0];
     if (wish->spec.rate_per_minute == 0)
         wish->spec.rate_per_minute = maker->rate_per_minute;
-    wish->spec.recipients_per_day = maker->recipients_per_day;
+    if (wish->spec.recipients_per_day == 0)
+        wish->spec.recipients_per_day = maker->recipients_per_day;
+    if (wish->spec.message_size_bytes == 0)
+        wish->spec.message_size_bytes = maker->message_size_bytes;
+    if (wish->spec.sessions == 0)
+        wish->spec.sessions = maker->sessions;
     bool ok = auth_grant_has(call->grant, wish->spec.scopes)
                   ? bounds_permit(maker, &wish->spec, &why)
                   : why_set(&why, "A key can only make keys with scopes that it has itself.");
@@ -526,10 +546,20 @@ static void create_key(struct api_call *call, const struct api_request *request,
                        const char *sub_account)
 {
     static const struct api_field fields[] = {
-        { "name", API_TEXT },      { "scopes", API_LIST },           { "domain", API_TEXT },
-        { "domains", API_LIST },   { "expirationDays", API_NUMBER }, { "rateLimit", API_NUMBER },
-        { "allowFrom", API_LIST }, { "recipients", API_LIST },       { "senders", API_LIST },
-        { "test", API_FLAG },      { "account", API_TEXT },
+        { "name", API_TEXT },
+        { "scopes", API_LIST },
+        { "domain", API_TEXT },
+        { "domains", API_LIST },
+        { "expirationDays", API_NUMBER },
+        { "rateLimit", API_NUMBER },
+        { "allowFrom", API_LIST },
+        { "recipients", API_LIST },
+        { "senders", API_LIST },
+        { "test", API_FLAG },
+        { "account", API_TEXT },
+        { "recipientsPerDay", API_NUMBER },
+        { "messageSize", API_NUMBER },
+        { "maxSessions", API_NUMBER },
     };
     struct wish wish = { .spec.account = sub_account,
                          .for_sub_account = sub_account != NULL,

@@ -82,7 +82,7 @@ static enum reply do_ehlo(struct session *s, struct slice args)
             len += (size_t)snprintf(lines + len, sizeof(lines) - len, "250-%s\r\n", offer);
         if (offers[i].size)
             snprintf(offer, sizeof(offer), "%s %llu", offers[i].keyword,
-                     (unsigned long long)s->service->limits.message_bytes);
+                     (unsigned long long)session_message_max(s));
         else
             snprintf(offer, sizeof(offer), "%s", offers[i].keyword);
     }
@@ -158,7 +158,7 @@ static enum reply do_mail(struct session *s, struct slice args)
     session_detail(s, REPLY_LATER, "the address is not readable");
     if (error != PARSE_OK)
         return parse_refusal(error, REPLY_BAD_MAIL, REPLY_BAD_SENDER_PATH);
-    if (mail.has_size && mail.size > s->service->limits.message_bytes)
+    if (mail.has_size && mail.size > session_message_max(s))
         return REPLY_TOO_LARGE;
     enum reply refusal = judge_sender(s, mail.path, &sender);
     if (refusal != REPLY_OK)

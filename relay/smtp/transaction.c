@@ -257,7 +257,7 @@ void transaction_start_data(struct transaction *tx)
                                     .answers = &service->loop->mailbox,
                                     .id = tx->id,
                                     .header_max = service->limits.header_bytes,
-                                    .size_max = service->limits.message_bytes,
+                                    .size_max = session_message_max(tx->session),
                                     .line_max = service->limits.data_line,
                                     .header = on_header,
                                     .hold = on_hold,

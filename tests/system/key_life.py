@@ -172,6 +172,69 @@ def an_overlap_that_cannot_be_is_refused():
         send(relay.session(key, "local"))
 
 
+# --- limits ---------------------------------------------------------------------------------------
+
+
+@case
+def a_key_has_its_own_size_of_a_message():
+    with Relay() as relay:
+        key = relay.key("good.example", "--max-size", "2K")
+        assert relay.json("key", "show", id_of(key))["data"]["messageSize"] == 2048
+        client = relay.session(key)
+        assert "250-SIZE 2048" in client.expect(250, "EHLO client.example")
+        client.expect("552 5.3.4", "MAIL FROM:<a@good.example> SIZE=2049")
+        client.expect("250 2.1.0", "MAIL FROM:<a@good.example> SIZE=2048")
+        client.expect(250, "RSET")
+        begin_data(client)
+        client.send("From: a@good.example\r\n\r\n" + ("x" * 78 + "\r\n") * 30 + ".\r\n")
+        client.expect("552 5.3.4")
+        send(client)
+        wide = relay.session(relay.key("good.example", "--max-size", "1G"))
+        assert "250-SIZE 26214400" in wide.expect(250, "EHLO client.example")
+        assert len(relay.queue()) == 1
+
+
+@case
+def a_key_has_so_many_sessions_and_a_seat_is_free_when_one_leaves():
+    with Relay() as relay:
+        key, other = relay.key("good.example", "--max-sessions", "2"), relay.key()
+        first, second = relay.session(key), relay.session(key, "local")
+        third = relay.client("local").hello()
+        third.expect("421 4.7.0 this key has as many sessions", "AUTH PLAIN " + plain(key))
+        assert third.is_closed()
+        send(relay.session(other, "local"))
+        second.expect(221, "QUIT")
+        assert second.is_closed()
+        fourth = wait_for(lambda: seated(relay, key), "the seat")
+        first.close()  # without QUIT
+        wait_for(lambda: seated(relay, key), "the other seat")
+        send(fourth)
+
+
+def seated(relay, key):
+    """A session with this key, or None."""
+    client = relay.client("local").hello()
+    return client if client.ask("AUTH PLAIN " + plain(key))[0] == 235 else None
+
+
+@case
+def limits_are_given_by_option_and_bad_ones_refused():
+    with Relay() as relay:
+        key = relay.key("good.example", "--recipients-per-day", "2", "--rate", "5")
+        shown = relay.json("key", "show", id_of(key))["data"]
+        assert (shown["recipientsPerDay"], shown["rateLimit"]) == (2, 5), shown
+        assert (shown["messageSize"], shown["maxSessions"]) == (None, None), shown
+        client = relay.session(key, "local")
+        client.expect(250, "MAIL FROM:<a@good.example>")
+        for name in "12":
+            client.expect("250 2.1.5", f"RCPT TO:<r{name}@dest.example>")
+        client.expect("452 4.5.3", "RCPT TO:<r3@dest.example>")
+        for option, value in (("--max-size", "0"), ("--max-size", "big"), ("--max-sessions", "-1"),
+                              ("--max-sessions", "0"), ("--recipients-per-day", "many")):
+            done = relay.cli("key", "create", "--name", "n", option, value, check=False)
+            assert done.returncode == 64 and option in done.stderr, done
+
+
 # --- accounts -------------------------------------------------------------------------------------
 
 

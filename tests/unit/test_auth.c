@@ -237,6 +237,57 @@ static void limits_are_exact_under_many_threads(void **state)
     auth_grant_unref(taking.grant);
 }
 
+/* --- sessions --------------------------------------------------------------------------------- */
+
+enum { VISITORS = 8, VISITS = 20000, SEATS = 3 };
+
+struct visiting {
+    struct auth_grant *grant;
+    atomic_uint inside, refused;
+    atomic_bool crowded;
+};
+
+static void *visit(void *owner)
+{
+    struct visiting *visiting = owner;
+
+    for (int i = 0; i < VISITS; i++) {
+        if (!auth_session_enter(visiting->grant)) {
+            atomic_fetch_add(&visiting->refused, 1);
+            continue;
+        }
+        if (atomic_fetch_add(&visiting->inside, 1) >= SEATS)
+            atomic_store(&visiting->crowded, true);
+        atomic_fetch_sub(&visiting->inside, 1);
+        auth_session_leave(visiting->grant);
+    }
+    return NULL;
+}
+
+static void a_key_has_no_more_sessions_than_it_may(void **state)
+{
+    struct place *place = *state;
+    struct auth_key_spec spec = place_spec();
+    struct visiting visiting = { 0 };
+    pthread_t threads[VISITORS];
+
+    spec.sessions = SEATS;
+    spec.message_size_bytes = 5000;
+    struct made made = place_key_of(place, &spec);
+    place_reopen(place);
+    visiting.grant = place_grant(place, made.secret);
+    assert_int_equal(auth_grant_message_size(visiting.grant), 5000);
+    for (size_t i = 0; i < VISITORS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, visit, &visiting), 0);
+    for (size_t i = 0; i < VISITORS; i++)
+        pthread_join(threads[i], NULL);
+    assert_false(atomic_load(&visiting.crowded));
+    for (int i = 0; i < SEATS; i++) /* all have left */
+        assert_true(auth_session_enter(visiting.grant));
+    assert_false(auth_session_enter(visiting.grant));
+    auth_grant_unref(visiting.grant);
+}
+
 /* --- threads ---------------------------------------------------------------------------------- */
 
 enum { CHECKERS = 3, ROUNDS = 12 };
@@ -626,6 +677,7 @@ int main(void)
         IN_PLACE(refusals_close_the_door_and_successes_do_not),
         IN_PLACE(limits_come_from_the_key_or_else_its_plan),
         IN_PLACE(limits_are_exact_under_many_threads),
+        IN_PLACE(a_key_has_no_more_sessions_than_it_may),
         IN_PLACE(revocation_is_in_force_at_once_in_all_threads),
         IN_PLACE(a_restart_keeps_everything),
         IN_PLACE(a_database_of_version_1_is_brought_up),

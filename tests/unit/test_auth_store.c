@@ -75,6 +75,8 @@ static struct key_row row_of(const char *id)
         .state = KEY_HELD,
         .rate_per_minute = UINT32_MAX,
         .recipients_per_day = INT64_MAX,
+        .message_size_bytes = INT64_MAX,
+        .sessions_max = UINT32_MAX,
         .created_s = PLACE_NOW_S,
         .expires_s = PLACE_NOW_S + 9,
         .rules = { [RULE_DOMAIN] = { domains, 2 }, [RULE_NETWORK] = { networks, 1 } },
@@ -132,6 +134,8 @@ static bool on_key(void *owner, const struct key_row *row, struct why *why)
     assert_true(row->test);
     assert_int_equal(row->rate_per_minute, want.rate_per_minute);
     assert_int_equal(row->recipients_per_day, want.recipients_per_day);
+    assert_int_equal(row->message_size_bytes, want.message_size_bytes);
+    assert_int_equal(row->sessions_max, want.sessions_max);
     assert_int_equal(row->created_s, want.created_s);
     assert_int_equal(row->expires_s, want.expires_s);
     memcpy(seen->hash, row->secrets[SECRET_CURRENT].hash, KEY_HASH_BYTES);
@@ -347,6 +351,8 @@ static void damage_is_refused_by_name(void **state)
         "UPDATE api_key SET recipients_per_day = -1",
         "UPDATE meta SET value = x'00' WHERE name = 'canary'",
         "UPDATE account SET suspended_by = 3",
+        "UPDATE api_key SET message_size = -1",
+        "UPDATE api_key SET max_sessions = -1",
         "UPDATE api_key SET held_by = 3",
         "UPDATE api_key SET old_hash = hash", /* and no end */
         "PRAGMA ignore_check_constraints=ON; UPDATE api_key SET old_until_s = 1, old_hash = x'00'",
