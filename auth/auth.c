@@ -276,6 +276,44 @@ bool auth_take_recipient(struct auth *auth, const struct auth_grant *grant, int6
     return taken;
 }
 
+void auth_return_message(const struct auth_grant *grant)
+{
+    struct key *key = grant->key;
+
+    pthread_mutex_lock(&key->usage.lock);
+    limit_give_rate(&key->usage.rate, atomic_load(&key->rate_in_force));
+    pthread_mutex_unlock(&key->usage.lock);
+}
+
+void auth_return_recipients(struct auth *auth, const struct auth_grant *grant, unsigned count,
+                            int64_t taken_s)
+{
+    struct key *key = grant->key;
+
+    pthread_mutex_lock(&key->usage.lock);
+    limit_give_day(&key->usage.day, count, taken_s);
+    pthread_mutex_unlock(&key->usage.lock);
+    usage_changed(&auth->pending, key);
+}
+
+void auth_look_at_limits(const struct auth_grant *grant, int64_t now_ms,
+                         struct auth_allowances *allowances)
+{
+    struct key *key = grant->key;
+    unsigned rate = atomic_load(&key->rate_in_force);
+    uint64_t per_day = atomic_load(&key->recipients_in_force);
+    struct auth_allowance messages = { .limit = rate }, recipients = { .limit = per_day };
+
+    pthread_mutex_lock(&key->usage.lock);
+    if (rate != 0)
+        messages.left = limit_rate_left(&key->usage.rate, rate, now_ms, &messages.reset_s);
+    if (per_day != 0)
+        recipients.left =
+            limit_day_left(&key->usage.day, per_day, now_ms / 1000, &recipients.reset_s);
+    pthread_mutex_unlock(&key->usage.lock);
+    *allowances = (struct auth_allowances){ messages, recipients };
+}
+
 bool auth_session_enter(const struct auth_grant *grant)
 {
     struct key *key = grant->key;

@@ -141,6 +141,24 @@ bool auth_take_message(struct auth *auth, const struct auth_grant *grant, int64_
 bool auth_take_recipient(struct auth *auth, const struct auth_grant *grant, int64_t now_s,
                          unsigned *wait_s);
 
+/* Gives back what was taken for a message that was not accepted: one message; or so many recipients
+ * that were taken at taken_s, unless the day is over. */
+void auth_return_message(const struct auth_grant *grant);
+void auth_return_recipients(struct auth *auth, const struct auth_grant *grant, unsigned count,
+                            int64_t taken_s);
+
+struct auth_allowance {
+    uint64_t limit; /* 0: there is none, and nothing else is said */
+    uint64_t left;
+    unsigned reset_s; /* until all of it is there again */
+};
+struct auth_allowances {
+    struct auth_allowance messages;   /* a minute */
+    struct auth_allowance recipients; /* a day */
+};
+void auth_look_at_limits(const struct auth_grant *grant, int64_t now_ms,
+                         struct auth_allowances *allowances);
+
 /* --- administration: one thread --------------------------------------------------------------- */
 
 enum auth_result {

@@ -128,6 +128,16 @@ struct limit_day {
 /* per_day 0: no limit, but counted, so that a limit set later today finds the right number. */
 bool limit_take_day(struct limit_day *day, uint64_t per_day, int64_t now_s, unsigned *wait_s);
 
+/* What is left, and in how many seconds all of it will be there again; the limit is not 0. */
+unsigned limit_rate_left(const struct limit_rate *rate, unsigned per_minute, int64_t now_ms,
+                         unsigned *reset_s);
+uint64_t limit_day_left(const struct limit_day *day, uint64_t per_day, int64_t now_s,
+                        unsigned *reset_s);
+
+/* Gives back one message; or so many recipients that were taken then, if that is the day still. */
+void limit_give_rate(struct limit_rate *rate, unsigned per_minute);
+void limit_give_day(struct limit_day *day, uint64_t count, int64_t taken_s);
+
 /* --- penalty.c: refused logins by address; any thread ----------------------------------------- */
 
 #define PENALTY_ADDRESSES_MAX 100000

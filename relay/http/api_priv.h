@@ -54,6 +54,9 @@ void api_fail(struct api_call *call, int status, const char *code, const char *f
 /* The usual answer to these refusals; result is not the good one. */
 void api_fail_auth(struct api_call *call, enum auth_result result, const struct why *why);
 void api_fail_queue(struct api_call *call, enum queue_result result);
+/* Tells in RateLimit-* how many messages the caller's key may send now, if that is limited: for
+ * calls that take from it, and those that ask. Before the answer. */
+void api_note_rate(struct api_call *call);
 
 /* --- who may see what ------------------------------------------------------------------------- */
 

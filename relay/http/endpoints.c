@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "relay/base/alloc.h"
+#include "relay/base/clock.h"
 #include "relay/base/why.h"
 #include "relay/http/api_priv.h"
 
@@ -28,7 +29,7 @@ static const struct endpoint {
       "mail is accepted: 503 while it drains or the store has no room" },
     { "GET", "/metrics", API_SCOPED, AUTH_METRICS, api_metrics,
       "counters and the queue's depth, as Prometheus reads them" },
-    { "GET", "/v1/whoami", API_KEY, 0, api_whoami, "what the key of this request is and may do" },
+    { "GET", "/v1/whoami", API_KEY, 0, api_whoami, "what the key of this request is and may do, and what is left of its limits" },
     { "GET", "/v1/api-keys", API_SCOPED, AUTH_KEYS, api_keys_list,
       "the keys of the account; the operator's ?account= narrows" },
     { "POST", "/v1/api-keys", API_SCOPED, AUTH_KEYS, api_keys_create,
@@ -271,6 +272,17 @@ void api_fail_queue(struct api_call *call, enum queue_result result)
 
     assert((size_t)result < ARRAY_LEN(rows) && rows[result].code != NULL);
     api_fail(call, rows[result].status, rows[result].code, "%s", rows[result].message);
+}
+
+void api_note_rate(struct api_call *call)
+{
+    struct auth_allowances allowances;
+
+    if (call->grant == NULL)
+        return;
+    auth_look_at_limits(call->grant, clock_wall_ms(), &allowances);
+    const struct auth_allowance *messages = &allowances.messages;
+    call->answer.rate = (struct api_rate){ messages->limit, messages->left, messages->reset_s };
 }
 
 /* --- who may see what ------------------------------------------------------------------------- */

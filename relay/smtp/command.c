@@ -193,8 +193,10 @@ static enum reply take_recipient(struct session *s, struct slice local, struct s
     if (s->tx->recipients >= s->service->limits.recipients)
         return REPLY_TOO_MANY_RECIPIENTS;
     if (!transaction_has(s->tx, local, domain)) {
-        if (!auth_take_recipient(s->service->auth, s->grant, clock_wall_s(), &wait_s))
+        int64_t now_s = clock_wall_s();
+        if (!auth_take_recipient(s->service->auth, s->grant, now_s, &wait_s))
             return session_detail(s, REPLY_DAY_FULL, "%u", wait_s);
+        transaction_charge(s->tx, now_s);
         transaction_add(s->tx, local, domain);
     }
     s->tx->recipients++;

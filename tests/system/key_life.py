@@ -3,6 +3,12 @@ import http.client
 import json
 import os
 import re
+import shutil
+import signal
+import sqlite3
+import tempfile
+import threading
+import time
 
 from support.cases import case, run
 from support.relay import PATIENCE_S, Relay, hold_port, plain, wait_for
@@ -233,6 +239,77 @@ def limits_are_given_by_option_and_bad_ones_refused():
                               ("--max-sessions", "0"), ("--recipients-per-day", "many")):
             done = relay.cli("key", "create", "--name", "n", option, value, check=False)
             assert done.returncode == 64 and option in done.stderr, done
+
+
+@case
+def a_hundred_sessions_take_exactly_what_a_key_may():
+    relay, api = relay_with_http()
+    with relay:
+        key = relay.key("good.example", "--recipients-per-day", "150", "--rate", "10")
+        began = time.monotonic()
+        taken, lock = [0, 0], threading.Lock()
+
+        def work():
+            client = relay.session(key, "local")
+            messages = client.ask("MAIL FROM:<a@good.example>")[0] == 250
+            recipients = 0
+            for number in range(30 if messages else 0):
+                recipients += client.ask(f"RCPT TO:<r{number}@dest.example>")[0] == 250
+            with lock:
+                taken[0] += messages
+                taken[1] += recipients
+            done.wait(PATIENCE_S)  # what it holds is given back when it leaves
+            client.close()
+
+        done = threading.Barrier(101)
+        threads = [threading.Thread(target=work) for _ in range(100)]
+        for thread in threads:
+            thread.start()
+        wait_for(lambda: done.n_waiting == 100, "the hundred")
+        earned = int((time.monotonic() - began) * 10 / 60) + 1
+        assert 10 <= taken[0] <= 10 + earned and taken[1] == 150, (taken, earned)
+        limits = api.ask("GET", "/v1/whoami", key)[1]["data"]["limits"]
+        assert limits["recipientsPerDay"]["remaining"] == 0, limits
+        assert api.headers["RateLimit-Limit"] == "10", api.headers
+        assert int(api.headers["RateLimit-Remaining"]) <= earned, api.headers
+        assert 0 < int(api.headers["RateLimit-Reset"]) <= 60, api.headers
+        done.wait(PATIENCE_S)
+        for thread in threads:
+            thread.join()
+        wait_for(lambda: api.ask("GET", "/v1/whoami", key)[1]["data"]["limits"]
+                 ["recipientsPerDay"]["remaining"] == 150, "what was given back")
+
+
+def recipients_on_disk(relay, key):
+    """As keys.db and its log have them now, or None while they are being written."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("keys.db", "keys.db-wal"):
+            if os.path.exists(os.path.join(relay.state, name)):
+                shutil.copy(os.path.join(relay.state, name), folder)
+        try:
+            database = sqlite3.connect(os.path.join(folder, "keys.db"))
+            row = database.execute("SELECT recipients FROM key_usage WHERE key = ?",
+                                   (id_of(key),)).fetchone()
+            database.close()
+        except sqlite3.Error:
+            return None
+    return row and row[0]
+
+
+@case
+def the_recipients_of_the_day_outlive_a_restart_and_a_kill():
+    with Relay() as relay:
+        key = relay.key("good.example", "--recipients-per-day", "2")
+        send(relay.session(key, "local"))
+        wait_for(lambda: recipients_on_disk(relay, key) == 1, "the count on disk")
+        relay.stop(signal.SIGKILL)
+        relay.start()
+        send(relay.session(key, "local"))
+        assert relay.stop() == 0  # what was counted a moment ago is written
+        relay.start()
+        client = relay.session(key, "local")
+        client.expect(250, "MAIL FROM:<a@good.example>")
+        client.expect("452 4.5.3", "RCPT TO:<r@dest.example>")
 
 
 # --- accounts -------------------------------------------------------------------------------------
