@@ -71,7 +71,7 @@ SRC_http := $(patsubst %,relay/http/%.c,\
     api_accounts api_domains api_filter api_key_acts api_keys api_messages api_queue api_steer \
     api_sub_accounts api_upstreams bounds chunk endpoints head json request response secret server status)
 SRC_top := $(patsubst %,relay/%.c,\
-    bounce cli/account cli/check cli/client cli/domain cli/key cli/options cli/print cli/queue \
+    bounce cli/account cli/check cli/client cli/domain cli/key cli/options cli/pages cli/print cli/queue \
     cli/queue_steer cli/serve cli/upstream config config_file config_read config_table \
     config_upstreams config_value daemon delivery delivery_attempt delivery_fleet generation \
     held state_lock upstreams worker)

@@ -237,6 +237,16 @@ enum auth_result auth_key_create(struct auth *auth, const char *actor,
 /* The keys of an account (NULL: of all), oldest first; revoked ones are not listed. The second form
  * finds one by id, revoked ones too. keys: the caller frees. */
 void auth_key_list(struct auth *auth, const char *account, int64_t now_s, struct auth_keys *keys);
+/* The same, page by page. after: the id of the last key of the page before; NULL: the first page.
+ * AUTH_NOT_FOUND when it is no key of that list; one that was revoked since still is. */
+struct auth_page {
+    const char *after;
+    size_t limit;
+    size_t total; /* out: of the whole list */
+    bool more;    /* out: there is a page behind this one */
+};
+enum auth_result auth_key_page(struct auth *auth, const char *account, struct auth_page *page,
+                               int64_t now_s, struct auth_keys *keys);
 enum auth_result auth_key_find(struct auth *auth, const char *id, int64_t now_s,
                                struct auth_keys *keys);
 

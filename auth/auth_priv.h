@@ -230,6 +230,7 @@ struct key { /* lives until auth_close(), revoked or not */
     char id[AUTH_KEY_ID_BYTES];
     char prefix[KEY_PREFIX_MAX + 1];
     struct account *account;
+    size_t place; /* in the table, oldest first */
     char *name;
     unsigned scopes;
     bool test;

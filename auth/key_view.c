@@ -97,24 +97,65 @@ static void show_key(struct key *key, int64_t now_s, struct auth_key_view *view)
     show_usage(key, now_s, view);
 }
 
-void auth_key_list(struct auth *auth, const char *account, int64_t now_s, struct auth_keys *keys)
+/* The i-th of an account's, or of all. */
+static struct key *listed_key(const struct auth *auth, const struct account *owner, size_t i)
+{
+    if (owner == NULL)
+        return table_key(auth->table, i);
+    return i < owner->key_count ? owner->keys[i] : NULL;
+}
+
+/* Where in the list the key stands that is at this place in the table: places rise with the list.
+ */
+static size_t position_of(const struct account *owner, const struct key *key)
+{
+    size_t low = 0, high = owner == NULL ? 0 : owner->key_count;
+
+    if (owner == NULL)
+        return key->place;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (owner->keys[middle]->place < key->place)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static bool find_start(const struct auth *auth, const struct account *owner, const char *after,
+                       size_t *start)
+{
+    const struct key *key = after == NULL ? NULL : table_find_key(auth->table, after);
+
+    *start = key == NULL ? 0 : position_of(owner, key) + 1;
+    return after == NULL || (key != NULL && (owner == NULL || key->account == owner));
+}
+
+enum auth_result auth_key_page(struct auth *auth, const char *account, struct auth_page *page,
+                               int64_t now_s, struct auth_keys *keys)
 {
     const struct account *owner = account == NULL ? NULL : table_find_account(auth->table, account);
-    size_t room = 0;
+    size_t room = 0, start = 0;
     struct key *key;
 
     *keys = (struct auth_keys){ 0 };
+    page->total = 0;
+    page->more = false;
     if (account != NULL && owner == NULL)
-        return;
-    for (size_t i = 0;; i++) {
-        if (owner == NULL)
-            key = table_key(auth->table, i);
-        else
-            key = i < owner->key_count ? owner->keys[i] : NULL;
-        if (key == NULL)
-            return;
+        return page->after == NULL ? AUTH_DONE : AUTH_NOT_FOUND;
+    if (!find_start(auth, owner, page->after, &start))
+        return AUTH_NOT_FOUND;
+    for (size_t i = 0; (key = listed_key(auth, owner, i)) != NULL; i++) {
         if (key->state == KEY_REVOKED)
             continue;
+        page->total++;
+        if (i < start || page->more)
+            continue;
+        if (keys->count == page->limit) {
+            page->more = true;
+            continue;
+        }
         if (keys->count == room) {
             room = room == 0 ? 16 : room * 2;
             keys->keys = xrealloc(keys->keys, room * sizeof(*keys->keys));
@@ -122,6 +163,14 @@ void auth_key_list(struct auth *auth, const char *account, int64_t now_s, struct
         keys->keys[keys->count] = (struct auth_key_view){ 0 };
         show_key(key, now_s, &keys->keys[keys->count++]);
     }
+    return AUTH_DONE;
+}
+
+void auth_key_list(struct auth *auth, const char *account, int64_t now_s, struct auth_keys *keys)
+{
+    struct auth_page all = { .limit = SIZE_MAX };
+
+    auth_key_page(auth, account, &all, now_s, keys);
 }
 
 enum auth_result auth_key_find(struct auth *auth, const char *id, int64_t now_s,

@@ -178,6 +178,7 @@ void table_load_key(struct table *table, struct key *key, struct account *accoun
         table->key_room = table->key_room == 0 ? 64 : table->key_room * 2;
         table->keys = xrealloc(table->keys, table->key_room * sizeof(*table->keys));
     }
+    key->place = table->key_count;
     table->keys[table->key_count++] = key;
     map_put(table->keys_by_id, slice_of(key->id), key);
 }

@@ -78,7 +78,7 @@ static int set_plan(const struct cli_arguments *arguments)
 static int list(const struct cli_arguments *arguments)
 {
     json_t *answer;
-    int code = cli_ask_once(arguments, "GET", "/v1/accounts", NULL, &answer);
+    int code = cli_ask_all(arguments, "/v1/accounts", &answer);
 
     if (code == EX_OK && arguments->json)
         cli_print_json(stdout, answer);

@@ -286,7 +286,7 @@ static int list(const struct cli_arguments *arguments)
     const char *account = cli_value(arguments, 0);
     char *encoded = cli_encode(account == NULL ? "" : account);
     char *target = xasprintf("/v1/api-keys%s%s", account == NULL ? "" : "?account=", encoded);
-    int code = cli_ask_once(arguments, "GET", target, NULL, &answer);
+    int code = cli_ask_all(arguments, target, &answer);
 
     if (code == EX_OK && arguments->json)
         cli_print_json(stdout, answer);

@@ -12,28 +12,68 @@ json_t *api_account_json(const struct auth_account_view *view)
                      (json_int_t)view->active_keys, "createdAt", api_json_time(view->created_s));
 }
 
+/* False: `after` is none of them. */
+static bool cut_page(const struct api_call *call, const struct auth_accounts *accounts,
+                     api_wanted_fn *wanted, const char *parent, struct auth_page *page,
+                     json_t *array, const char **last)
+{
+    bool begun = page->after == NULL;
+
+    for (size_t i = 0; i < accounts->count; i++) {
+        const struct auth_account_view *view = &accounts->accounts[i];
+        if (!wanted(call, view, parent))
+            continue;
+        page->total++;
+        if (!begun) {
+            begun = strcmp(view->handle, page->after) == 0;
+        } else if (json_array_size(array) == page->limit) {
+            page->more = true;
+        } else {
+            json_array_append_new(array, api_account_json(view));
+            *last = view->handle;
+        }
+    }
+    return begun;
+}
+
+void api_done_accounts(struct api_call *call, const char *limit, const char *after,
+                       api_wanted_fn *wanted, const char *parent)
+{
+    struct auth_accounts accounts;
+    struct auth_page page;
+    const char *last = NULL;
+
+    if (!api_page_read(call, limit, after, &page))
+        return;
+    json_t *array = json_array();
+    auth_account_list(call->api->auth, &accounts);
+    if (cut_page(call, &accounts, wanted, parent, &page, array, &last)) {
+        api_done(call, 200, array, api_page_json(&page, page.more ? last : NULL));
+    } else {
+        json_decref(array);
+        api_fail(call, 422, "invalid_value", "The parameter \"after\" is no account of this list.");
+    }
+    auth_accounts_free(&accounts);
+}
+
 /* Its own account, or one below. */
-static bool sees(const struct api_call *call, const struct auth_account_view *view)
+static bool sees(const struct api_call *call, const struct auth_account_view *view,
+                 const char *parent)
 {
     const char *own = call->is_operator ? NULL : auth_grant_account(call->grant);
 
+    (void)parent;
     return own == NULL || strcmp(view->handle, own) == 0 ||
            (view->parent != NULL && strcmp(view->parent, own) == 0);
 }
 
 void api_accounts_list(struct api_call *call, const struct api_request *request)
 {
-    struct auth_accounts accounts;
-    json_t *array = json_array();
+    static const char *const names[] = { "limit", "after", NULL };
+    char values[2][API_QUERY_MAX];
 
-    (void)request;
-    auth_account_list(call->api->auth, &accounts);
-    for (size_t i = 0; i < accounts.count; i++)
-        if (sees(call, &accounts.accounts[i]))
-            json_array_append_new(array, api_account_json(&accounts.accounts[i]));
-    auth_accounts_free(&accounts);
-    json_int_t total = (json_int_t)json_array_size(array);
-    api_done(call, 200, array, json_pack("{s:I}", "total", total));
+    if (api_query(call, request->query, names, values))
+        api_done_accounts(call, values[0], values[1], sees, NULL);
 }
 
 void api_done_account(struct api_call *call, int status, const char *handle)

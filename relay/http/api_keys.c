@@ -106,35 +106,44 @@ static bool managed_account(struct api_call *call, const char *asked, const char
     return true;
 }
 
-static void list_keys(struct api_call *call, const char *account)
+static void list_keys(struct api_call *call, const char *account, const char *limit,
+                      const char *after)
 {
+    struct auth_page page;
     struct auth_keys keys;
 
-    auth_key_list(call->api->auth, account, clock_wall_s(), &keys);
+    if (!api_page_read(call, limit, after, &page))
+        return;
+    if (auth_key_page(call->api->auth, account, &page, clock_wall_s(), &keys) != AUTH_DONE) {
+        api_fail(call, 422, "invalid_value", "The parameter \"after\" is no key of this list.");
+        return;
+    }
     json_t *array = json_array();
     for (size_t i = 0; i < keys.count; i++)
         json_array_append_new(array, api_key_json(&keys.keys[i]));
-    api_done(call, 200, array, json_pack("{s:I}", "total", (json_int_t)keys.count));
+    api_done(call, 200, array,
+             api_page_json(&page, page.more ? keys.keys[keys.count - 1].id : NULL));
     auth_keys_free(&keys);
 }
 
 void api_keys_list(struct api_call *call, const struct api_request *request)
 {
-    static const char *const names[] = { "account", NULL };
-    char values[1][API_QUERY_MAX];
+    static const char *const names[] = { "limit", "after", "account", NULL };
+    char values[3][API_QUERY_MAX];
     const char *account;
 
     if (api_query(call, request->query, names, values) &&
-        managed_account(call, values[0][0] == '\0' ? NULL : values[0], &account))
-        list_keys(call, account);
+        managed_account(call, values[2][0] == '\0' ? NULL : values[2], &account))
+        list_keys(call, account, values[0], values[1]);
 }
 
 void api_keys_list_of(struct api_call *call, const struct api_request *request, const char *account)
 {
-    static const char *const names[] = { NULL };
+    static const char *const names[] = { "limit", "after", NULL };
+    char values[2][API_QUERY_MAX];
 
-    if (api_query(call, request->query, names, NULL))
-        list_keys(call, account);
+    if (api_query(call, request->query, names, values))
+        list_keys(call, account, values[0], values[1]);
 }
 
 static bool manages(const struct api_call *call, const struct auth_key_view *view)

@@ -108,6 +108,15 @@ bool api_texts_read(struct api_call *call, const json_t *body, const char *name,
 bool api_query(struct api_call *call, struct slice query, const char *const *names,
                char (*values)[API_QUERY_MAX]);
 
+/* The parameters "limit" and "after" of a list (empty: not given); false, and answered with 422. */
+#define API_PAGE_MAX 1000
+bool api_page_read(struct api_call *call, const char *limit, const char *after,
+                   struct auth_page *page);
+/* What a list says in its meta; next: what "after" must be for the page behind this one; NULL: it
+ * is the last.
+ */
+json_t *api_page_json(const struct auth_page *page, const char *next);
+
 bool api_decode(struct slice text, char *out, size_t size); /* %XX; false: not readable */
 
 /* --- values for answers (json.c) -------------------------------------------------------------- */
@@ -177,6 +186,11 @@ json_t *api_scopes_json(unsigned scopes);
 
 /* An account as answers show it, and an answer with it as it is now (api_accounts.c). */
 json_t *api_account_json(const struct auth_account_view *view);
+/* The accounts that are wanted, as a page by the parameters "limit" and "after". */
+typedef bool api_wanted_fn(const struct api_call *call, const struct auth_account_view *view,
+                           const char *parent);
+void api_done_accounts(struct api_call *call, const char *limit, const char *after,
+                       api_wanted_fn *wanted, const char *parent);
 void api_done_account(struct api_call *call, int status, const char *handle);
 
 #endif

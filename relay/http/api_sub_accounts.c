@@ -13,26 +13,22 @@ static bool read_parent(struct api_call *call, const char *asked, const char **p
     return api_account(call, asked, parent);
 }
 
+static bool is_below(const struct api_call *call, const struct auth_account_view *view,
+                     const char *parent)
+{
+    (void)call;
+    return view->parent != NULL && (parent == NULL || strcmp(view->parent, parent) == 0);
+}
+
 void api_sub_accounts_list(struct api_call *call, const struct api_request *request)
 {
-    static const char *const names[] = { "parent", NULL };
-    char values[1][API_QUERY_MAX];
+    static const char *const names[] = { "limit", "after", "parent", NULL };
+    char values[3][API_QUERY_MAX];
     const char *parent;
-    struct auth_accounts accounts;
 
-    if (!api_query(call, request->query, names, values) ||
-        !read_parent(call, values[0][0] == '\0' ? NULL : values[0], &parent))
-        return;
-    json_t *array = json_array();
-    auth_account_list(call->api->auth, &accounts);
-    for (size_t i = 0; i < accounts.count; i++) {
-        const struct auth_account_view *view = &accounts.accounts[i];
-        if (view->parent != NULL && (parent == NULL || strcmp(view->parent, parent) == 0))
-            json_array_append_new(array, api_account_json(view));
-    }
-    auth_accounts_free(&accounts);
-    json_int_t total = (json_int_t)json_array_size(array);
-    api_done(call, 200, array, json_pack("{s:I}", "total", total));
+    if (api_query(call, request->query, names, values) &&
+        read_parent(call, values[2][0] == '\0' ? NULL : values[2], &parent))
+        api_done_accounts(call, values[0], values[1], is_below, parent);
 }
 
 /* A parent gives its own plan and no other, or it could give more than it has. */

@@ -312,6 +312,22 @@ def the_recipients_of_the_day_outlive_a_restart_and_a_kill():
         client.expect("452 4.5.3", "RCPT TO:<r@dest.example>")
 
 
+@case
+def a_list_of_more_than_a_page_is_whole_on_the_command_line():
+    relay, api = relay_with_http('plan "default" { keys = 0 }')
+    with relay:
+        maker = relay.cli("key", "create", "--name", "m", "--scope", "keys").stdout.strip()
+        for _ in range(1001):
+            assert api.ask("POST", "/v1/api-keys", maker, {"name": "n", "scopes": "keys"})[0] == 201
+        status, answer = api.ask("GET", "/v1/api-keys", maker)
+        assert (len(answer["data"]), answer["meta"]["total"]) == (1000, 1002), answer["meta"]
+        status, rest = api.ask("GET", "/v1/api-keys?after=" + answer["meta"]["next"], maker)
+        assert len(rest["data"]) == 2 and rest["meta"]["next"] is None, rest["meta"]
+        listed = relay.json("key", "list")
+        assert len({row["keyId"] for row in listed["data"]}) == 1002, len(listed["data"])
+        assert listed["meta"] == {"total": 1002, "next": None}, listed["meta"]
+
+
 # --- accounts -------------------------------------------------------------------------------------
 
 

@@ -110,6 +110,43 @@ static void a_parent_sees_its_own_and_nobody_above(void **state)
     }
 }
 
+static void lists_come_in_pages(void **state)
+{
+    struct family *family = *state;
+    struct api_place *place = &family->place;
+    const struct {
+        const char *path;
+        int status;
+        size_t rows;
+        int64_t total;
+        const char *next;
+    } cases[] = {
+        { "/v1/accounts?limit=2", 200, 2, 6, NULL /* the order in one second is by chance */ },
+        { "/v1/accounts?limit=6", 200, 6, 6, "" },
+        { "/v1/sub-accounts?parent=acme&limit=1", 200, 1, 2, "shop" },
+        { "/v1/sub-accounts?parent=acme&limit=1&after=shop", 200, 1, 2, "" },
+        { "/v1/sub-accounts?parent=acme&after=blog", 200, 0, 2, "" },
+        { "/v1/sub-accounts?parent=acme&after=theirs", 422, 0, 0, "" },
+        { "/v1/sub-accounts?limit=0", 422, 0, 0, "" },
+        { "/v1/sub-accounts?limit=1001", 422, 0, 0, "" },
+        { "/v1/api-keys?limit=x", 422, 0, 0, "" },
+        { "/v1/api-keys?after=nobody00", 422, 0, 0, "" },
+        { "/v1/api-keys?limit=2", 200, 2, 5, NULL },
+        { "/v1/sub-accounts/shop/api-keys?limit=1", 200, 1, 1, "" },
+        { "/v1/sub-accounts/shop/api-keys?after=nobody00", 422, 0, 0, "" },
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        int status = api_place_ask(place, NULL, "GET", cases[i].path, NULL);
+        const char *next = api_place_text(place, "meta.next");
+        if (status != cases[i].status ||
+            json_array_size(api_place_at(place, "data")) != cases[i].rows ||
+            total(place) != cases[i].total ||
+            (cases[i].next == NULL ? next[0] == '\0' : strcmp(next, cases[i].next) != 0))
+            fail_msg("%s: %d %s", cases[i].path, status, place->text);
+    }
+}
+
 static void one_key_is_reached_by_its_own_path_only(void **state)
 {
     struct family *family = *state;
@@ -272,6 +309,7 @@ int main(void)
 #define IN_FAMILY(test) cmocka_unit_test_setup_teardown(test, make_family, remove_family)
     static const struct CMUnitTest tests[] = {
         IN_FAMILY(a_parent_sees_its_own_and_nobody_above),
+        IN_FAMILY(lists_come_in_pages),
         IN_FAMILY(one_key_is_reached_by_its_own_path_only),
         IN_FAMILY(a_key_for_a_sub_account_needs_no_body),
         IN_FAMILY(a_parent_makes_sub_accounts_with_its_own_plan),
