@@ -3,7 +3,7 @@
  * head of auth.h says which call may come from which thread.
  *
  * A check does the same work whatever it is given: form and check digits, the hash, its tombstone,
- * a look into the table, two comparisons. Only then it decides; so neither the time nor the answer
+ * a look into the table, four comparisons. Only then it decides; so neither the time nor the answer
  * tells an id that exists from one that does not, and the reason of a refusal is told only to
  * whoever has shown the secret. */
 #include "auth/auth_priv.h"

@@ -93,8 +93,7 @@ static const char *const steps[] = {
     "ALTER TABLE api_key ADD COLUMN held_by INTEGER NOT NULL DEFAULT 2;"
     "ALTER TABLE api_key ADD COLUMN message_size INTEGER NOT NULL DEFAULT 0;" /* 0: no limit */
     "ALTER TABLE api_key ADD COLUMN max_sessions INTEGER NOT NULL DEFAULT 0;"
-    "ALTER TABLE api_key ADD COLUMN made_s INTEGER NOT NULL DEFAULT 0;" /* its secret; 0: created_s
-                                                                         */
+    "ALTER TABLE api_key ADD COLUMN made_s INTEGER NOT NULL DEFAULT 0;" /* 0: created_s */
     "ALTER TABLE api_key ADD COLUMN old_hash BLOB"
     "  CHECK (old_hash IS NULL OR length(old_hash) = 32);"
     "ALTER TABLE api_key ADD COLUMN old_tail TEXT NOT NULL DEFAULT '';"
@@ -601,8 +600,8 @@ bool auth_store_load(struct auth_store *store, const struct auth_store_visitor *
           show_domain },
         { "SELECT id, account, name, prefix, tail, hash, scopes, test, state, rate_per_minute,"
           " recipients_per_day, created_s, expires_s, held_by, made_s, old_hash, old_tail,"
-          " old_made_s, old_until_s, old_erased, message_size, max_sessions FROM api_key ORDER BY "
-          "seq",
+          " old_made_s, old_until_s, old_erased, message_size, max_sessions"
+          " FROM api_key ORDER BY seq",
           show_key },
         { "SELECT key, kind, value FROM key_rule ORDER BY key, kind, position", show_rule },
         { "SELECT key, last_s, address, protocol, day, recipients, old_last_s, old_address,"
