@@ -84,7 +84,21 @@ static const char *const steps[] = {
     "  detail TEXT NOT NULL"
     ") STRICT;",
 
-    /* Version 2. While a key is rotated its former secret stands in old_*; when that has ended,
+    /* Any number of accounts may claim a domain, one has it. */
+    "CREATE TABLE domain_claim ("
+    "  account TEXT NOT NULL REFERENCES account (handle),"
+    "  pattern TEXT NOT NULL,"
+    "  verified INTEGER NOT NULL CHECK (verified IN (0, 1)),"
+    "  created_s INTEGER NOT NULL,"
+    "  PRIMARY KEY (account, pattern)"
+    ") STRICT, WITHOUT ROWID;"
+    "INSERT INTO domain_claim (account, pattern, verified, created_s)"
+    "  SELECT account, pattern, verified, created_s FROM domain;"
+    "DROP TABLE domain;"
+    "ALTER TABLE domain_claim RENAME TO domain;"
+    "CREATE UNIQUE INDEX domain_verified ON domain (pattern) WHERE verified = 1;",
+
+    /* While a key is rotated its former secret stands in old_*; when that has ended,
      * what is left of it is a tombstone. A rank (enum auth_rank) says who holds a key or suspends
      * an account. */
     "ALTER TABLE account ADD COLUMN parent TEXT REFERENCES account (handle);"
@@ -296,7 +310,7 @@ static bool upsert_domain(struct auth_store *store, const struct domain_row *row
     sqlite3_stmt *st =
         db_prepare(store->db, "INSERT INTO domain (pattern, account, verified, created_s)"
                               " VALUES (?1, ?2, ?3, ?4)"
-                              " ON CONFLICT (pattern) DO UPDATE SET verified = ?3");
+                              " ON CONFLICT (account, pattern) DO UPDATE SET verified = ?3");
 
     auth_store_bind_text(st, 1, row->pattern);
     auth_store_bind_text(st, 2, row->account);
@@ -313,20 +327,24 @@ bool auth_store_put_domain(struct auth_store *store, const struct domain_row *ro
                store, upsert_domain(store, row) && auth_store_insert_audit(store, audit), why);
 }
 
-static bool delete_domain(struct auth_store *store, const char *pattern)
+static bool delete_domain(struct auth_store *store, const char *account, const char *pattern)
 {
-    sqlite3_stmt *st = db_prepare(store->db, "DELETE FROM domain WHERE pattern = ?1");
+    sqlite3_stmt *st =
+        db_prepare(store->db, "DELETE FROM domain WHERE account = ?1 AND pattern = ?2");
 
-    auth_store_bind_text(st, 1, pattern);
+    auth_store_bind_text(st, 1, account);
+    auth_store_bind_text(st, 2, pattern);
     return auth_store_run(store, st);
 }
 
-bool auth_store_remove_domain(struct auth_store *store, const char *pattern,
+bool auth_store_remove_domain(struct auth_store *store, const char *account, const char *pattern,
                               const struct audit *audit, struct why *why)
 {
     return auth_store_begin(store, why) &&
-           auth_store_finish(
-               store, delete_domain(store, pattern) && auth_store_insert_audit(store, audit), why);
+           auth_store_finish(store,
+                             delete_domain(store, account, pattern) &&
+                                 auth_store_insert_audit(store, audit),
+                             why);
 }
 
 static bool insert_key(struct auth_store *store, const struct key_row *row)

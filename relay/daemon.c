@@ -42,6 +42,7 @@ struct daemon {
     struct worker **workers;
     size_t worker_count, drained_count;
     struct upstreams *upstreams;
+    struct txt_resolver *txt;
     struct api api;
     struct http_service control, http;
     bool http_is_secure; /* as it was when the listener was opened, until a restart */
@@ -63,13 +64,13 @@ static void apply(struct daemon *daemon, struct generation *generation,
 {
     const struct config *config = generation->config;
 
-    generation->older = daemon->current;
     daemon->current = generation;
     upstreams_configure(daemon->upstreams, config->upstreams, config->upstream_count);
     log_configure(config->log_level, config->log_format);
     auth_set_plans(daemon->auth, config->auth.plans, config->auth.plan_count);
     atomic_store(&daemon->bounces.hostname, config->hostname);
     queue_set_schedule(daemon->queue, &config->queue.schedule, config->queue.retention_ms);
+    txt_resolver_set(daemon->txt, &config->dns);
     listener_limits_set(daemon->admissions, config->sessions, config->sessions_per_address);
     daemon->control.limits = daemon->http.limits = config->http.limits;
     if (contexts[daemon->worker_count] !=
@@ -98,7 +99,7 @@ static void reload(struct daemon *daemon)
         if (fixed != NULL)
             LOG(LOG_WARNING, "reload_partial", LOG_STR("setting", fixed),
                 LOG_STR("reason", "takes effect at a restart"));
-        apply(daemon, generation_new(config, daemon->worker_count), contexts);
+        apply(daemon, generation_new(config, daemon->worker_count, daemon->current), contexts);
         LOG(LOG_INFO, "reloaded", LOG_STR("config", config->path));
     }
     free(contexts);
@@ -291,11 +292,13 @@ static bool open_http(struct daemon *daemon, struct why *why)
         .address = config->http.address, .port = config->http.port, .alone = true, .backlog = 1024
     };
 
+    daemon->txt = txt_resolver_new(&daemon->loop, &config->dns);
     daemon->api = (struct api){
         .auth = daemon->auth,
         .queue = daemon->queue,
         .answers = &daemon->loop.mailbox,
         .upstreams = upstreams_api(daemon->upstreams),
+        .txt = daemon->txt,
         .version = LATCHPOST_VERSION,
     };
     daemon->control.loop = daemon->http.loop = &daemon->loop;
@@ -380,6 +383,7 @@ static void close_all(struct daemon *daemon)
             http_service_stop(&daemon->control);
             http_service_stop(&daemon->http);
         }
+        txt_resolver_free(daemon->txt);
         for (size_t i = 0; i < daemon->signal_count; i++)
             uv_close((uv_handle_t *)&daemon->signals[i], NULL);
         if (daemon->has_timers) {
@@ -412,7 +416,7 @@ int daemon_run(struct config *config)
     struct why why = { "" };
 
     log_configure(config->log_level, config->log_format);
-    daemon.current = generation_new(config, config->workers);
+    daemon.current = generation_new(config, config->workers, NULL);
     if (start(&daemon, &why)) {
         log_ready(&daemon);
         loop_run(&daemon.loop);

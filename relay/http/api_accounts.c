@@ -67,12 +67,13 @@ static bool sees(const struct api_call *call, const struct auth_account_view *vi
            (view->parent != NULL && strcmp(view->parent, own) == 0);
 }
 
+static const char *const list_names[] = { "limit", "after", NULL };
+
 void api_accounts_list(struct api_call *call, const struct api_request *request)
 {
-    static const char *const names[] = { "limit", "after", NULL };
     char values[2][API_QUERY_MAX];
 
-    if (api_query(call, request->query, names, values))
+    if (api_query(call, request->query, list_names, values))
         api_done_accounts(call, values[0], values[1], sees, NULL);
 }
 
@@ -114,14 +115,15 @@ static void create(struct api_call *call, const json_t *body)
         api_fail_auth(call, result == AUTH_NOT_FOUND ? AUTH_INVALID : result, &why);
 }
 
+static const struct api_field create_fields[] = {
+    { "handle", API_TEXT },
+    { "plan", API_TEXT },
+    { "parent", API_TEXT },
+};
+
 void api_accounts_create(struct api_call *call, const struct api_request *request)
 {
-    static const struct api_field fields[] = {
-        { "handle", API_TEXT },
-        { "plan", API_TEXT },
-        { "parent", API_TEXT },
-    };
-    json_t *body = api_body(call, request, fields, ARRAY_LEN(fields));
+    json_t *body = api_body(call, request, create_fields, ARRAY_LEN(create_fields));
 
     if (body != NULL)
         create(call, body);
@@ -179,11 +181,12 @@ void api_accounts_resume(struct api_call *call, const struct api_request *reques
     act_on_account(call, request, auth_account_resume);
 }
 
+static const struct api_field plan_fields[] = { { "plan", API_TEXT } };
+
 void api_accounts_plan(struct api_call *call, const struct api_request *request)
 {
-    static const struct api_field fields[] = { { "plan", API_TEXT } };
     struct why why = { "" };
-    json_t *body = api_body(call, request, fields, ARRAY_LEN(fields));
+    json_t *body = api_body(call, request, plan_fields, ARRAY_LEN(plan_fields));
 
     if (body == NULL)
         return;
@@ -200,3 +203,27 @@ void api_accounts_plan(struct api_call *call, const struct api_request *request)
         api_fail_auth(call, result, &why);
     json_decref(body);
 }
+
+const struct api_shape api_accounts_shapes[] = {
+    { .run = api_accounts_list,
+      .query = list_names,
+      .status = 200,
+      .data = "[Account]",
+      .meta = "TotalPage",
+      .refusals = { 400, 422 } },
+    { .run = api_accounts_create,
+      API_FIELDS(create_fields),
+      .required = "handle",
+      .status = 201,
+      .data = "Account",
+      .refusals = { 409 } },
+    { .run = api_accounts_suspend, .status = 200, .data = "Account", .refusals = { 404 } },
+    { .run = api_accounts_resume, .status = 200, .data = "Account", .refusals = { 404 } },
+    { .run = api_accounts_plan,
+      API_FIELDS(plan_fields),
+      .required = "plan",
+      .status = 200,
+      .data = "Account",
+      .refusals = { 404 } },
+    { 0 },
+};

@@ -90,12 +90,13 @@ static void rotate(struct api_call *call, const char *id, int64_t overlap_s)
     explicit_bzero(secret, sizeof(secret));
 }
 
+static const struct api_field rotate_fields[] = { { "overlap", API_TEXT } };
+
 void api_keys_rotate(struct api_call *call, const struct api_request *request)
 {
-    static const struct api_field fields[] = { { "overlap", API_TEXT } };
     int64_t overlap_s;
     struct auth_keys keys;
-    json_t *body = api_body(call, request, fields, ARRAY_LEN(fields));
+    json_t *body = api_body(call, request, rotate_fields, ARRAY_LEN(rotate_fields));
 
     if (body == NULL)
         return;
@@ -141,3 +142,15 @@ void api_keys_release(struct api_call *call, const struct api_request *request)
 {
     act_on_key(call, request, auth_key_release);
 }
+
+const struct api_shape api_key_acts_shapes[] = {
+    { .run = api_keys_rotate,
+      API_FIELDS(rotate_fields),
+      .status = 200,
+      .data = "NewKey",
+      .meta = "NewKeyMeta",
+      .refusals = { 404, 409 } },
+    { .run = api_keys_hold, .status = 200, .data = "Key", .refusals = { 404, 409 } },
+    { .run = api_keys_release, .status = 200, .data = "Key", .refusals = { 404, 409 } },
+    { 0 },
+};

@@ -126,23 +126,15 @@ static void list_keys(struct api_call *call, const char *account, const char *li
     auth_keys_free(&keys);
 }
 
+static const char *const list_names[] = { "limit", "after", "account", NULL };
+
 void api_keys_list(struct api_call *call, const struct api_request *request)
 {
-    static const char *const names[] = { "limit", "after", "account", NULL };
     char values[3][API_QUERY_MAX];
     const char *account;
 
-    if (api_query(call, request->query, names, values) &&
+    if (api_query(call, request->query, list_names, values) &&
         managed_account(call, values[2][0] == '\0' ? NULL : values[2], &account))
-        list_keys(call, account, values[0], values[1]);
-}
-
-void api_keys_list_of(struct api_call *call, const struct api_request *request, const char *account)
-{
-    static const char *const names[] = { "limit", "after", NULL };
-    char values[2][API_QUERY_MAX];
-
-    if (api_query(call, request->query, names, values))
         list_keys(call, account, values[0], values[1]);
 }
 
@@ -267,12 +259,14 @@ static bool refuse_value(struct api_call *call, const char *field, const char *v
     return false;
 }
 
+typedef enum domain_error domain_parse_fn(struct slice name, char text[static DOMAIN_TEXT_MAX]);
+
 /* Replaces the i-th text by its one spelling. */
-static bool spell_domain(struct api_call *call, const char *field, struct api_texts *texts,
-                         size_t i)
+static bool spell_pattern(struct api_call *call, const char *field, struct api_texts *texts,
+                          size_t i, domain_parse_fn *parse)
 {
     char text[DOMAIN_TEXT_MAX];
-    enum domain_error error = domain_parse_pattern(slice_of(texts->items[i]), text);
+    enum domain_error error = parse(slice_of(texts->items[i]), text);
 
     if (error != DOMAIN_OK)
         return refuse_value(call, field, texts->items[i], domain_error_text(error));
@@ -281,8 +275,8 @@ static bool spell_domain(struct api_call *call, const char *field, struct api_te
     return true;
 }
 
-static bool spell_address(struct api_call *call, const char *field, struct api_texts *texts,
-                          size_t i)
+static bool spell_mailbox(struct api_call *call, const char *field, struct api_texts *texts,
+                          size_t i, domain_parse_fn *parse)
 {
     struct address address;
     char text[DOMAIN_TEXT_MAX];
@@ -294,7 +288,7 @@ static bool spell_address(struct api_call *call, const char *field, struct api_t
         return refuse_value(call, field, texts->items[i], "an IP address is no domain");
     if (slice_equal(address.local, SLICE("*"))) /* legal, but what is meant is never that */
         return refuse_value(call, field, texts->items[i], "it is no pattern: name the domain");
-    enum domain_error wrong = domain_parse(address.domain, text);
+    enum domain_error wrong = parse(address.domain, text);
     if (wrong != DOMAIN_OK)
         return refuse_value(call, field, texts->items[i], domain_error_text(wrong));
     char *spelt = xasprintf("%.*s@%s", SLICE_ARG(address.local), text);
@@ -303,12 +297,25 @@ static bool spell_address(struct api_call *call, const char *field, struct api_t
     return true;
 }
 
+static bool spell_domain(struct api_call *call, const char *field, struct api_texts *texts,
+                         size_t i)
+{
+    return spell_pattern(call, field, texts, i, domain_parse_pattern);
+}
+
+static bool spell_address(struct api_call *call, const char *field, struct api_texts *texts,
+                          size_t i)
+{
+    return spell_mailbox(call, field, texts, i, domain_parse);
+}
+
 static bool spell_recipient(struct api_call *call, const char *field, struct api_texts *texts,
                             size_t i)
 {
     bool is_address = strchr(texts->items[i], '@') != NULL;
 
-    return (is_address ? spell_address : spell_domain)(call, field, texts, i);
+    return (is_address ? spell_mailbox : spell_pattern)(call, field, texts, i,
+                                                        domain_parse_recipient);
 }
 
 typedef bool spell_fn(struct api_call *call, const char *field, struct api_texts *texts, size_t i);
@@ -551,31 +558,30 @@ static void create(struct api_call *call, struct wish *wish)
     explicit_bzero(secret, sizeof(secret));
 }
 
-static void create_key(struct api_call *call, const struct api_request *request,
-                       const char *sub_account)
-{
-    static const struct api_field fields[] = {
-        { "name", API_TEXT },
-        { "scopes", API_LIST },
-        { "domain", API_TEXT },
-        { "domains", API_LIST },
-        { "expirationDays", API_NUMBER },
-        { "rateLimit", API_NUMBER },
-        { "allowFrom", API_LIST },
-        { "recipients", API_LIST },
-        { "senders", API_LIST },
-        { "test", API_FLAG },
-        { "account", API_TEXT },
-        { "recipientsPerDay", API_NUMBER },
-        { "messageSize", API_NUMBER },
-        { "maxSessions", API_NUMBER },
-    };
-    struct wish wish = { .spec.account = sub_account,
-                         .for_sub_account = sub_account != NULL,
-                         .notes = json_array() };
-    json_t *body = api_body(call, request, fields, ARRAY_LEN(fields));
+static const struct api_field create_fields[] = {
+    { "name", API_TEXT },
+    { "scopes", API_LIST },
+    { "domain", API_TEXT },
+    { "domains", API_LIST },
+    { "expirationDays", API_NUMBER },
+    { "rateLimit", API_NUMBER },
+    { "allowFrom", API_LIST },
+    { "recipients", API_LIST },
+    { "senders", API_LIST },
+    { "test", API_FLAG },
+    { "account", API_TEXT },
+    { "recipientsPerDay", API_NUMBER },
+    { "messageSize", API_NUMBER },
+    { "maxSessions", API_NUMBER },
+};
 
-    if (body != NULL && read_wish(call, body, &wish))
+static void create_key(struct api_call *call, const struct api_request *request, bool below)
+{
+    struct wish wish = { .for_sub_account = below, .notes = json_array() };
+    json_t *body = api_body(call, request, create_fields, ARRAY_LEN(create_fields));
+
+    wish.spec.account = below ? call->param : NULL;
+    if (body != NULL && (!below || api_is_sub_account(call)) && read_wish(call, body, &wish))
         create(call, &wish);
     wish_free(&wish);
     json_decref(body);
@@ -583,11 +589,66 @@ static void create_key(struct api_call *call, const struct api_request *request,
 
 void api_keys_create(struct api_call *call, const struct api_request *request)
 {
-    create_key(call, request, NULL);
+    create_key(call, request, false);
 }
 
-void api_keys_create_for(struct api_call *call, const struct api_request *request,
-                         const char *account)
+/* --- the same for sub-accounts ---------------------------------------------------------------- */
+
+static const char *const sub_list_names[] = { "limit", "after", NULL };
+
+void api_sub_keys_list(struct api_call *call, const struct api_request *request)
 {
-    create_key(call, request, account);
+    char values[2][API_QUERY_MAX];
+
+    if (api_query(call, request->query, sub_list_names, values) && api_is_sub_account(call))
+        list_keys(call, call->param, values[0], values[1]);
 }
+
+void api_sub_keys_create(struct api_call *call, const struct api_request *request)
+{
+    create_key(call, request, true);
+}
+
+void api_sub_keys_show(struct api_call *call, const struct api_request *request)
+{
+    if (api_is_sub_account(call))
+        api_keys_show(call, request);
+}
+
+void api_sub_keys_revoke(struct api_call *call, const struct api_request *request)
+{
+    api_keys_revoke(call, request);
+}
+
+const struct api_shape api_keys_shapes[] = {
+    { .run = api_keys_list,
+      .query = list_names,
+      .status = 200,
+      .data = "[Key]",
+      .meta = "TotalPage",
+      .refusals = { 400, 404, 422 } },
+    { .run = api_keys_create,
+      API_FIELDS(create_fields),
+      .required = "name",
+      .status = 201,
+      .data = "NewKey",
+      .meta = "NewKeyMeta",
+      .refusals = { 404, 409 } },
+    { .run = api_keys_show, .status = 200, .data = "Key", .refusals = { 404 } },
+    { .run = api_keys_revoke, .status = 200, .data = "RevokedKey", .refusals = { 404 } },
+    { .run = api_sub_keys_list,
+      .query = sub_list_names,
+      .status = 200,
+      .data = "[Key]",
+      .meta = "TotalPage",
+      .refusals = { 400, 404, 422 } },
+    { .run = api_sub_keys_create,
+      API_FIELDS(create_fields),
+      .status = 201,
+      .data = "NewKey",
+      .meta = "NewKeyMeta",
+      .refusals = { 404, 409 } },
+    { .run = api_sub_keys_show, .status = 200, .data = "Key", .refusals = { 404 } },
+    { .run = api_sub_keys_revoke, .status = 200, .data = "RevokedKey", .refusals = { 404 } },
+    { 0 },
+};

@@ -1,7 +1,6 @@
-/* api_sub_accounts.c - /v1/sub-accounts: the accounts below one's own, and their keys.
+/* api_sub_accounts.c - /v1/sub-accounts: the accounts below one's own.
  * A parent's key sees and manages them, never the other way round, and what belongs to anybody else
- * is not there. The operator sees those of all. The keys themselves are shown, revoked and made by
- * the handlers of /v1/api-keys; here is decided whose they are. */
+ * is not there. The operator sees those of all. Their keys are in api_keys.c. */
 #include "relay/base/clock.h"
 #include "relay/http/api_priv.h"
 
@@ -20,13 +19,14 @@ static bool is_below(const struct api_call *call, const struct auth_account_view
     return view->parent != NULL && (parent == NULL || strcmp(view->parent, parent) == 0);
 }
 
+static const char *const list_names[] = { "limit", "after", "parent", NULL };
+
 void api_sub_accounts_list(struct api_call *call, const struct api_request *request)
 {
-    static const char *const names[] = { "limit", "after", "parent", NULL };
     char values[3][API_QUERY_MAX];
     const char *parent;
 
-    if (api_query(call, request->query, names, values) &&
+    if (api_query(call, request->query, list_names, values) &&
         read_parent(call, values[2][0] == '\0' ? NULL : values[2], &parent))
         api_done_accounts(call, values[0], values[1], is_below, parent);
 }
@@ -75,24 +75,40 @@ static void create(struct api_call *call, const json_t *body)
         api_fail_auth(call, result == AUTH_NOT_FOUND ? AUTH_INVALID : result, &why);
 }
 
+static const struct api_field create_fields[] = {
+    { "handle", API_TEXT },
+    { "plan", API_TEXT },
+    { "parent", API_TEXT },
+};
+
 void api_sub_accounts_create(struct api_call *call, const struct api_request *request)
 {
-    static const struct api_field fields[] = {
-        { "handle", API_TEXT },
-        { "plan", API_TEXT },
-        { "parent", API_TEXT },
-    };
-    json_t *body = api_body(call, request, fields, ARRAY_LEN(fields));
+    json_t *body = api_body(call, request, create_fields, ARRAY_LEN(create_fields));
 
     if (body != NULL)
         create(call, body);
     json_decref(body);
 }
 
-/* --- their keys ------------------------------------------------------------------------------- */
+const struct api_shape api_sub_accounts_shapes[] = {
+    { .run = api_sub_accounts_list,
+      .query = list_names,
+      .status = 200,
+      .data = "[Account]",
+      .meta = "TotalPage",
+      .refusals = { 400, 404, 422 } },
+    { .run = api_sub_accounts_create,
+      API_FIELDS(create_fields),
+      .required = "handle",
+      .status = 201,
+      .data = "Account",
+      .refusals = { 404, 409 } },
+    { 0 },
+};
 
-/* Is the account of the path a sub-account that the caller manages? Else answered with 404. */
-static bool is_sub_account(struct api_call *call)
+/* --- whose key is it? ------------------------------------------------------------------------- */
+
+bool api_is_sub_account(struct api_call *call)
 {
     const char *parent = auth_account_parent(call->api->auth, call->param);
 
@@ -101,28 +117,4 @@ static bool is_sub_account(struct api_call *call)
         return true;
     api_fail(call, 404, "not_found", "There is no such sub-account.");
     return false;
-}
-
-void api_sub_keys_list(struct api_call *call, const struct api_request *request)
-{
-    if (is_sub_account(call))
-        api_keys_list_of(call, request, call->param);
-}
-
-void api_sub_keys_create(struct api_call *call, const struct api_request *request)
-{
-    if (is_sub_account(call))
-        api_keys_create_for(call, request, call->param);
-}
-
-void api_sub_keys_show(struct api_call *call, const struct api_request *request)
-{
-    if (is_sub_account(call))
-        api_keys_show(call, request);
-}
-
-void api_sub_keys_revoke(struct api_call *call, const struct api_request *request)
-{
-    if (is_sub_account(call))
-        api_keys_revoke(call, request);
 }

@@ -29,7 +29,9 @@ static const struct endpoint {
       "mail is accepted: 503 while it drains or the store has no room" },
     { "GET", "/metrics", API_SCOPED, AUTH_METRICS, api_metrics,
       "counters and the queue's depth, as Prometheus reads them" },
-    { "GET", "/v1/whoami", API_KEY, 0, api_whoami, "what the key of this request is and may do, and what is left of its limits" },
+    { "GET", "/v1/openapi.json", API_OPEN, 0, api_openapi, "all of this, for programs: OpenAPI 3.1" },
+    { "GET", "/v1/whoami", API_KEY, 0, api_whoami,
+      "what the key of this request is and may do, and what is left of its limits" },
     { "GET", "/v1/api-keys", API_SCOPED, AUTH_KEYS, api_keys_list,
       "the keys of the account, oldest first: ?account= ?after= ?limit=" },
     { "POST", "/v1/api-keys", API_SCOPED, AUTH_KEYS, api_keys_create,
@@ -46,9 +48,11 @@ static const struct endpoint {
     { "GET", "/v1/domains", API_SCOPED, AUTH_DOMAINS, api_domains_list,
       "the domains of the account; the operator's ?account= narrows" },
     { "POST", "/v1/domains", API_SCOPED, AUTH_DOMAINS, api_domains_add,
-      "add a domain; verified at once when the operator says so" },
+      "add a domain; verified at once when the operator says so, else by a TXT record" },
+    { "POST", "/v1/domains/{name}/verify", API_SCOPED, AUTH_DOMAINS, api_domains_verify,
+      "look for the domain's TXT record in the DNS; when it is there the domain is verified" },
     { "DELETE", "/v1/domains/{name}", API_SCOPED, AUTH_DOMAINS, api_domains_remove,
-      "remove a domain; keys can no longer send as it" },
+      "remove a domain; keys can no longer send as it; ?account= where several have added it" },
     { "GET", "/v1/accounts", API_SCOPED, AUTH_ACCOUNTS, api_accounts_list,
       "the account and its sub-accounts; to the operator all: ?after= ?limit=" },
     { "POST", "/v1/accounts", API_OPERATOR, 0, api_accounts_create, "make an account" },
@@ -121,6 +125,12 @@ bool api_endpoint(size_t i, struct api_endpoint_row *row)
                                       .access = endpoint->access,
                                       .scopes = endpoint->scope };
     return true;
+}
+
+const struct api_shape *api_endpoint_shape(size_t i)
+{
+    assert(i < ARRAY_LEN(endpoints));
+    return api_shape_find(endpoints[i].run);
 }
 
 /* --- answering -------------------------------------------------------------------------------- */
@@ -245,6 +255,8 @@ void api_fail_auth(struct api_call *call, enum auth_result result, const struct 
         [AUTH_INVALID] = { 422, "invalid_value", "A value is not allowed." },
         [AUTH_LIMIT] = { 409, "key_limit_reached", "The account has as many keys as it may have." },
         [AUTH_CONFLICT] = { 409, "conflict", "It exists already, or belongs to another account." },
+        [AUTH_DOMAIN_LIMIT] = { 409, "domain_limit_reached",
+                                "The account has as many domains as it may have." },
         [AUTH_DENIED] = { 403, "forbidden", "That is not for this key to say." },
         [AUTH_FAILED] = { 503, "store_unavailable", "The key store cannot be written now." },
     };
@@ -440,8 +452,10 @@ static void run(struct api_call *call, const struct api_caller *caller,
         refuse_method(call, judged);
     else if (!decode_params(call, &params))
         api_fail(call, 404, "not_found", "There is no such thing.");
-    else
+    else {
+        call->shape = api_shape_find(endpoint->run);
         endpoint->run(call, request);
+    }
 }
 
 void api_call(struct api *api, const struct api_caller *caller, const struct api_request *request,

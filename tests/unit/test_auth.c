@@ -489,8 +489,8 @@ static void run_sql(struct place *place, const char *sql)
 }
 
 /* A rule that cannot be read must not become no rule. */
-/* Takes the database back to what version 1 was. */
-static void a_database_of_version_1_is_brought_up(void **state)
+/* Takes the database back to what version 2 was. */
+static void a_database_of_version_2_is_brought_up(void **state)
 {
     struct place *place = *state;
     struct made made = place_key(place);
@@ -513,7 +513,7 @@ static void a_database_of_version_1_is_brought_up(void **state)
                    "ALTER TABLE key_usage DROP COLUMN old_last_s;"
                    "ALTER TABLE key_usage DROP COLUMN old_address;"
                    "ALTER TABLE key_usage DROP COLUMN old_protocol;"
-                   "PRAGMA user_version = 1");
+                   "PRAGMA user_version = 2");
     for (int i = 0; i < 2; i++) {
         struct auth_keys keys;
         place_reopen(place);
@@ -680,7 +680,7 @@ int main(void)
         IN_PLACE(a_key_has_no_more_sessions_than_it_may),
         IN_PLACE(revocation_is_in_force_at_once_in_all_threads),
         IN_PLACE(a_restart_keeps_everything),
-        IN_PLACE(a_database_of_version_1_is_brought_up),
+        IN_PLACE(a_database_of_version_2_is_brought_up),
         IN_PLACE(another_prefix_leaves_old_keys_alone),
         IN_PLACE(another_pepper_is_refused_by_name),
         IN_PLACE(open_modes_are_refused_by_name),
