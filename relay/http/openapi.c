@@ -23,7 +23,8 @@ static const struct refusal {
     { 409,
       "It exists already, is another account's, is in a state that does not allow that, or a "
       "limit is reached.",
-      "conflict key_limit_reached domain_limit_reached account_needed idempotency_conflict" },
+      "conflict key_limit_reached account_limit_reached domain_limit_reached account_needed "
+      "idempotency_conflict" },
     { 413, "The body is too large.", "too_large" },
     { 415, "The body is not application/json.", "unsupported_media_type" },
     { 422, "A value is missing or not allowed, or a domain is not proved.",
