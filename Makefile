@@ -50,7 +50,7 @@ endif
 
 # --- sources, by folder; one archive a folder ---------------------------------------------------
 SRC_base := $(patsubst %,relay/base/%.c,\
-    alloc base64 buf clock db ident log mailbox map metrics slice why)
+    alloc base64 buf clock db ident log mailbox map metrics slice turns why)
 SRC_net := $(patsubst %,relay/net/%.c,\
     listener listener_limits loop resolve stream stream_input stream_output stream_peer tls \
     tls_cert tls_context)
