@@ -245,6 +245,8 @@ static struct attempt *attempt_new(struct delivery *delivery, struct queue_messa
     ident_format(message->id, attempt->id);
     attempt->job = (struct upstream_job){
         .id = attempt->id,
+        .account = message->account,
+        .key = message->key_id,
         .sender = message->sender,
         .size = message->size,
         .eight_bit = message->eight_bit,

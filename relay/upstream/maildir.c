@@ -32,7 +32,7 @@
 
 struct maildir {
     struct upstream *upstream;
-    struct list waiting; /* jobs */
+    struct turns *waiting; /* jobs */
     struct list probes;
     size_t writing; /* files */
     size_t probing; /* probes whose thread runs */
@@ -363,7 +363,7 @@ static bool maildir_open(struct upstream *upstream, struct why *why)
 
     (void)why; /* folders are made when the first message comes, and looked at by the probe */
     maildir->upstream = upstream;
-    list_init(&maildir->waiting);
+    maildir->waiting = turns_new();
     list_init(&maildir->probes);
     learn_host(maildir);
     upstream->self = maildir;
@@ -372,24 +372,24 @@ static bool maildir_open(struct upstream *upstream, struct why *why)
 
 static void maildir_deliver(struct upstream *upstream, struct upstream_job *job)
 {
-    list_add_tail(&maildir_of(upstream)->waiting, &job->node);
+    upstream_jobs_add(maildir_of(upstream)->waiting, job);
 }
 
 static void maildir_turn(struct upstream *upstream)
 {
     struct maildir *maildir = maildir_of(upstream);
-    struct list *node;
+    struct upstream_job *job;
 
     if (upstream->held)
-        upstream_jobs_return(upstream, &maildir->waiting, upstream_held_text);
-    while (maildir->writing < WRITING_MAX && (node = list_take_head(&maildir->waiting)) != NULL)
-        start(maildir, list_entry(node, struct upstream_job, node));
+        upstream_jobs_return(upstream, maildir->waiting, upstream_held_text);
+    while (maildir->writing < WRITING_MAX && (job = upstream_jobs_take(maildir->waiting)) != NULL)
+        start(maildir, job);
     report_probes(maildir);
 }
 
 static void maildir_close(struct upstream *upstream)
 {
-    upstream_jobs_return(upstream, &maildir_of(upstream)->waiting, "the upstream is being closed");
+    upstream_jobs_return(upstream, maildir_of(upstream)->waiting, "the upstream is being closed");
 }
 
 /* A step that runs cannot be stopped, and lasts as long as the disk does. */
@@ -407,8 +407,7 @@ static bool maildir_is_usable(const struct upstream *upstream)
 static void maildir_look(const struct upstream *upstream, struct upstream_view *view)
 {
     view->kind = "maildir";
-    list_for_each(node, following, &maildir_of(upstream)->waiting)
-        view->waiting++;
+    view->waiting = turns_count(maildir_of(upstream)->waiting);
 }
 
 static bool maildir_is_empty(const struct upstream *upstream)
@@ -420,7 +419,11 @@ static bool maildir_is_empty(const struct upstream *upstream)
 
 static void maildir_free(struct upstream *upstream)
 {
-    free(maildir_of(upstream));
+    struct maildir *maildir = maildir_of(upstream);
+
+    if (maildir != NULL)
+        turns_free(maildir->waiting);
+    free(maildir);
 }
 
 const struct upstream_kind maildir_kind = {

@@ -1,8 +1,9 @@
 /* pool.c - which connection does a job go to, and is it worth opening another one?
- * Jobs wait in one line and are taken by whichever connection is free first; among free connections
- * the one used last, so that surplus ones fall idle and say QUIT. New connections are opened while
- * jobs wait and none is free: one at first, then at most as many at a time as already work, so an
- * upstream that is down or slow to greet is met by one attempt and not by a storm.
+ * Jobs wait in one line, in which accounts take turns, and are taken by whichever connection is
+ * free first; among free connections the one used last, so that surplus ones fall idle and say
+ * QUIT. New connections are opened while jobs wait and none is free: one at first, then at most as
+ * many at a time as already work, so an upstream that is down or slow to greet is met by one
+ * attempt and not by a storm.
  *
  * When connecting fails and no other connection works, all jobs that wait go back to their owner.
  * Three failures in a row make the upstream unusable for 5 s, then 10, 20, 40 and 60 s; after each
@@ -44,8 +45,7 @@ struct member {            /* one connection */
 struct pool {
     struct upstream *upstream;
     struct tls_context *tls; /* NULL: without */
-    struct list waiting;     /* jobs */
-    size_t waiting_count;
+    struct turns *waiting;   /* jobs */
     struct list members;
     struct list free_members; /* the one used last is first */
     struct list probed;
@@ -71,8 +71,7 @@ static struct pool *pool_of(const struct upstream *upstream)
 
 static void return_all(struct pool *pool, const char *text)
 {
-    pool->waiting_count = 0;
-    upstream_jobs_return(pool->upstream, &pool->waiting, text);
+    upstream_jobs_return(pool->upstream, pool->waiting, text);
 }
 
 /* A bucket that holds a tenth of a second's worth, at least one message: the ceiling is kept over
@@ -102,12 +101,11 @@ static bool has_token(struct pool *pool)
 
 static struct upstream_job *next_job(struct pool *pool)
 {
-    if (pool->upstream->held || list_is_empty(&pool->waiting) || !has_token(pool))
+    if (pool->upstream->held || turns_count(pool->waiting) == 0 || !has_token(pool))
         return NULL;
     if (pool->upstream->options.rate > 0)
         pool->tokens -= TOKEN;
-    pool->waiting_count--;
-    return list_entry(list_take_head(&pool->waiting), struct upstream_job, node);
+    return upstream_jobs_take(pool->waiting);
 }
 
 static void on_token(void *owner)
@@ -214,8 +212,7 @@ static void on_judged(void *owner, struct upstream_job *job)
 static void take_back(struct pool *pool, struct upstream_job *job)
 {
     job->retried = true;
-    list_add_head(&pool->waiting, &job->node);
-    pool->waiting_count++;
+    upstream_jobs_add_first(pool->waiting, job);
     pool->renew = true;
     if (pool->upstream->closing)
         return_all(pool, "the upstream is being closed");
@@ -300,7 +297,7 @@ static bool may_open(const struct pool *pool, int64_t now_ms)
     size_t most = pool->upstream->options.max_connections;
     size_t together = pool->failures > 0 ? 1 : 1 + pool->ready;
 
-    if (pool->opening >= pool->waiting_count || !list_is_empty(&pool->free_members))
+    if (pool->opening >= turns_count(pool->waiting) || !list_is_empty(&pool->free_members))
         return false;
     if (pool->opening >= together || pool->opening + pool->ready >= (most > 0 ? most : 1))
         return false;
@@ -366,7 +363,7 @@ static bool pool_open(struct upstream *upstream, struct why *why)
 
     pool->upstream = upstream;
     pool->tls = context;
-    list_init(&pool->waiting);
+    pool->waiting = turns_new();
     list_init(&pool->members);
     list_init(&pool->free_members);
     list_init(&pool->probed);
@@ -378,10 +375,7 @@ static bool pool_open(struct upstream *upstream, struct why *why)
 
 static void pool_deliver(struct upstream *upstream, struct upstream_job *job)
 {
-    struct pool *pool = pool_of(upstream);
-
-    list_add_tail(&pool->waiting, &job->node);
-    pool->waiting_count++;
+    upstream_jobs_add(pool_of(upstream)->waiting, job);
 }
 
 static void on_timer_closed(void *owner)
@@ -412,7 +406,7 @@ static void pool_abort(struct upstream *upstream)
 static bool pool_is_usable(const struct upstream *upstream)
 {
     const struct pool *pool = pool_of(upstream);
-    bool being_tried = pool->opening > 0 || pool->waiting_count > 0;
+    bool being_tried = pool->opening > 0 || turns_count(pool->waiting) > 0;
 
     if (clock_mono_ms() < pool->rest_until_ms)
         return false;
@@ -425,7 +419,7 @@ static void pool_look(const struct upstream *upstream, struct upstream_view *vie
 
     view->kind = "smtp";
     view->connections = pool->opening + pool->ready;
-    view->waiting = pool->waiting_count;
+    view->waiting = turns_count(pool->waiting);
     if (pool->failures > 0)
         view->reason = pool->reason;
     if (pool->failures >= FAILURES_MAX && pool->ready == 0)
@@ -450,7 +444,8 @@ static void pool_free(struct upstream *upstream)
 
     if (pool == NULL)
         return;
-    assert(list_is_empty(&pool->members) && list_is_empty(&pool->waiting));
+    assert(list_is_empty(&pool->members) && turns_count(pool->waiting) == 0);
+    turns_free(pool->waiting);
     tls_context_unref(pool->tls);
     free(pool);
 }
