@@ -60,7 +60,7 @@ SRC_auth := $(patsubst %,auth/%.c,\
     account admin_account admin_key auth auth_store grant key key_record limit load network \
     pattern penalty pepper plan scope spec table usage)
 SRC_queue := $(patsubst %,queue/%.c,\
-    admin doubt filter lease message prune queue queue_store queue_store_read queue_store_steer \
+    admin doubt filter lane lease message prune queue queue_store queue_store_read queue_store_steer \
     queue_store_write report schedule settle steer submit watch writer)
 SRC_smtp := $(patsubst %,relay/smtp/%.c,\
     body command content line login parse reply sasl service session transaction)

@@ -152,6 +152,7 @@ bool queue_open(struct queue **opened, const struct queue_options *options, stru
            options->schedule.retry_count <= QUEUE_RETRIES_MAX);
     init_locks(queue);
     list_init(&queue->watches);
+    queue->lanes = lanes_new();
     queue->leases = map_new();
     queue->damaged = map_new();
     queue->path = xstrdup(options->path);
@@ -219,6 +220,7 @@ void queue_free(struct queue *queue)
         return;
     queue_stop(queue);
     watch_free_all(queue);
+    lanes_free(queue->lanes);
     map_free(queue->leases);
     map_free(queue->damaged);
     mailbox_destroy(&queue->inbox);

@@ -156,6 +156,7 @@ struct queue_message {
     uint32_t chunks; /* 0: content is whole in `content`; else `content` is empty: queue_read() */
     bool eight_bit;  /* some byte above 127 */
     bool sandbox;    /* never relay */
+    bool stranded;   /* for queue_settle(): none of its upstreams could be asked at all */
     struct buf content;
     struct queue_recipient *recipients; /* when leased: only those that are due */
     size_t recipient_count;
@@ -203,10 +204,21 @@ void queue_discard(struct queue *queue, int64_t id);
  * latest (unix ms; INT64_MAX: nothing waits). */
 typedef void queue_lease_cb(void *owner, struct queue_message **messages, size_t count,
                             int64_t next_due_ms);
-/* At most max_messages (1..64) and about max_bytes of inline content that are due at now_ms. When
- * this is answered it is on disk that an attempt of each has begun, for which the answer waits. */
+/* At most max_messages (1..64) and about max_bytes of inline content that are due at now_ms. Of
+ * those accounts take turns, and within an account its keys; of one key the one that is due longest
+ * comes first. When this is answered it is on disk that an attempt of each has begun, for which the
+ * answer waits. */
 void queue_lease(struct queue *queue, size_t max_messages, size_t max_bytes, int64_t now_ms,
                  queue_lease_cb *cb, void *owner, struct mailbox *answers);
+/* The same, but whoever has enough of something passes it over. next_due_ms says nothing of what is
+ * passed over: ask again once there is room for it. */
+struct queue_pass { /* all that is given must hold; NULL: any */
+    const char *account, *key;
+    const char *upstream; /* where the last message of that key went that was settled */
+};
+void queue_lease_but(struct queue *queue, const struct queue_pass *passes, size_t pass_count,
+                     size_t max_messages, size_t max_bytes, int64_t now_ms, queue_lease_cb *cb,
+                     void *owner, struct mailbox *answers);
 
 /* From now on `cb` is called (on the thread of `answers`) when something became due earlier than
  * the last answer of queue_lease() to this mailbox said: a message that nobody leased, an

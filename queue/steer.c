@@ -51,6 +51,8 @@ struct steer {
     int64_t cursor, next_cursor; /* older than this come next; the latter: after this step */
     uint64_t changed, step_changed;
     uint64_t busy, step_busy;
+    struct store_brief found[STEP_MESSAGES]; /* in this step; their texts are ours */
+    size_t found_count;
     queue_steer_cb *cb;
     void *owner;
 };
@@ -143,19 +145,18 @@ static enum store_result steer_one(struct queue *queue, struct steer *steer)
         .owner = steer,
     };
     const unsigned from = steer->act->from | steer->act->from_by_id;
-    struct store_brief brief;
-    size_t count;
-    enum store_result result =
-        store_find_wanted(queue->store, &scan, &brief, &count, &steer->next_cursor);
+    const struct store_brief *brief = &steer->found[0];
+    enum store_result result = store_find_wanted(queue->store, &scan, steer->found,
+                                                 &steer->found_count, &steer->next_cursor);
 
     steer->next_cursor = 0;
     if (result != STORE_OK)
         return result;
-    if (count == 0)
+    if (steer->found_count == 0)
         steer->request.result = QUEUE_NOT_FOUND;
-    else if ((from & BIT(brief.state)) != 0 && !lease_exists(queue, brief.id))
-        result = change_one(queue, steer, &brief);
-    if (count != 0 && steer->step_changed == 0)
+    else if ((from & BIT(brief->state)) != 0 && !lease_exists(queue, brief->id))
+        result = change_one(queue, steer, brief);
+    if (steer->found_count != 0 && steer->step_changed == 0)
         steer->request.result = QUEUE_CONFLICT;
     return result;
 }
@@ -191,29 +192,44 @@ static enum store_result steer_some(struct queue *queue, struct steer *steer)
                                : NULL,
         .owner = steer,
     };
-    struct store_brief briefs[STEP_MESSAGES];
-    size_t count;
-    enum store_result result =
-        store_find_wanted(queue->store, &scan, briefs, &count, &steer->next_cursor);
+    enum store_result result = store_find_wanted(queue->store, &scan, steer->found,
+                                                 &steer->found_count, &steer->next_cursor);
 
-    for (size_t i = 0; i < count && result == STORE_OK; i++) {
-        if (steer->act->only_later && briefs[i].due_ms <= steer->due_ms)
+    for (size_t i = 0; i < steer->found_count && result == STORE_OK; i++) {
+        if (steer->act->only_later && steer->found[i].due_ms <= steer->due_ms)
             continue;
-        if (lease_exists(queue, briefs[i].id))
+        if (lease_exists(queue, steer->found[i].id))
             steer->step_busy++;
         else
-            result = change_one(queue, steer, &briefs[i]);
+            result = change_one(queue, steer, &steer->found[i]);
     }
     return result;
 }
 
 /* --- the request ----------------------------------------------------------------------------- */
 
+static void forget_found(struct steer *steer)
+{
+    for (size_t i = 0; i < steer->found_count; i++) {
+        free(steer->found[i].account);
+        free(steer->found[i].key);
+    }
+    steer->found_count = 0;
+}
+
+/* Of those that were not changed, too: then somebody looks once in vain. */
+static void note_due(struct queue *queue, const struct steer *steer)
+{
+    for (size_t i = 0; i < steer->found_count; i++)
+        lane_note_due(queue, steer->found[i].account, steer->found[i].key, steer->due_ms);
+}
+
 static enum store_result steer_run(struct queue *queue, struct request *request)
 {
     struct steer *steer = (struct steer *)request;
 
     steer->queue = queue;
+    forget_found(steer);
     steer->step_changed = steer->step_busy = 0;
     if (steer->due_ms == 0) {
         steer->due_ms = queue->now_ms;
@@ -234,7 +250,7 @@ static void steer_done(struct queue *queue, struct request *request)
     if (!is_last && queue->stopping)
         request->result = QUEUE_FAILED;
     if (steer->act->makes_due && steer->step_changed > 0)
-        watch_note_due(queue, queue->now_ms);
+        note_due(queue, steer);
 }
 
 static void steer_answer(struct request *request)
@@ -248,6 +264,7 @@ static void steer_release(struct request *request)
 {
     struct steer *steer = (struct steer *)request;
 
+    forget_found(steer);
     filter_clear(&steer->filter);
     free(steer->by);
 }

@@ -95,7 +95,7 @@ static void submit_done(struct queue *queue, struct request *request)
         record->fresh = true;
         lease_add(queue, record->message.id, QUEUE_QUEUED);
     } else {
-        watch_note_due(queue, queue->now_ms);
+        lane_note_due(queue, submit->message->account, submit->message->key_id, queue->now_ms);
     }
 }
 

@@ -155,12 +155,24 @@ void turns_add_first(struct turns *turns, struct list *node, struct slice accoun
     turns->count++;
 }
 
+static struct key_party *first_key(const struct turns *turns)
+{
+    struct account_party *account = list_entry(turns->ring.next, struct account_party, node);
+
+    return list_entry(account->keys.next, struct key_party, node);
+}
+
+struct list *turns_first(const struct turns *turns)
+{
+    return list_is_empty(&turns->ring) ? NULL : first_key(turns)->waiting.next;
+}
+
 struct list *turns_take(struct turns *turns)
 {
     if (list_is_empty(&turns->ring))
         return NULL;
-    struct account_party *account = list_entry(turns->ring.next, struct account_party, node);
-    struct key_party *key = list_entry(account->keys.next, struct key_party, node);
+    struct key_party *key = first_key(turns);
+    struct account_party *account = key->account;
     struct list *node = list_take_head(&key->waiting);
 
     end_key_turn(turns, key);

@@ -25,7 +25,8 @@ void turns_add(struct turns *turns, struct list *node, struct slice account, str
 void turns_add_first(struct turns *turns, struct list *node, struct slice account,
                      struct slice key);
 
-/* The next one, unlinked; NULL: nobody waits. */
+/* The next one, unlinked, and the same without taking it; NULL: nobody waits. */
 struct list *turns_take(struct turns *turns);
+struct list *turns_first(const struct turns *turns);
 
 #endif

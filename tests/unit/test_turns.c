@@ -52,7 +52,9 @@ static void play(struct scene *scene, const char *script, char taken[static 128]
         if (*at == ' ')
             continue;
         if (*at == '-') {
+            struct list *first = turns_first(scene->turns);
             struct list *node = turns_take(scene->turns);
+            assert_ptr_equal(first, node);
             len += (size_t)snprintf(taken + len, 128 - len, "%s ",
                                     node == NULL ? "none"
                                                  : list_entry(node, struct waiter, node)->name);
