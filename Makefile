@@ -72,7 +72,7 @@ SRC_http := $(patsubst %,relay/http/%.c,\
 SRC_top := $(patsubst %,relay/%.c,\
     bounce cli/account cli/check cli/client cli/domain cli/key cli/options cli/print cli/queue \
     cli/queue_steer cli/serve cli/upstream config config_file config_read config_table \
-    config_upstreams config_value daemon delivery delivery_attempt delivery_fleet generation \
+    config_upstreams config_value daemon delivery delivery_attempt delivery_fleet delivery_share generation \
     held state_lock upstreams worker)
 
 FLOORS := base net message auth queue smtp upstream http top

@@ -413,8 +413,8 @@ static void on_submitted(void *owner, enum queue_result result,
     log_outcome(tx, reply);
     if (s->tx == tx) /* else the client left while we waited */
         session_submitted(s, result == QUEUE_OK ? session_detail(s, reply, "%s", id) : reply);
-    if (message != NULL)
-        s->service->accepted(s->service->owner, message);
+    if (tx->place != NULL)
+        s->service->accepted(s->service->owner, tx->place, message);
     transaction_unref(tx);
 }
 
@@ -431,11 +431,12 @@ void transaction_submit(struct transaction *tx)
     message->chunks = tx->content.chunks;
     if (message->chunks == 0)
         buf_move(&message->content, &tx->content.piece);
+    if (!message->sandbox && service->wants_lease != NULL)
+        tx->place = service->wants_lease(service->owner, message);
     tx->refs++;
     queue_submit(service->queue, &(struct queue_submit){
                                      .message = &tx->message,
-                                     .lease = !message->sandbox && service->wants_lease != NULL &&
-                                              service->wants_lease(service->owner, message),
+                                     .lease = tx->place != NULL,
                                      .permit = still_current,
                                      .permit_owner = tx->grant,
                                      .cb = on_submitted,

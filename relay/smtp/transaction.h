@@ -24,6 +24,7 @@ struct transaction {
     enum reply verdict;    /* over the header; REPLY_OK until refused */
     char *verdict_detail;
     bool submitted;
+    void *place; /* kept for it by the service's owner until it is accepted; or NULL */
     int64_t id;
     uint64_t size;
     size_t stored_recipients;
