@@ -100,8 +100,8 @@ struct queue_options {
 };
 
 /* Opens or creates, removes the chunks of messages that never completed, raises the floor of
- * ident_next(). Cost does not depend on the depth. The queue then works in direct mode: requests
- * wait until queue_step(). */
+ * ident_next(). Cost does not depend on the depth, but for the first opening by a version that has
+ * another schema. The queue then works in direct mode: requests wait until queue_step(). */
 bool queue_open(struct queue **queue, const struct queue_options *options, struct why *why);
 /* Starts the writer thread. */
 bool queue_start(struct queue *queue, struct why *why);
