@@ -188,6 +188,7 @@ struct share *delivery_reserve(struct delivery *delivery, const struct queue_mes
 void delivery_unreserve(struct delivery *delivery, struct share *place)
 {
     share_give(delivery, place, 0);
+    lease_more(delivery);
     delivery_look_closed(delivery);
 }
 
