@@ -10,8 +10,8 @@
  * something may be; or stranded, in turns of their own, when its last message found no upstream
  * that could be asked. All mail of such lanes could do is to be deferred, and a backlog of a
  * million would do so as fast as the disk takes it. So all of them together get so many messages a
- * second: enough to find out at once that the upstream is back, and in time what has become too
- * old.
+ * second: enough to find out at once that an upstream is back, which opens all of them, since there
+ * may be thousands; and in time what has become too old.
  *
  * The lanes are read from the index before the first lease, and whenever what is on disk may not be
  * what was noted: some microseconds a lane, whatever its length. Belongs to the writer. */
@@ -23,9 +23,10 @@
 #include "relay/base/clock.h"
 #include "relay/base/turns.h"
 
-#define STRANDED_A_SECOND 300 /* messages */
-#define STRANDED_AT_ONCE  64
-#define STRANDED_PAUSE_MS 200 /* when to ask for more of them */
+#define STRANDED_A_SECOND 100 /* messages */
+#define STRANDED_AT_ONCE  20
+#define STRANDED_PAUSE_MS 200  /* when to ask for more of them */
+#define OPEN_PAUSE_MS     5000 /* mail of one key may find an upstream and find none, by turns */
 
 struct lanes {
     struct map *by_name;
@@ -34,8 +35,9 @@ struct lanes {
     struct turns *in_turn, *stranded;
     struct list aside;    /* passed over in the question under way */
     int64_t tokens;       /* thousandths of a message that a stranded lane may have */
-    int64_t tokens_at_ms; /* monotonic */
-    bool known;           /* else they are to be read */
+    int64_t tokens_at_ms; /* monotonic, like the next */
+    int64_t open_after_ms;
+    bool known; /* else they are to be read */
 };
 
 struct lanes *lanes_new(void)
@@ -273,6 +275,26 @@ static void remember_upstream(struct lane *lane, const char *upstream)
     lane->upstream = xstrdup(upstream);
 }
 
+static void open_one(void *owner, struct slice name, void *lane)
+{
+    (void)owner;
+    (void)name;
+    ((struct lane *)lane)->is_stranded = false;
+}
+
+/* An upstream is back: some of the others' mail may be for it, too. */
+static void open_all(struct lanes *lanes)
+{
+    struct list *node;
+
+    if (clock_mono_ms() < lanes->open_after_ms)
+        return;
+    lanes->open_after_ms = clock_mono_ms() + OPEN_PAUSE_MS;
+    map_each(lanes->by_name, open_one, NULL);
+    while ((node = turns_take(lanes->stranded)) != NULL)
+        add_to_turns(lanes, list_entry(node, struct lane, turn));
+}
+
 void lane_note_settled(struct queue *queue, const struct queue_message *message,
                        const char *upstream, int64_t due_ms)
 {
@@ -284,6 +306,8 @@ void lane_note_settled(struct queue *queue, const struct queue_message *message,
             : NULL;
 
     if (lane != NULL) {
+        if (lane->is_stranded && !message->stranded)
+            open_all(lanes);
         lane->is_stranded = message->stranded;
         remember_upstream(lane, upstream);
     }

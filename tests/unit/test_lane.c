@@ -140,19 +140,24 @@ static void strand(struct fixture *f, struct queue_message *message)
     fx_settle_all(f, message, QUEUE_LATER, 0, "no upstream is usable");
 }
 
+static void strand_all(struct fixture *f, struct got *got)
+{
+    for (size_t i = 0; i < got->count; i++)
+        strand(f, got->messages[i]);
+}
+
 static void a_backlog_without_an_upstream_is_looked_at_slowly(void **state)
 {
     struct fixture *f = *state;
     struct got got;
-    size_t looked = 0, most = 64 + 300;
+    size_t looked = 0, most = 20 + 100;
 
     submit_many(f, "large", "one", 600);
     fx_lease_some(f, 1, 1 << 20, &got);
     strand(f, got.messages[0]);
     for (int i = 0; i < 1000; i++) { /* in one second, as often as one likes */
         fx_lease_some(f, 64, 1 << 20, &got);
-        for (size_t j = 0; j < got.count; j++)
-            strand(f, got.messages[j]);
+        strand_all(f, &got);
         looked += got.count;
         assert_true(got.next_due_ms <= fx_now_ms() + 200);
         fx_advance(1);
@@ -166,28 +171,42 @@ static void a_backlog_without_an_upstream_is_looked_at_slowly(void **state)
     settle_as(f, &got, QUEUE_SENT);
 }
 
-static void one_that_finds_its_upstream_opens_the_lane_again(void **state)
+/* Whatever may be had now. */
+static void strand_what_comes(struct fixture *f)
+{
+    struct got got;
+
+    do {
+        fx_lease_some(f, 64, 1 << 20, &got);
+        strand_all(f, &got);
+    } while (got.count > 0);
+}
+
+static void one_that_finds_its_upstream_opens_all_again(void **state)
 {
     struct fixture *f = *state;
     struct got got;
 
-    submit_many(f, "large", "one", 300);
-    fx_lease_some(f, 1, 1 << 20, &got);
-    strand(f, got.messages[0]);
-    do { /* all that it may have now */
-        fx_lease_some(f, 64, 1 << 20, &got);
-        for (size_t i = 0; i < got.count; i++)
-            strand(f, got.messages[i]);
-    } while (got.count > 0);
+    submit_many(f, "large", "one", 200);
+    submit_many(f, "huge", "one", 200);
+    strand_what_comes(f);
     fx_advance(200);
     fx_lease_some(f, 1, 1 << 20, &got);
     assert_int_equal(got.count, 1);
     settle_as(f, &got, QUEUE_SENT);
     fx_lease_some(f, 64, 1 << 20, &got);
     assert_int_equal(got.count, 64);
+    assert_string_not_equal(got.messages[0]->account, got.messages[1]->account);
+    strand_all(f, &got);
+
+    strand_what_comes(f); /* not again at once, if it was wrong */
+    fx_advance(200);
+    fx_lease_some(f, 1, 1 << 20, &got);
     settle_as(f, &got, QUEUE_SENT);
     fx_lease_some(f, 64, 1 << 20, &got);
     assert_int_equal(got.count, 64);
+    for (size_t i = 40; i < 64; i++) /* but for the one that found it */
+        assert_string_equal(got.messages[i]->account, got.messages[40]->account);
     settle_as(f, &got, QUEUE_SENT);
 }
 
@@ -207,8 +226,7 @@ static void mail_for_a_stranded_lane_rings_nobody(void **state)
     strand(f, got.messages[0]);
     queue_watch(f->queue, on_due, &rings, &f->desk.box);
     fx_lease_some(f, 64, 1 << 20, &got);
-    for (size_t i = 0; i < got.count; i++)
-        strand(f, got.messages[i]);
+    strand_all(f, &got);
     fx_lease_some(f, 64, 1 << 20, &got);
     submit_for(f, "large", "one");
     assert_int_equal(rings, 0);
@@ -399,7 +417,7 @@ int main(void)
         QUEUE_TEST(within_a_key_the_longest_due_comes_first),
         QUEUE_TEST(what_is_passed_over_is_neither_leased_nor_told_of),
         QUEUE_TEST(a_backlog_without_an_upstream_is_looked_at_slowly),
-        QUEUE_TEST(one_that_finds_its_upstream_opens_the_lane_again),
+        QUEUE_TEST(one_that_finds_its_upstream_opens_all_again),
         QUEUE_TEST(mail_for_a_stranded_lane_rings_nobody),
         QUEUE_TEST(a_question_costs_the_same_however_long_the_lanes_are),
         QUEUE_TEST(nothing_that_is_due_is_ever_missed),
