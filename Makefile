@@ -18,14 +18,16 @@ VERSION := 0.1.0
 
 # --- the packages, the only list of them ------------------------------------------------------
 PACKAGES := gcc make pkg-config libuv1-dev libssl-dev libsqlite3-dev libsodium-dev libjansson-dev \
-            libconfuse-dev libidn2-dev node-llhttp curl
+            libconfuse-dev libidn2-dev libc-ares-dev libcurl4-openssl-dev \
+            node-llhttp curl
 PACKAGES_TEST := libcmocka-dev python3 postfix swaks libnet-ssleay-perl msmtp openssl node-nodemailer \
-                 sqlite3
+                 libemail-address-xs-perl slowhttptest sslscan sqlite3 dnsmasq-base python3-jsonschema
 PACKAGES_FUZZ := clang libclang-rt-14-dev
+PACKAGES_BENCH := valgrind
 PACKAGES_FORMAT := clang-format
 
 # --- flags ------------------------------------------------------------------------------------
-PKGS   := libuv openssl sqlite3 libsodium jansson libconfuse libidn2
+PKGS   := libuv openssl sqlite3 libsodium jansson libconfuse libidn2 libcares libcurl
 WARN   := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wvla -Werror=implicit
 HARDEN := -fstack-protector-strong -fPIE -ftrapv
 SAN    := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
@@ -50,30 +52,32 @@ endif
 
 # --- sources, by folder; one archive a folder ---------------------------------------------------
 SRC_base := $(patsubst %,relay/base/%.c,\
-    alloc base64 buf clock db ident log mailbox map metrics slice turns why)
+    alloc base64 buf clock db gather ident log mailbox map metrics slice turns why)
 SRC_net := $(patsubst %,relay/net/%.c,\
     listener listener_limits loop resolve stream stream_input stream_output stream_peer tls \
-    tls_cert tls_context)
+    tls_cert tls_context txt_lookup)
 SRC_message := $(patsubst %,relay/message/%.c,\
     address date domain dsn fixup header returned sender)
 SRC_auth := $(patsubst %,auth/%.c,\
-    account admin_account admin_key auth auth_store grant key key_record limit load network \
-    pattern penalty pepper plan scope spec table usage)
+    account admin_account admin_domain admin_key auth auth_store domain_token grant key \
+    key_record limit load network pattern penalty pepper plan scope spec table usage)
 SRC_queue := $(patsubst %,queue/%.c,\
-    admin doubt filter lane lease message prune queue queue_store queue_store_read queue_store_steer \
-    queue_store_write report schedule settle steer submit watch writer)
+    admin doubt filter lane lease message prune queue queue_store queue_store_read \
+    queue_store_steer queue_store_write report schedule settle steer submit watch writer)
 SRC_smtp := $(patsubst %,relay/smtp/%.c,\
     body command content line login parse reply sasl service session transaction)
 SRC_upstream := $(patsubst %,relay/upstream/%.c,\
     answer client client_login client_mail maildir pool route stuff upstream)
 SRC_http := $(patsubst %,relay/http/%.c,\
-    api_accounts api_domains api_filter api_keys api_messages api_queue api_steer api_upstreams \
-    bounds chunk endpoints head json request response secret server status)
+    api_accounts api_domain_verify api_domains api_filter api_keys api_messages api_queue \
+    api_shape api_steer api_upstreams \
+    bounds chunk endpoints head json openapi openapi_schema request response secret server status)
 SRC_top := $(patsubst %,relay/%.c,\
-    bounce cli/account cli/check cli/client cli/domain cli/key cli/options cli/print cli/queue \
+    bounce cli/account cli/check cli/client cli/client_direct cli/client_http \
+    cli/client_local cli/client_remote cli/domain cli/key cli/options cli/print cli/queue \
     cli/queue_steer cli/serve cli/upstream config config_file config_read config_table \
-    config_upstreams config_value daemon delivery delivery_attempt delivery_fleet delivery_share generation \
-    held state_lock upstreams worker)
+    config_upstreams config_value daemon delivery delivery_attempt delivery_fleet delivery_share \
+    generation held state_lock upstreams worker)
 
 FLOORS := base net message auth queue smtp upstream http top
 
@@ -155,7 +159,8 @@ test: deps-test ## install what is missing, build, run every test (SANITIZE=addr
 # tests/unit/test_<file>.c is linked with the archives that <file>.c may use, and no others.
 UNIT := $(wildcard tests/unit/test_*.c)
 # The lowest floor with a file of this name: auth/key.c before relay/cli/key.c.
-floor_of = $(firstword $(foreach floor,$(FLOORS),$(if $(filter %/$(1).c,$(SRC_$(floor))),$(floor))))
+FLOOR_session_model := smtp
+floor_of = $(firstword $(FLOOR_$(1)) $(foreach floor,$(FLOORS),$(if $(filter %/$(1).c,$(SRC_$(floor))),$(floor))))
 subject  = $(patsubst test_%,%,$(notdir $(basename $(1))))
 define unit_rule
 $(BUILD)/$(basename $(1)): $(BUILD)/$(basename $(1)).o $(call objects,$(SUPPORT_$(call subject,$(1)))) \
@@ -181,7 +186,7 @@ $(TOOLS):
 
 # Fuzz targets: tests/fuzz/fuzz_<parser>.c. `check` replays the corpus; `fuzz` goes on from there.
 FUZZ := $(wildcard tests/fuzz/fuzz_*.c)
-FUZZ_USES := smtp upstream http net message auth queue base
+FUZZ_USES := top smtp upstream http net message auth queue base
 REPLAY_BIN := $(patsubst %.c,$(BUILD)/%,$(FUZZ))
 $(REPLAY_BIN): %: %.o $(BUILD)/tests/fuzz/replay.o $(patsubst %,$(BUILD)/%.a,$(FUZZ_USES)) $(LLHTTP_LIBS)
 	$(say) LINK $@

@@ -14,7 +14,8 @@
 #include "relay/config_read.h"
 #include "relay/message/domain.h"
 
-#define DEFAULT_PATH "/etc/latchpost/latchpost.conf"
+#define DEFAULT_PATH       "/etc/latchpost/latchpost.conf"
+#define DNS_TIMEOUT_MAX_MS 60000
 
 static bool fill_hostname(struct config *config, const struct config_section *top, struct why *why)
 {
@@ -149,6 +150,31 @@ static bool fill_http(struct config *config, const struct config_section *http, 
                                why);
 }
 
+static bool fill_dns(struct config *config, const struct config_section *dns, struct why *why)
+{
+    const struct config_value *servers = config_value_of(dns, "servers");
+
+    config->dns.timeout_ms = config_get_duration(dns, "dns", "timeout");
+    if (!config_get_positive(config, dns, "timeout", config->dns.timeout_ms, DNS_TIMEOUT_MAX_MS,
+                             why))
+        return false;
+    if (servers == NULL)
+        return true;
+    config->dns.servers = (const char *const *)servers->items;
+    config->dns.server_count = servers->count;
+    if (servers->count > TXT_SERVERS_MAX) {
+        why_set(why, "takes %d name servers at most", TXT_SERVERS_MAX);
+        return config_complain(why, config, dns, "servers");
+    }
+    for (size_t i = 0; i < servers->count; i++)
+        if (!txt_server_is_valid(slice_of(servers->items[i]))) {
+            why_set(why, "\"%.80s\" is no address: it is like 192.0.2.1 or [2001:db8::1]:5353",
+                    servers->items[i]);
+            return config_complain(why, config, dns, "servers");
+        }
+    return true;
+}
+
 /* Rounded up, so that what is short does not become never. */
 static unsigned get_seconds(const struct config_section *section, const char *of, const char *name)
 {
@@ -281,6 +307,7 @@ static bool fill_state(struct config *config, const struct config_file *file, st
 {
     if (!fill_top(config, config_section_at(file, "", 0), why) ||
         !fill_limits(config, config_section_at(file, "limits", 0), why) ||
+        !fill_dns(config, config_section_at(file, "dns", 0), why) ||
         !fill_stores(config, file, why))
         return false;
     fill_plans(config, file);

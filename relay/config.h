@@ -11,6 +11,7 @@
 #include "relay/base/log.h"
 #include "relay/http/server.h"
 #include "relay/net/tls.h"
+#include "relay/net/txt_lookup.h"
 #include "relay/smtp/session.h"
 #include "relay/upstream/route.h"
 #include "relay/upstream/upstream.h"
@@ -43,6 +44,7 @@ struct config { /* everything in it is owned by it and lives as long as it */
     struct config_listener *listeners;
     size_t listener_count;
     struct config_http http;
+    struct txt_options dns;
     unsigned sessions, sessions_per_address;
     struct smtp_limits smtp;
     bool hide_client_address;

@@ -49,6 +49,11 @@ const struct config_setting config_settings[] = {
     { "http", "head_time", CONFIG_DURATION, false, "30s", "time for a whole request head" },
     { "http", "idle_time", CONFIG_DURATION, false, "75s", "time between two requests" },
 
+    { "dns", "servers", CONFIG_TEXT, true, "",
+      "name servers for the verification of domains, such as 192.0.2.1 or [2001:db8::1]:5353; the "
+      "system's when not set" },
+    { "dns", "timeout", CONFIG_DURATION, false, "5s", "one look-up with all its tries" },
+
     { "upstream", "host", CONFIG_NAME, false, "", "host name or IP address of the mail service" },
     { "upstream", "port", CONFIG_PORT, false, "587", "its TCP port" },
     { "upstream", "url", CONFIG_TEXT, false, "",
@@ -126,9 +131,10 @@ const struct config_setting config_settings[] = {
 const size_t config_setting_count = ARRAY_LEN(config_settings);
 
 const struct config_section_kind config_sections[] = {
-    { "", false, false },       { "tls", false, false },    { "listener", true, true },
-    { "http", false, false },   { "upstream", true, true }, { "route", false, true },
-    { "limits", false, false }, { "retry", false, false },  { "plan", true, true },
+    { "", false, false },     { "tls", false, false },    { "listener", true, true },
+    { "http", false, false }, { "dns", false, false },    { "upstream", true, true },
+    { "route", false, true }, { "limits", false, false }, { "retry", false, false },
+    { "plan", true, true },
 };
 const size_t config_section_count = ARRAY_LEN(config_sections);
 

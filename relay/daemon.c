@@ -42,6 +42,7 @@ struct daemon {
     struct worker **workers;
     size_t worker_count, drained_count;
     struct upstreams *upstreams;
+    struct txt_resolver *txt;
     struct api api;
     struct http_service control, http;
     bool http_is_secure; /* as it was when the listener was opened, until a restart */
@@ -70,6 +71,7 @@ static void apply(struct daemon *daemon, struct generation *generation,
     auth_set_plans(daemon->auth, config->auth.plans, config->auth.plan_count);
     atomic_store(&daemon->bounces.hostname, config->hostname);
     queue_set_schedule(daemon->queue, &config->queue.schedule, config->queue.retention_ms);
+    txt_resolver_set(daemon->txt, &config->dns);
     listener_limits_set(daemon->admissions, config->sessions, config->sessions_per_address);
     daemon->control.limits = daemon->http.limits = config->http.limits;
     if (contexts[daemon->worker_count] !=
@@ -291,11 +293,13 @@ static bool open_http(struct daemon *daemon, struct why *why)
         .address = config->http.address, .port = config->http.port, .alone = true, .backlog = 1024
     };
 
+    daemon->txt = txt_resolver_new(&daemon->loop, &config->dns);
     daemon->api = (struct api){
         .auth = daemon->auth,
         .queue = daemon->queue,
         .answers = &daemon->loop.mailbox,
         .upstreams = upstreams_api(daemon->upstreams),
+        .txt = daemon->txt,
         .version = LATCHPOST_VERSION,
     };
     daemon->control.loop = daemon->http.loop = &daemon->loop;
@@ -380,6 +384,7 @@ static void close_all(struct daemon *daemon)
             http_service_stop(&daemon->control);
             http_service_stop(&daemon->http);
         }
+        txt_resolver_free(daemon->txt);
         for (size_t i = 0; i < daemon->signal_count; i++)
             uv_close((uv_handle_t *)&daemon->signals[i], NULL);
         if (daemon->has_timers) {

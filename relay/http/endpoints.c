@@ -28,6 +28,7 @@ static const struct endpoint {
       "mail is accepted: 503 while it drains or the store has no room" },
     { "GET", "/metrics", API_SCOPED, AUTH_METRICS, api_metrics,
       "counters and the queue's depth, as Prometheus reads them" },
+    { "GET", "/v1/openapi.json", API_OPEN, 0, api_openapi, "all of this, for programs: OpenAPI 3.1" },
     { "GET", "/v1/whoami", API_KEY, 0, api_whoami, "what the key of this request is and may do" },
     { "GET", "/v1/api-keys", API_SCOPED, AUTH_KEYS, api_keys_list,
       "the keys of the account; the operator's ?account= narrows" },
@@ -39,9 +40,11 @@ static const struct endpoint {
     { "GET", "/v1/domains", API_SCOPED, AUTH_DOMAINS, api_domains_list,
       "the domains of the account; the operator's ?account= narrows" },
     { "POST", "/v1/domains", API_SCOPED, AUTH_DOMAINS, api_domains_add,
-      "add a domain; verified at once when the operator says so" },
+      "add a domain; verified at once when the operator says so, else by a TXT record" },
+    { "POST", "/v1/domains/{name}/verify", API_SCOPED, AUTH_DOMAINS, api_domains_verify,
+      "look for the domain's TXT record in the DNS; when it is there the domain is verified" },
     { "DELETE", "/v1/domains/{name}", API_SCOPED, AUTH_DOMAINS, api_domains_remove,
-      "remove a domain; keys can no longer send as it" },
+      "remove a domain; keys can no longer send as it; ?account= where several have added it" },
     { "GET", "/v1/accounts", API_SCOPED, AUTH_ACCOUNTS, api_accounts_list, "the accounts" },
     { "POST", "/v1/accounts", API_OPERATOR, 0, api_accounts_create, "make an account" },
     { "GET", "/v1/messages", API_SCOPED, AUTH_MESSAGES, api_messages_list,
@@ -87,6 +90,12 @@ bool api_endpoint(size_t i, struct api_endpoint_row *row)
                                       .access = endpoint->access,
                                       .scopes = endpoint->scope };
     return true;
+}
+
+const struct api_shape *api_endpoint_shape(size_t i)
+{
+    assert(i < ARRAY_LEN(endpoints));
+    return api_shape_find(endpoints[i].run);
 }
 
 /* --- answering -------------------------------------------------------------------------------- */
@@ -211,6 +220,8 @@ void api_fail_auth(struct api_call *call, enum auth_result result, const struct 
         [AUTH_INVALID] = { 422, "invalid_value", "A value is not allowed." },
         [AUTH_LIMIT] = { 409, "key_limit_reached", "The account has as many keys as it may have." },
         [AUTH_CONFLICT] = { 409, "conflict", "It exists already, or belongs to another account." },
+        [AUTH_DOMAIN_LIMIT] = { 409, "domain_limit_reached",
+                                "The account has as many domains as it may have." },
         [AUTH_FAILED] = { 503, "store_unavailable", "The key store cannot be written now." },
     };
 
@@ -377,8 +388,10 @@ static void run(struct api_call *call, const struct api_caller *caller,
         refuse_method(call, judged);
     else if (!api_decode(param, call->param, sizeof(call->param)))
         api_fail(call, 404, "not_found", "There is no such thing.");
-    else
+    else {
+        call->shape = api_shape_find(endpoint->run);
         endpoint->run(call, request);
+    }
 }
 
 void api_call(struct api *api, const struct api_caller *caller, const struct api_request *request,

@@ -27,11 +27,13 @@ struct api_upstreams {
     bool (*hold)(void *owner, const char *name, bool hold, struct why *why);
 };
 
+struct txt_resolver;
 struct api {
     struct auth *auth;
     struct queue *queue;
     struct mailbox *answers;               /* of the thread that calls */
     const struct api_upstreams *upstreams; /* NULL: no daemon runs */
+    struct txt_resolver *txt;              /* NULL: the DNS cannot be asked */
     const char *version;
     bool draining; /* /readyz says 503 */
 };

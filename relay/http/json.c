@@ -5,6 +5,7 @@
  * goes to 2048 levels and a hostile megabyte becomes fifty. Which members are known, and of which
  * type, is told by the handler's table; anything else is refused by name, because a misspelt
  * restriction that is silently ignored would make a key that may do too much. */
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -149,6 +150,7 @@ json_t *api_body(struct api_call *call, const struct api_request *request,
 {
     char problem[128];
 
+    assert(call->shape == NULL || call->shape->fields == fields); /* or the documentation lies */
     if (request->body.len == 0)
         return json_object();
     if (request->body.len > API_REQUEST_MAX) {
@@ -321,6 +323,7 @@ static bool take_parameter(struct api_call *call, struct slice pair, const char 
 bool api_query(struct api_call *call, struct slice query, const char *const *names,
                char (*values)[API_QUERY_MAX])
 {
+    assert(call->shape == NULL || call->shape->query == names);
     for (size_t i = 0; names[i] != NULL; i++)
         values[i][0] = '\0';
     for (struct slice rest = query; rest.data != NULL && query.len > 0;) {

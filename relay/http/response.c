@@ -28,6 +28,7 @@ static const struct status_row {
     { 500, "Internal Server Error", "internal" },
     { 501, "Not Implemented", "not_implemented" },
     { 503, "Service Unavailable", "unavailable" },
+    { 504, "Gateway Timeout", "timeout" },
     { 505, "HTTP Version Not Supported", "version_not_supported" },
     { 507, "Insufficient Storage", "store_full" },
 };

@@ -118,13 +118,13 @@ void transaction_add(struct transaction *tx, struct slice local, struct slice do
 
 /* --- the sender rule -------------------------------------------------------------------------- */
 
-/* For sender_check(): asks the session's grant and remembers whom else than the sender it allowed.
- */
+/* For sender_check(): asks the session's grant, which may be newer than the one that allowed the
+ * envelope, and remembers whom else it allowed. */
 static bool permit_and_remember(void *owner, struct slice local, struct slice domain)
 {
     struct transaction *tx = owner;
 
-    if (!auth_grant_permits_sender(tx->grant, local, domain))
+    if (!auth_grant_permits_sender(tx->session->grant, local, domain))
         return false;
     return is_address(tx->sender, local, domain) ||
            (buf_add(&tx->identities, local) && buf_add_byte(&tx->identities, '@') &&
@@ -184,6 +184,8 @@ static bool on_header(void *owner, struct slice block, struct buf *out)
     struct header header;
     enum header_error parsed = header_parse(block, &header);
 
+    login_refresh(tx->session); /* the header is judged by what the key may now; if it may nothing
+                                   any more, the end of the message says so */
     judge_header(tx, parsed, &header);
     bool ok = tx->verdict == REPLY_OK;
     if (ok && !rewrite_header(tx, &header, out)) {

@@ -48,3 +48,8 @@ bench-depth: $(BUILD)/latchpost bench-tools $(BUILD)/bench/plant ## measure with
 .PHONY: bench-lag
 bench-lag: $(BUILD)/latchpost $(BUILD)/bench/plant $(BUILD)/bench/sink ## measure one account's delay beside another's backlog
 	$(quiet)python3 tests/bench/depth.py --relay $(BUILD)/latchpost --tools $(BUILD)/bench --lag
+
+.PHONY: bench-instructions
+bench-instructions: $(BUILD)/latchpost bench-tools ## count the instructions of a message; needs valgrind
+	$(call install_packages,$(PACKAGES_BENCH))
+	$(quiet)python3 tests/bench/instructions.py --relay $(BUILD)/latchpost --tools $(BUILD)/bench
