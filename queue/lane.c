@@ -7,8 +7,8 @@
  * stands before it, or in a lane that has none, says so by lane_note_due().
  *
  * A lane is in one of three places: in the heap, by time, while nothing of it is due; in turn, when
- * something may be; or stranded, in turns of their own, when its last message found no upstream
- * that could be asked. All mail of such lanes could do is to be deferred, and a backlog of a
+ * something may be; or stranded, in turns of their own, when its last message reached no upstream
+ * at all. All mail of such lanes could do is to be deferred, and a backlog of a
  * million would do so as fast as the disk takes it. So all of them together get so many messages a
  * second: enough to find out at once that an upstream is back, which opens all of them, since there
  * may be thousands; and in time what has become too old.

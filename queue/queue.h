@@ -156,7 +156,7 @@ struct queue_message {
     uint32_t chunks; /* 0: content is whole in `content`; else `content` is empty: queue_read() */
     bool eight_bit;  /* some byte above 127 */
     bool sandbox;    /* never relay */
-    bool stranded;   /* for queue_settle(): none of its upstreams could be asked at all */
+    bool stranded;   /* for queue_settle(): none of its upstreams could be reached */
     struct buf content;
     struct queue_recipient *recipients; /* when leased: only those that are due */
     size_t recipient_count;

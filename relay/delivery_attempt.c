@@ -96,12 +96,14 @@ static void settle_exhausted(struct attempt *attempt, const char *upstream, cons
 {
     struct queue_message *message = attempt->message;
 
-    message->stranded = attempt->tried == NULL;
+    message->stranded = true;
     for (size_t i = 0; i < message->recipient_count; i++) {
         struct queue_recipient *recipient = &message->recipients[i];
 
-        if (recipient->fate != QUEUE_UNTRIED)
+        if (recipient->fate != QUEUE_UNTRIED) { /* an upstream had something to say */
+            message->stranded = false;
             continue;
+        }
         if (recipient->text == NULL)
             queue_recipient_say(recipient, QUEUE_LATER, 0, "4.4.1", slice_of(reason));
         else
