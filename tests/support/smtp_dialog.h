@@ -209,7 +209,7 @@ static inline void dialog_accepted(void *owner, void *place, struct queue_messag
 {
     struct dialog *d = owner;
 
-    assert_ptr_equal(place, d);
+    assert_true(place == d);
     d->places--;
     if (message == NULL)
         return;
