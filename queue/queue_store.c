@@ -2,14 +2,18 @@
  *
  * message    one row a message, a small content in the same row and last in it, so that nothing
  *            else has to read past it. due_ms is the earliest of its recipients' and NULL when none
- *            waits; the partial index of what waits, by lane (the mail of one key, lane.c) and
- * time, is the only index there is, for each costs 5 %. body       the content of larger messages
- * in chunks of QUEUE_CHUNK_BYTES. A table with rowids: WITHOUT ROWID stores a quarter fewer of such
- * large rows in a second. recipient  what became of each. event      failed attempts and operators'
- * acts; a success is told by the recipient's row. at_us is microseconds since 1970, moved on where
- * two would be equal. incoming   the messages whose chunks arrive and which are not submitted yet.
- * At start these rows name the orphans: no scan looks for them. tally      messages and bytes by
- * state, brought up to date once a transaction.
+ *            waits. The partial index of what waits, by lane (lane.c) and time, is the only index
+ *            there is, for each costs 5 %.
+ * body       the content of larger messages in chunks of QUEUE_CHUNK_BYTES. A table with rowids:
+ *            WITHOUT ROWID stores a quarter fewer of such large rows in a second.
+ * recipient  what became of each.
+ * event      failed attempts and operators' acts; a success is told by the recipient's row. at_us
+ *            is microseconds since 1970, moved on where two would be equal.
+ * incoming   the messages whose chunks arrive and which are not submitted yet. At start these rows
+ *            name the orphans: no scan looks for them.
+ * tally      messages and bytes by state, brought up to date once a transaction.
+ * once       the tokens of submissions (struct queue_once), numbered like their first message, so
+ *            that they are in the order of time.
  *
  * Numbers of states are those of enum queue_state. Times are unix milliseconds. Leases are not
  * here: they live in memory (lease.c), so after a crash whatever was leased is due again; that an
@@ -81,6 +85,14 @@ static const char *const steps[] = {
     " messages INTEGER NOT NULL,"
     " bytes INTEGER NOT NULL"
     ") STRICT;",
+    "CREATE TABLE once ("
+    " id INTEGER PRIMARY KEY,"
+    " key_id TEXT NOT NULL,"
+    " token TEXT NOT NULL,"
+    " fingerprint BLOB NOT NULL,"
+    " answer TEXT NOT NULL"
+    ") STRICT;"
+    "CREATE UNIQUE INDEX once_token ON once(key_id, token);",
     /* Whose turn it is goes by account and key, and only then by time. The one scan of all messages
      * that there ever is. */
     "CREATE INDEX message_lane ON message(account, key_id, due_ms) WHERE due_ms IS NOT NULL;"

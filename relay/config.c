@@ -16,6 +16,7 @@
 
 #define DEFAULT_PATH       "/etc/latchpost/latchpost.conf"
 #define DNS_TIMEOUT_MAX_MS 60000
+#define BODY_BYTES_MAX     (UINT64_C(2) << 30)
 
 static bool fill_hostname(struct config *config, const struct config_section *top, struct why *why)
 {
@@ -115,6 +116,14 @@ static bool fill_listeners(struct config *config, const struct config_file *file
     return true;
 }
 
+/* What a message of the largest size needs when most of it is an attachment in base64. */
+static size_t body_bytes(const struct config *config, const struct config_section *http)
+{
+    size_t set = config_get_size(http, "http", "body_size");
+
+    return set > 0 ? set : (size_t)config->smtp.message_bytes / 3 * 4 + API_REQUEST_MAX;
+}
+
 static bool fill_http(struct config *config, const struct config_section *http, struct why *why)
 {
     enum smtp_tls tls = config_get_tls(http, "http");
@@ -124,8 +133,9 @@ static bool fill_http(struct config *config, const struct config_section *http, 
         .address = config_text(http, "http", "address"),
         .port = (uint16_t)config_get_count(http, "http", "port"),
         .tls = tls == SMTP_TLS_IMPLICIT,
+        .body_memory = config_get_size(http, "http", "body_memory"),
         .limits = {
-            .body_bytes = config_get_size(http, "http", "body_size"),
+            .body_bytes = body_bytes(config, http),
             .connections = config_get_count(http, "http", "connections"),
             .head_ms = config_get_duration(http, "http", "head_time"),
             .idle_ms = config_get_duration(http, "http", "idle_time"),
@@ -141,7 +151,9 @@ static bool fill_http(struct config *config, const struct config_section *http, 
         return config_complain(why, config, http, "tls");
     }
     return config_get_positive(config, http, "body_size", config->http.limits.body_bytes,
-                               API_REQUEST_MAX, why) &&
+                               BODY_BYTES_MAX, why) &&
+           config_get_positive(config, http, "body_memory", config->http.body_memory, SIZE_MAX / 4,
+                               why) &&
            config_get_positive(config, http, "connections", config->http.limits.connections,
                                1000000, why) &&
            config_get_positive(config, http, "head_time", config->http.limits.head_ms, UINT_MAX,

@@ -27,6 +27,7 @@ struct config_http {
     const char *address;
     uint16_t port;
     bool tls;
+    size_t body_memory; /* of all large bodies */
     struct http_limits limits;
 };
 
@@ -50,8 +51,7 @@ struct config { /* everything in it is owned by it and lives as long as it */
     bool hide_client_address;
     struct auth_options auth;
     struct queue_options queue;
-    struct upstream_options
-        *upstreams; /* ceilings are for the whole process: worker.c shares them out */
+    struct upstream_options *upstreams; /* without gates: see generation.c */
     size_t upstream_count;
     struct route_table routes;
     void *memory; /* private */

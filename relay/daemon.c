@@ -20,6 +20,8 @@
 #include "relay/bounce.h"
 #include "relay/config_value.h"
 #include "relay/generation.h"
+#include "relay/http/budget.h"
+#include "relay/http/work.h"
 #include "relay/net/listener.h"
 #include "relay/state_lock.h"
 #include "relay/upstreams.h"
@@ -44,6 +46,8 @@ struct daemon {
     struct upstreams *upstreams;
     struct txt_resolver *txt;
     struct api api;
+    struct work_queue work;
+    struct budget budget;
     struct http_service control, http;
     bool http_is_secure; /* as it was when the listener was opened, until a restart */
     struct listener *control_listener, *http_listener;
@@ -57,6 +61,20 @@ struct daemon {
 
 static const struct http_door control_door = { .name = "control", .is_control = true };
 
+/* What mail by HTTP is measured by. The texts live as long as their generation, which is until the
+ * end. */
+static void apply_mail_rules(struct daemon *daemon, const struct config *config)
+{
+    daemon->api.mail = (struct api_mail){
+        .hostname = config->hostname,
+        .message_bytes = config->smtp.message_bytes,
+        .recipients = config->smtp.recipients,
+        .header_bytes = config->smtp.header_bytes,
+        .hide_client_address = config->hide_client_address,
+    };
+    atomic_store(&daemon->budget.max, config->http.body_memory);
+}
+
 /* --- reload ----------------------------------------------------------------------------------- */
 
 static void apply(struct daemon *daemon, struct generation *generation,
@@ -64,7 +82,6 @@ static void apply(struct daemon *daemon, struct generation *generation,
 {
     const struct config *config = generation->config;
 
-    generation->older = daemon->current;
     daemon->current = generation;
     upstreams_configure(daemon->upstreams, config->upstreams, config->upstream_count);
     log_configure(config->log_level, config->log_format);
@@ -74,6 +91,7 @@ static void apply(struct daemon *daemon, struct generation *generation,
     txt_resolver_set(daemon->txt, &config->dns);
     listener_limits_set(daemon->admissions, config->sessions, config->sessions_per_address);
     daemon->control.limits = daemon->http.limits = config->http.limits;
+    apply_mail_rules(daemon, config);
     if (contexts[daemon->worker_count] !=
         NULL) { /* else the listener, if secure, keeps what it has */
         tls_context_unref(daemon->http.tls);
@@ -100,7 +118,7 @@ static void reload(struct daemon *daemon)
         if (fixed != NULL)
             LOG(LOG_WARNING, "reload_partial", LOG_STR("setting", fixed),
                 LOG_STR("reason", "takes effect at a restart"));
-        apply(daemon, generation_new(config, daemon->worker_count), contexts);
+        apply(daemon, generation_new(config, daemon->worker_count, daemon->current), contexts);
         LOG(LOG_INFO, "reloaded", LOG_STR("config", config->path));
     }
     free(contexts);
@@ -301,7 +319,11 @@ static bool open_http(struct daemon *daemon, struct why *why)
         .upstreams = upstreams_api(daemon->upstreams),
         .txt = daemon->txt,
         .version = LATCHPOST_VERSION,
+        .work = &daemon->work,
+        .budget = &daemon->budget,
     };
+    work_queue_init(&daemon->work, &daemon->loop);
+    apply_mail_rules(daemon, config);
     daemon->control.loop = daemon->http.loop = &daemon->loop;
     daemon->control.api = daemon->http.api = &daemon->api;
     daemon->control.limits = daemon->http.limits = config->http.limits;
@@ -392,6 +414,7 @@ static void close_all(struct daemon *daemon)
             loop_timer_close(&daemon->grace_timer, NULL);
         }
     }
+    daemon->api.stopped = true;
     if (daemon->queue != NULL)
         queue_stop(daemon->queue);
     if (daemon->has_loop)
@@ -417,7 +440,7 @@ int daemon_run(struct config *config)
     struct why why = { "" };
 
     log_configure(config->log_level, config->log_format);
-    daemon.current = generation_new(config, config->workers);
+    daemon.current = generation_new(config, config->workers, NULL);
     if (start(&daemon, &why)) {
         log_ready(&daemon);
         loop_run(&daemon.loop);

@@ -121,15 +121,29 @@ static const unsigned *find_list(const struct delivery *delivery,
                       slice_of(message->key_id), slice_of(message->sender), count);
 }
 
-/* The next usable upstream of the route's list, or NULL. The routes belong to the current fleet.
- * *held: the first that was passed over because it is held, or NULL: then the message waits for
- * that one, and is found by its name when it is let go. */
-static struct berth *next_berth(struct attempt *attempt, const char **reason, const char **held)
+/* Why `rests`, the first of those that were passed over, is not usable: what an operator who looks
+ * at a message wants to know. */
+static void explain_rest(const struct upstream *rests, struct why *reason)
 {
+    struct upstream_view view;
+
+    why_set(reason, "no upstream is usable");
+    if (rests == NULL)
+        return;
+    upstream_look(rests, &view);
+    if (view.reason.text[0] != '\0')
+        why_set(reason, "no upstream is usable; \"%s\" rests: %s", view.name, view.reason.text);
+}
+
+/* The next usable upstream of the route's list, or NULL and the reason. The routes belong to the
+ * current fleet. *held: the first that was passed over because it is held, or NULL: then the
+ * message waits for that one, and is found by its name when it is let go. */
+static struct berth *next_berth(struct attempt *attempt, struct why *reason, const char **held)
+{
+    const struct upstream *rests = NULL;
     size_t count;
     const unsigned *list = find_list(attempt->delivery, attempt->message, &count);
 
-    *reason = count == 0 ? "no upstream is configured for this message" : "no upstream is usable";
     *held = NULL;
     while (attempt->next < count) {
         unsigned index = list[attempt->next++];
@@ -142,9 +156,15 @@ static struct berth *next_berth(struct attempt *attempt, const char **reason, co
             return berth;
         if (upstream_is_held(upstream) && *held == NULL)
             *held = upstream_name(upstream);
+        else if (rests == NULL)
+            rests = upstream;
     }
     if (*held != NULL)
-        *reason = upstream_held_text;
+        why_set(reason, "%s", upstream_held_text);
+    else if (count == 0)
+        why_set(reason, "no upstream is configured for this message");
+    else
+        explain_rest(rests, reason);
     return NULL;
 }
 
@@ -178,7 +198,8 @@ static void fill_job(struct attempt *attempt)
 /* upstream: the one that was tried last, or NULL. */
 static void go_on(struct attempt *attempt, const char *upstream)
 {
-    const char *reason, *held;
+    struct why reason;
+    const char *held;
 
     if (attempt->delivery->draining) {
         settle(attempt, upstream);
@@ -191,7 +212,7 @@ static void go_on(struct attempt *attempt, const char *upstream)
     struct berth *next = next_berth(attempt, &reason, &held);
 
     if (next == NULL) {
-        settle_exhausted(attempt, upstream != NULL ? upstream : held, reason);
+        settle_exhausted(attempt, upstream != NULL ? upstream : held, reason.text);
         return;
     }
     /* It comes again in a moment, and the queue then knows where this key's mail goes. */

@@ -10,11 +10,14 @@
 struct generation {
     struct generation *older;
     struct config *config;
-    struct worker_settings *settings; /* one a worker */
+    struct worker_settings *settings;   /* one a worker */
+    struct upstream_options *upstreams; /* the configuration's, each with the gate that the workers
+                                           share: of the generation before, where it is the same */
 };
 
-/* Takes over the configuration. */
-struct generation *generation_new(struct config *config, size_t workers);
+/* Takes over the configuration, and the older generation, or NULL, whose upstreams' ceilings change
+ * at once. */
+struct generation *generation_new(struct config *config, size_t workers, struct generation *older);
 /* With all that are older. Accepts NULL. */
 void generations_free(struct generation *generation);
 

@@ -18,7 +18,8 @@ struct api_call { /* from api_call() to its answer; the calling thread's */
     struct auth_grant *grant;      /* the caller's key, or NULL for the operator and for nobody */
     const struct api_shape *shape; /* of its endpoint, or NULL */
     const char *actor;             /* for the audit trail: "operator" or the key's id */
-    char param[API_PARAM_MAX];     /* what stands for {...} in the path, decoded */
+    const char *client_address, *client_tls; /* or NULL */
+    char param[API_PARAM_MAX];               /* what stands for {...} in the path, decoded */
 
     /* What a handler needs again when the queue has answered. */
     int64_t message_id;
@@ -84,6 +85,10 @@ json_t *api_body(struct api_call *call, const struct api_request *request,
                  const struct api_field *fields, size_t count);
 /* Is it strict JSON of an object, with our limits? NULL and a phrase when not. */
 json_t *api_parse_json(struct slice text, char *problem, size_t size);
+/* The same for those who look at the length of texts, in which a NUL may stand then. *nul_in_name:
+ * one stands in the name of a member, which cannot be. */
+json_t *api_parse_json_with_nul(struct slice text, char *problem, size_t size, bool *nul_in_name);
+bool api_is_json_type(struct slice content_type);
 
 /* Members of a body that api_body() let pass; NULL, 0 and false for what is absent or null. */
 const char *api_text(const json_t *body, const char *name); /* borrowed */
@@ -145,8 +150,9 @@ json_t *api_json_time_ms(int64_t unix_ms);
  * another table than its shape tells of is an error of ours, and stops the process. */
 struct api_shape {
     api_handler *run;
-    const struct api_field *fields; /* of the body; NULL: it takes none */
+    const struct api_field *fields; /* of the body; NULL: it takes none, or has a reader ... */
     size_t field_count;
+    const char *body;         /* ... of its own: a name of openapi_schema.c; else NULL */
     const char *required;     /* names of fields without which it is refused, with blanks between */
     const char *const *query; /* NULL-ended, or NULL */
     int status;               /* of success */
@@ -157,8 +163,9 @@ struct api_shape {
 #define API_FIELDS(table) .fields = (table), .field_count = ARRAY_LEN(table)
 /* Each ends with a row without a handler. */
 extern const struct api_shape api_accounts_shapes[], api_domain_verify_shapes[],
-    api_domains_shapes[], api_keys_shapes[], api_messages_shapes[], api_queue_shapes[],
-    api_steer_shapes[], api_upstreams_shapes[], api_openapi_shapes[], api_status_shapes[];
+    api_domains_shapes[], api_emails_shapes[], api_keys_shapes[], api_messages_shapes[],
+    api_queue_shapes[], api_steer_shapes[], api_upstreams_shapes[], api_openapi_shapes[],
+    api_status_shapes[];
 const struct api_shape *api_shape_find(api_handler *run); /* or NULL */
 const struct api_shape *api_endpoint_shape(size_t i);     /* of the i-th endpoint, or NULL */
 
@@ -176,6 +183,7 @@ api_handler api_keys_list, api_keys_create, api_keys_show, api_keys_revoke;
 api_handler api_domains_list, api_domains_add, api_domains_remove;
 api_handler api_domains_verify; /* api_domain_verify.c */
 api_handler api_accounts_list, api_accounts_create;
+api_handler api_emails_send, api_emails_send_personalized;
 api_handler api_messages_list, api_messages_show, api_messages_retry, api_messages_hold,
     api_messages_release, api_messages_cancel;
 api_handler api_queue_retry, api_queue_hold, api_queue_release, api_queue_cancel, api_queue_stats;

@@ -47,6 +47,11 @@ static const struct endpoint {
       "remove a domain; keys can no longer send as it; ?account= where several have added it" },
     { "GET", "/v1/accounts", API_SCOPED, AUTH_ACCOUNTS, api_accounts_list, "the accounts" },
     { "POST", "/v1/accounts", API_OPERATOR, 0, api_accounts_create, "make an account" },
+    { "POST", "/v1/emails", API_SCOPED, AUTH_SEND, api_emails_send,
+      "send a message: from, to, cc, bcc, reply_to, subject, text, html, headers, attachments" },
+    { "POST", "/v2/emails", API_SCOPED, AUTH_SEND, api_emails_send, "the same" },
+    { "POST", "/tx/v1/send", API_SCOPED, AUTH_SEND, api_emails_send_personalized,
+      "send a message for each of the personalizations, or none" },
     { "GET", "/v1/messages", API_SCOPED, AUTH_MESSAGES, api_messages_list,
       "messages, newest first: ?state= ?account= ?key= ?sender= ?recipient= ?upstream= ?olderThan= "
       "?newerThan= ?before= ?limit=" },
@@ -363,6 +368,8 @@ static struct api_call *call_new(struct api *api, const struct api_caller *calle
     call->actor = caller->is_operator   ? "operator"
                   : call->grant != NULL ? auth_grant_key_id(call->grant)
                                         : "nobody";
+    call->client_address = caller->address;
+    call->client_tls = caller->tls;
     call->cb = cb;
     call->owner = owner;
     buf_init(&call->body, API_BODY_MAX);
@@ -392,6 +399,17 @@ static void run(struct api_call *call, const struct api_caller *caller,
         call->shape = api_shape_find(endpoint->run);
         endpoint->run(call, request);
     }
+}
+
+bool api_takes_mail(const struct api_caller *caller, struct slice method, struct slice path)
+{
+    const struct api_request request = { .method = method, .path = path };
+    const struct endpoint *other;
+    struct slice param;
+    const struct endpoint *endpoint = find_endpoint(&request, &param, &other);
+
+    return endpoint != NULL && endpoint->scope == AUTH_SEND && caller->grant != NULL &&
+           auth_grant_has(caller->grant, AUTH_SEND);
 }
 
 void api_call(struct api *api, const struct api_caller *caller, const struct api_request *request,

@@ -17,23 +17,27 @@ static const struct refusal {
     { 400, "What was sent cannot be read, or names something unknown.",
       "bad_request invalid_json unknown_field unknown_parameter invalid_parameter" },
     { 401, "No key was given, or it is not accepted.", "unauthorized" },
-    { 403, "The key may not do that.", "forbidden" },
+    { 403, "The key may not do that.",
+      "forbidden key_required sender_not_permitted recipient_not_permitted" },
     { 404, "There is no such thing, or it belongs to another account.", "not_found" },
     { 409,
       "It exists already, is another account's, is in a state that does not allow that, or a "
       "limit is reached.",
-      "conflict key_limit_reached domain_limit_reached account_needed" },
+      "conflict key_limit_reached domain_limit_reached account_needed idempotency_conflict" },
     { 413, "The body is too large.", "too_large" },
     { 415, "The body is not application/json.", "unsupported_media_type" },
     { 422, "A value is missing or not allowed, or a domain is not proved.",
-      "invalid_value missing_field filter_needed record_missing record_mismatch" },
+      "invalid_value missing_field filter_needed record_missing record_mismatch invalid_address "
+      "invalid_header_name invalid_header_value forbidden_header header_too_large "
+      "invalid_idempotency_key too_many_messages too_many_recipients" },
     { 429,
-      "Too many refused keys came from this address, or too much is under way; Retry-After "
-      "says when to come back.",
-      "too_many_failures too_many_requests busy" },
+      "Too many refused keys came from this address, the key has used up what it may send, or too "
+      "much is under way; Retry-After says when to come back.",
+      "too_many_failures too_many_requests busy rate_limited daily_limit" },
     { 500, "Something went wrong here.", "internal answer_too_large" },
     { 503, "Not now: the relay is stopping, or a store or the DNS is not there.",
-      "store_unavailable draining no_room daemon_needed dns_failed stopping unavailable" },
+      "store_unavailable draining no_room daemon_needed dns_failed stopping unavailable "
+      "busy key_changed" },
     { 504, "No name server answered in time.", "dns_timeout" },
     { 507, "The disk of the queue is full.", "store_full" },
 };
@@ -193,11 +197,11 @@ static json_t *operation_json(const struct api_endpoint_row *row, const struct a
         json_object_set_new(json, "description",
                             json_string("For the operator, by the control socket: a key is refused "
                                         "with 403."));
-    if (shape != NULL && shape->fields != NULL)
+    if (shape != NULL && (shape->fields != NULL || shape->body != NULL))
         json_object_set_new(json, "requestBody",
-                            json_pack("{s:b, s:{s:{s:o}}}", "required", shape->required != NULL,
-                                      "content", "application/json", "schema",
-                                      openapi_body_of(shape)));
+                            json_pack("{s:b, s:{s:{s:o}}}", "required",
+                                      shape->required != NULL || shape->body != NULL, "content",
+                                      "application/json", "schema", openapi_body_of(shape)));
     free(name);
     return json;
 }

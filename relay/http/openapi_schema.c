@@ -2,7 +2,8 @@
  * Bodies come from the tables of fields that requests are checked against. Answers are told in a
  * few words each, a member as name:kind, with "?" where it may be null:
  *
- *     text, number, flag    time (ISO 8601)    texts (a list)    counts (an object of numbers)
+ *     text, number, flag    time (ISO 8601)    texts (a list)
+ *     counts, words         an object of numbers, of texts
  *     Name, [Name]          another schema, or a list of it
  *     +Name                 all members of that one
  *
@@ -30,6 +31,22 @@ static const struct schema {
     { "Domain", "name:text account:text status:text verified:flag record:Record? createdAt:time" },
     { "RemovedDomain", "name:text removed:flag" },
     { "Account", "handle:text plan:text status:text activeKeys:number createdAt:time" },
+    { "Address", "email:text* address:text* name:text*" },
+    { "Attachment", "filename:text* content:text content_type:text* type:text* disposition:text* "
+                    "content_id:text*" },
+    { "Email", "from:text|Address* from_:text|Address* to:text|Address|texts|[Address] "
+               "cc:text|Address|texts|[Address]* bcc:text|Address|texts|[Address]* "
+               "reply_to:text|Address|texts|[Address]* subject:text* text:text* html:text* "
+               "headers:words* attachments:[Attachment]*" },
+    { "Content", "type:text value:text" },
+    { "Personalization", "to:text|Address|texts|[Address] cc:text|Address|texts|[Address]* "
+                         "bcc:text|Address|texts|[Address]* subject:text* headers:words*" },
+    { "PersonalizedEmail",
+      "personalizations:[Personalization] from:text|Address reply_to:text|Address|texts|[Address]* "
+      "reply_to_list:texts|[Address]* subject:text* content:[Content]* attachments:[Attachment]* "
+      "headers:words*" },
+    { "SentMessage", "id:text messageId:text recipients:number" },
+    { "Sent", "id:text status:text messageId:text* recipients:number* messages:[SentMessage]*" },
     { "Message", "id:text state:text account:text keyId:text from:text to:text? "
                  "recipientCount:number size:number attempts:number receivedAt:time dueAt:time? "
                  "lastError:text?" },
@@ -82,6 +99,9 @@ static json_t *simple_kind(struct slice kind)
         return json_pack("{s:s, s:s}", "type", "string", "format", "date-time");
     if (slice_equal(kind, SLICE("texts")))
         return json_pack("{s:s, s:{s:s}}", "type", "array", "items", "type", "string");
+    if (slice_equal(kind, SLICE("words")))
+        return json_pack("{s:s, s:{s:s}}", "type", "object", "additionalProperties", "type",
+                         "string");
     if (slice_equal(kind, SLICE("counts")))
         return json_pack("{s:s, s:{s:s}}", "type", "object", "additionalProperties", "type",
                          "integer");
@@ -183,6 +203,8 @@ static json_t *field_schema(enum api_type type)
 
 json_t *openapi_body_of(const struct api_shape *shape)
 {
+    if (shape->body != NULL)
+        return reference(slice_of(shape->body));
     json_t *properties = json_object();
     json_t *required = json_array();
 

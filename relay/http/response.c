@@ -12,6 +12,7 @@ static const struct status_row {
 } statuses[] = {
     { 200, "OK", NULL },
     { 201, "Created", NULL },
+    { 202, "Accepted", NULL },
     { 400, "Bad Request", "bad_request" },
     { 401, "Unauthorized", "unauthorized" },
     { 403, "Forbidden", "forbidden" },

@@ -87,6 +87,11 @@ class Described:
         self.check(method, form, status, kind, answer)
         return answer["data"] if isinstance(answer, dict) and "data" in answer else answer
 
+    def takes(self, form, body):
+        """The request is as it is described, too."""
+        content = self.document["paths"][form]["post"]["requestBody"]["content"]["application/json"]
+        jsonschema.Draft202012Validator({**self.root, **strict(copy.deepcopy(content["schema"]))}).validate(body)
+
     def by_operator(self, *words, method, form):
         """The command line has the control socket, over which the operator's answers come."""
         answer = self.relay.json(*words)
@@ -127,7 +132,7 @@ def the_document_has_the_form_of_openapi():
                 for content in response["content"].values():
                     jsonschema.Draft202012Validator.check_schema(content["schema"])
             if "requestBody" in operation:
-                schema = operation["requestBody"]["content"]["application/json"]["schema"]
+                schema = resolved(document, operation["requestBody"]["content"]["application/json"]["schema"])
                 jsonschema.Draft202012Validator.check_schema(schema)
                 assert method != "get" and set(schema["required"]) <= set(schema["properties"]), path
                 assert operation["requestBody"]["required"] == bool(schema["required"])
@@ -179,6 +184,21 @@ def every_endpoint_answers_as_it_is_described():
         api.ask(200, "DELETE", "/v1/messages/{id}", key, name=message)
         api.ask(409, "POST", "/v1/messages/{id}/hold", key, name=message)
         api.ask(404, "GET", "/v1/messages/{id}", key, name="0000000000001")
+
+        mail = {"from": {"email": "a@good.example", "name": "A"}, "to": ["r@dest.example"], "subject": "s", "text": "t",
+                "cc": {"address": "c@dest.example"}, "headers": {"X-A": "b"},
+                "attachments": [{"filename": "f", "content": "Zg==", "type": "text/plain"}]}
+        for form in ("/v1/emails", "/v2/emails"):
+            api.takes(form, mail)
+            api.ask(202, "POST", form, key, mail)
+            api.ask(403, "POST", form, key, {**mail, "from": "a@other.example"})
+            api.ask(422, "POST", form, key, {"from": "a@good.example"})
+            api.ask(400, "POST", form, key, {**mail, "frm": "x"})
+        many = {"personalizations": [{"to": ["r@dest.example"], "subject": "p"}, {"to": [{"email": "s@dest.example"}]}],
+                "from": "a@good.example", "subject": "s", "content": [{"type": "text/plain", "value": "t"}]}
+        api.takes("/tx/v1/send", many)
+        api.ask(202, "POST", "/tx/v1/send", key, many)
+        api.ask(422, "POST", "/tx/v1/send", key, {**many, "personalizations": []})
 
         api.by_operator("account", "create", "acme", method="post", form="/v1/accounts")
         api.by_operator("upstream", "list", method="get", form="/v1/upstreams")

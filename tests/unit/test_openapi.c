@@ -7,6 +7,7 @@
 
 #include "relay/base/macros.h"
 #include "relay/http/api_priv.h"
+#include "relay/http/mail_request.h"
 #include "tests/support/api_place.h"
 
 static int make_place(void **state)
@@ -161,6 +162,36 @@ static void what_is_required_is_missed(void **state)
     }
 }
 
+/* A body with a reader of its own is described by hand: it must have the members that are read. */
+static void each_member_of_a_message_is_described_and_no_other(void **state)
+{
+    static const struct {
+        const char *schema;
+        const char *const *members;
+    } rows[] = {
+        { "Email", mail_plain_members },
+        { "PersonalizedEmail", mail_shared_members },
+        { "Personalization", mail_personalization_members },
+        { "Content", mail_content_members },
+        { "Attachment", mail_attachment_members },
+        { "Address", mail_address_members },
+    };
+    json_t *document = fetch(*state);
+    const json_t *schemas = json_object_get(json_object_get(document, "components"), "schemas");
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const json_t *properties =
+            json_object_get(json_object_get(schemas, rows[i].schema), "properties");
+        size_t count = 0;
+        for (; rows[i].members[count] != NULL; count++)
+            if (json_object_get(properties, rows[i].members[count]) == NULL)
+                fail_msg("%s: %s is not described", rows[i].schema, rows[i].members[count]);
+        if (count != json_object_size(properties))
+            fail_msg("%s: it describes what is not read", rows[i].schema);
+    }
+    json_decref(document);
+}
+
 int main(void)
 {
 #define IN_PLACE(test) cmocka_unit_test_setup_teardown(test, make_place, remove_place)
@@ -170,6 +201,7 @@ int main(void)
         IN_PLACE(each_described_field_is_known_and_of_its_type),
         IN_PLACE(each_described_parameter_is_known),
         IN_PLACE(what_is_required_is_missed),
+        IN_PLACE(each_member_of_a_message_is_described_and_no_other),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
