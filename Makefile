@@ -52,7 +52,7 @@ endif
 
 # --- sources, by folder; one archive a folder ---------------------------------------------------
 SRC_base := $(patsubst %,relay/base/%.c,\
-    alloc base64 buf clock db digest gather ident log mailbox map metrics slice why)
+    alloc base64 buf clock db digest gather ident log mailbox map metrics slice turns why)
 SRC_net := $(patsubst %,relay/net/%.c,\
     connect listener listener_limits loop resolve stream stream_input stream_output stream_peer \
     tls tls_cert tls_context txt_lookup)
@@ -63,7 +63,7 @@ SRC_auth := $(patsubst %,auth/%.c,\
     domain_token grant key key_record key_view limit load network pattern penalty pepper plan \
     scope secrets spec table usage)
 SRC_queue := $(patsubst %,queue/%.c,\
-    admin doubt filter lease message once prune queue queue_store queue_store_once \
+    admin doubt filter lane lease message once prune queue queue_store queue_store_once \
     queue_store_read queue_store_steer queue_store_time queue_store_write report schedule settle \
     steer submit timeline watch writer)
 SRC_smtp := $(patsubst %,relay/smtp/%.c,\
@@ -80,8 +80,8 @@ SRC_top := $(patsubst %,relay/%.c,\
     bounce cli/account cli/check cli/client cli/client_direct cli/client_http cli/client_local \
     cli/client_remote cli/domain cli/key cli/options cli/pages cli/print cli/queue cli/queue_steer \
     cli/serve cli/upstream config config_file config_read config_table config_upstreams \
-    config_value daemon delivery delivery_attempt delivery_fleet generation held state_lock \
-    upstreams watchdog worker)
+    config_value daemon delivery delivery_attempt delivery_fleet delivery_share generation held \
+    state_lock upstreams watchdog worker)
 
 FLOORS := base net message auth queue smtp upstream http top
 

@@ -1,15 +1,16 @@
 /* lease.c - whose turn is it? Hands out what is due, each recipient to one worker at a time.
  * Leases live in memory only, since one process owns the store: after a crash whatever was leased
- * is due again. A lease takes two steps: the messages are found and read beside the commits, so
- * that one that cannot be read costs no write of others; then, in the next transaction, it is
- * recorded that an attempt of each begins (doubt.c), and the answer comes after that commit. The
- * walk over the due index passes over what is leased or set aside as damaged, so its length is
- * bounded by the number of those and what is wanted. A lease ends when its message is settled;
- * there is no timeout, for a worker that is slow and one that is dead cannot be told apart without
- * sending twice. */
+ * is due again. A lease takes two steps: the messages are found, lane by lane (lane.c), and read
+ * beside the commits, so that one that cannot be read costs no write of others; then, in the next
+ * transaction, it is recorded that an attempt of each begins (doubt.c), and the answer comes after
+ * that commit. The walk along a lane passes over what is leased or set aside as damaged, each of
+ * them once. A lease ends when its message is settled; there is no timeout, for a worker that is
+ * slow and one that is dead cannot be told apart without sending twice. */
 #include <assert.h>
+#include <stdlib.h>
 
 #include "queue/queue_priv.h"
+#include "relay/base/alloc.h"
 #include "relay/base/clock.h"
 #include "relay/base/log.h"
 
@@ -53,6 +54,8 @@ struct lease {
     struct request request;
     size_t max_messages, max_bytes;
     int64_t now_ms;
+    struct queue_pass *passes; /* with texts of our own */
+    size_t pass_count;
     queue_lease_cb *cb;
     void *owner;
     struct queue_message *messages[LEASES_MAX]; /* ours until answered */
@@ -87,11 +90,13 @@ void lease_look_again(struct queue *queue)
         return;
     map_free(queue->damaged);
     queue->damaged = map_new();
+    lanes_doubt(queue);
     watch_note_due(queue, queue->now_ms);
 }
 
-static enum store_result take(struct queue *queue, struct lease *lease, int64_t id)
+static enum store_result take(struct queue *queue, struct lease *lease, struct store_place place)
 {
+    int64_t id = place.id;
     struct record *record = NULL;
     enum store_result result = store_load(queue->store, id, lease->now_ms, &record);
 
@@ -105,36 +110,57 @@ static enum store_result take(struct queue *queue, struct lease *lease, int64_t 
         return result;
     }
     lease_add(queue, id, record->state);
+    record->due_ms = place.due_ms;
     lease->bytes += buf_len(&record->message.content);
     lease->messages[lease->count++] = &record->message;
     return STORE_OK;
 }
 
-static enum store_result lease_run(struct queue *queue, struct request *request)
+static bool is_full(const struct lease *lease)
 {
-    struct lease *lease = (struct lease *)request;
+    return lease->count == lease->max_messages || lease->bytes >= lease->max_bytes;
+}
+
+/* One turn: one message, or many when nobody else has one. The lane goes on from where it was left,
+ * whatever happens. */
+static enum store_result visit(struct queue *queue, struct lease *lease, struct lane *lane)
+{
     const struct store_due_question question = {
+        .account = lane->account,
+        .key = lane->key,
+        .from = lane->from,
         .now_ms = lease->now_ms,
         .skip = is_not_to_be_had,
         .owner = queue,
-        .max = lease->max_messages,
+        .max = lane_is_alone(queue, lane) ? lease->max_messages - lease->count : 1,
     };
-    struct store_due due[LEASES_MAX];
-    size_t found = 0;
+    struct store_place due[LEASES_MAX];
+    struct store_place next = lane->from;
+    size_t found = 0, taken = 0;
+    enum store_result result = store_find_due(queue->store, &question, due, &found, &next);
+
+    if (result != STORE_OK)
+        next = lane->from;
+    while (result == STORE_OK && taken < found && !is_full(lease))
+        result = take(queue, lease, due[taken++]);
+    lane_seat(queue, lane, taken < found ? due[taken] : next, lease->now_ms);
+    return result;
+}
+
+static enum store_result lease_run(struct queue *queue, struct request *request)
+{
+    struct lease *lease = (struct lease *)request;
+    struct lane *lane;
 
     if (!writer_may_lease(queue)) {
         lease->next_due_ms = queue->now_ms + REFUSED_PAUSE_MS;
         return STORE_OK;
     }
-    enum store_result result =
-        store_find_due(queue->store, &question, due, &found, &lease->next_due_ms);
-    for (size_t i = 0; i < found && result == STORE_OK; i++) {
-        if (lease->bytes >= lease->max_bytes) {
-            lease->next_due_ms = due[i].due_ms;
-            break;
-        }
-        result = take(queue, lease, due[i].id);
-    }
+    enum store_result result = lanes_begin(queue, lease->now_ms);
+    while (result == STORE_OK && !is_full(lease) &&
+           (lane = lanes_next(queue, lease->passes, lease->pass_count)) != NULL)
+        result = visit(queue, lease, lane);
+    lease->next_due_ms = lanes_end(queue);
     return result;
 }
 
@@ -179,6 +205,7 @@ static void mark_fail(struct queue *queue, struct request *request)
         lease_end(queue, record->message.id);
         if (!record->interrupted && request->result == QUEUE_FAILED && lease->unmarkable == 0)
             request_list_add(&queue->kept, doubt_unmark_new(record->message.id));
+        lane_note_due(queue, record->message.account, record->message.key_id, record->due_ms);
         queue_message_free(&record->message);
     }
     if (lease->unmarkable != 0)
@@ -186,6 +213,18 @@ static void mark_fail(struct queue *queue, struct request *request)
     lease->count = 0;
     lease->next_due_ms = queue->now_ms + REFUSED_PAUSE_MS;
     watch_promise(queue, request->answers, lease->next_due_ms);
+}
+
+static void lease_release(struct request *request)
+{
+    struct lease *lease = (struct lease *)request;
+
+    for (size_t i = 0; i < lease->pass_count; i++) {
+        free((char *)lease->passes[i].account);
+        free((char *)lease->passes[i].key);
+        free((char *)lease->passes[i].upstream);
+    }
+    free(lease->passes);
 }
 
 static void lease_answer(struct request *request)
@@ -206,6 +245,7 @@ static void lease_done(struct queue *queue, struct request *request)
         .done = mark_done,
         .fail = mark_fail,
         .answer = lease_answer,
+        .release = lease_release,
     };
     struct lease *lease = (struct lease *)request;
 
@@ -225,8 +265,14 @@ static void lease_fail(struct queue *queue, struct request *request)
     lease_done(queue, request);
 }
 
-void queue_lease(struct queue *queue, size_t max_messages, size_t max_bytes, int64_t now_ms,
-                 queue_lease_cb *cb, void *owner, struct mailbox *answers)
+static char *dup_or_null(const char *text)
+{
+    return text == NULL ? NULL : xstrdup(text);
+}
+
+void queue_lease_but(struct queue *queue, const struct queue_pass *passes, size_t pass_count,
+                     size_t max_messages, size_t max_bytes, int64_t now_ms, queue_lease_cb *cb,
+                     void *owner, struct mailbox *answers)
 {
     static const struct request_kind kind = {
         .name = "lease",
@@ -234,6 +280,7 @@ void queue_lease(struct queue *queue, size_t max_messages, size_t max_bytes, int
         .done = lease_done,
         .fail = lease_fail,
         .answer = lease_answer,
+        .release = lease_release,
     };
     struct lease *lease = request_new(sizeof(*lease), &kind, answers);
 
@@ -243,7 +290,22 @@ void queue_lease(struct queue *queue, size_t max_messages, size_t max_bytes, int
     lease->now_ms = now_ms;
     lease->cb = cb;
     lease->owner = owner;
+    if (pass_count > 0)
+        lease->passes = xcalloc(pass_count, sizeof(*lease->passes));
+    lease->pass_count = pass_count;
+    for (size_t i = 0; i < pass_count; i++)
+        lease->passes[i] = (struct queue_pass){
+            .account = dup_or_null(passes[i].account),
+            .key = dup_or_null(passes[i].key),
+            .upstream = dup_or_null(passes[i].upstream),
+        };
     request_post(queue, &lease->request);
+}
+
+void queue_lease(struct queue *queue, size_t max_messages, size_t max_bytes, int64_t now_ms,
+                 queue_lease_cb *cb, void *owner, struct mailbox *answers)
+{
+    queue_lease_but(queue, NULL, 0, max_messages, max_bytes, now_ms, cb, owner, answers);
 }
 
 /* --- reading what was leased ----------------------------------------------------------------- */

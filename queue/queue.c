@@ -120,24 +120,27 @@ static char *folder_of(const char *path)
     return slash == path ? xstrdup("/") : xstrndup(path, (size_t)(slash - path));
 }
 
-static bool skip_nothing(void *owner, int64_t id)
+/* The earliest due time of all that wait, or INT64_MAX. */
+static enum store_result first_due(struct queue *queue, int64_t *due_ms)
 {
-    (void)owner;
-    (void)id;
-    return false;
+    struct store_lane lane = { 0 };
+    enum store_result result;
+
+    *due_ms = INT64_MAX;
+    while ((result = store_next_lane(queue->store, &lane)) == STORE_OK)
+        *due_ms = lane.due_ms < *due_ms ? lane.due_ms : *due_ms;
+    return result == STORE_NONE ? STORE_OK : result;
 }
 
 static enum store_result go_on_from(struct queue *queue)
 {
-    const struct store_due_question any = { .skip = skip_nothing };
     struct timeline_point last;
     int64_t first_due_ms = INT64_MAX;
-    size_t count;
     enum store_result result = store_load_point(queue->store, &last);
     bool is_known = result == STORE_OK;
 
     if (result == STORE_NONE)
-        result = store_find_due(queue->store, &any, NULL, &count, &first_due_ms);
+        result = first_due(queue, &first_due_ms);
     timeline_begin(&queue->timeline, is_known ? &last : NULL, first_due_ms);
     return result;
 }
@@ -186,6 +189,7 @@ bool queue_open(struct queue **opened, const struct queue_options *options, stru
            options->schedule.retry_count <= QUEUE_RETRIES_MAX);
     init_locks(queue);
     list_init(&queue->watches);
+    queue->lanes = lanes_new();
     queue->leases = map_new();
     queue->damaged = map_new();
     queue->unprunable = map_new();
@@ -264,6 +268,7 @@ void queue_free(struct queue *queue)
         return;
     queue_stop(queue);
     watch_free_all(queue);
+    lanes_free(queue->lanes);
     map_free(queue->leases);
     map_free(queue->damaged);
     map_free(queue->unprunable);

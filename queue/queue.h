@@ -102,8 +102,8 @@ struct queue_options {
 };
 
 /* Opens or creates, removes the chunks of messages that never completed, raises the floor of
- * ident_next(). Cost does not depend on the depth. The queue then works in direct mode: requests
- * wait until queue_step(). */
+ * ident_next(). Cost does not depend on the depth, but for the first opening by a version that has
+ * another schema. The queue then works in direct mode: requests wait until queue_step(). */
 bool queue_open(struct queue **queue, const struct queue_options *options, struct why *why);
 /* Starts the writer thread. */
 bool queue_start(struct queue *queue, struct why *why);
@@ -160,6 +160,7 @@ struct queue_message {
     uint32_t chunks; /* 0: content is whole in `content`; else `content` is empty: queue_read() */
     bool eight_bit;  /* some byte above 127 */
     bool sandbox;    /* never relay */
+    bool stranded;   /* for queue_settle(): none of its upstreams could be reached */
     struct buf content;
     struct queue_recipient *recipients; /* when leased: only those that are due */
     size_t recipient_count;
@@ -237,10 +238,20 @@ int64_t queue_now_ms(const struct queue *queue);
 typedef void queue_lease_cb(void *owner, struct queue_message **messages, size_t count,
                             int64_t next_due_ms);
 /* At most max_messages (1..64) and about max_bytes of inline content that are due at now_ms, which
- * is queue_now_ms(). When this is answered it is on disk that an attempt of each has begun, for
- * which the answer waits. */
+ * is queue_now_ms(). Of those accounts take turns, and within an account its keys; of one key the
+ * one that is due longest comes first. When this is answered it is on disk that an attempt of each
+ * has begun, for which the answer waits. */
 void queue_lease(struct queue *queue, size_t max_messages, size_t max_bytes, int64_t now_ms,
                  queue_lease_cb *cb, void *owner, struct mailbox *answers);
+/* The same, but whoever has enough of something passes it over. next_due_ms says nothing of what is
+ * passed over: ask again once there is room for it. */
+struct queue_pass { /* all that is given must hold; NULL: any */
+    const char *account, *key;
+    const char *upstream; /* where the last message of that key went that was settled */
+};
+void queue_lease_but(struct queue *queue, const struct queue_pass *passes, size_t pass_count,
+                     size_t max_messages, size_t max_bytes, int64_t now_ms, queue_lease_cb *cb,
+                     void *owner, struct mailbox *answers);
 
 /* From now on `cb` is called (on the thread of `answers`) when something became due earlier than
  * the last answer of queue_lease() to this mailbox said: a message that nobody leased, an

@@ -29,6 +29,7 @@ struct record {
     bool fresh;             /* handed over in memory: nothing was ever recorded of it */
     bool interrupted;       /* an attempt was under way when an earlier process ended */
     bool noticed;           /* the sender has been told of the delay */
+    int64_t due_ms;         /* when the index had it; 0 for a fresh one */
 };
 
 static inline struct record *record_of(struct queue_message *message)
@@ -130,6 +131,7 @@ struct queue {
     int64_t prune_cursor, prune_at_ms;  /* see prune.c; the latter is monotonic */
     struct map *unprunable;             /* ids; see prune.c */
     uint64_t random;                    /* state of the jitter's generator */
+    struct lanes *lanes;                /* see lane.c */
     struct map *leases, *damaged;       /* see lease.c */
     int64_t damaged_since_ms;           /* monotonic */
     uint64_t leased[QUEUE_STATE_COUNT]; /* by the state on disk */
@@ -156,6 +158,33 @@ void lease_look_again(struct queue *queue);
 /* timeline.c */
 enum store_result timeline_save(struct queue *queue); /* in a transaction */
 struct request *timeline_save_new(void);              /* the same as a request */
+/* lane.c */
+struct lane {
+    char *account, *key;
+    struct store_place from; /* nothing before this is to be had */
+    bool is_stranded;        /* the last that was settled of it found no upstream */
+    char *upstream;          /* that it found, or NULL */
+    struct list turn;        /* while it has one; asleep: */
+    bool is_asleep;
+    size_t heap_at;
+};
+struct lanes *lanes_new(void);
+void lanes_free(struct lanes *lanes); /* accepts NULL */
+/* After the commit that made it so: a message of this key is due then. Rings whoever must know. */
+void lane_note_due(struct queue *queue, const char *account, const char *key, int64_t due_ms);
+/* The same for a lease that ended. upstream: it was tried, or NULL. due_ms 0: never. */
+void lane_note_settled(struct queue *queue, const struct queue_message *message,
+                       const char *upstream, int64_t due_ms);
+/* What is on disk may be something else: it is read anew before the next turn. */
+void lanes_doubt(struct queue *queue);
+/* One question of a lease: begin, then next and seat by turns, then end, which says when something
+ * is due that was neither taken nor passed over. */
+enum store_result lanes_begin(struct queue *queue, int64_t now_ms);
+struct lane *lanes_next(struct queue *queue, const struct queue_pass *passes, size_t pass_count);
+bool lane_is_alone(const struct queue *queue, const struct lane *lane); /* its turn may be long */
+/* next: where it goes on. The lane may be gone afterwards. */
+void lane_seat(struct queue *queue, struct lane *lane, struct store_place next, int64_t now_ms);
+int64_t lanes_end(struct queue *queue);
 
 /* doubt.c */
 struct doubt_mark {
@@ -208,7 +237,7 @@ enum store_result once_judge(struct queue *queue, const char *key_id, struct que
                              enum queue_result *verdict);
 
 /* watch.c */
-void watch_note_due(struct queue *queue, int64_t due_ms); /* after the commit that made it so */
+void watch_note_due(struct queue *queue, int64_t due_ms); /* of lane.c, which all others tell */
 /* This is what the askers at this mailbox are told. */
 void watch_promise(struct queue *queue, const struct mailbox *answers, int64_t next_due_ms);
 void watch_free_all(struct queue *queue);

@@ -199,19 +199,31 @@ enum store_result store_prune(struct store *store, struct store_pruning *pruning
 
 /* --- looking (queue_store_read.c) ------------------------------------------------------------ */
 
-struct store_due {
-    int64_t id, due_ms;
+struct store_lane { /* the mail of one key that waits */
+    char *account, *key;
+    int64_t due_ms; /* of its first message */
 };
+/* The lane behind this one in the order of their names; both texts NULL: the first. Costs the same
+ * however long the lanes are. On STORE_OK the texts are replaced by others, which are owned by the
+ * caller; on any other result they are freed and NULL. */
+enum store_result store_next_lane(struct store *store, struct store_lane *lane);
+
+struct store_place { /* in a lane: by time, then by id */
+    int64_t due_ms, id;
+};
+#define STORE_PLACE_NONE ((struct store_place){ INT64_MAX, INT64_MAX })
 struct store_due_question {
+    const char *account, *key;
+    struct store_place from; /* this one, or what is behind it */
     int64_t now_ms;
     store_skip_fn *skip; /* true: leave this one out */
     void *owner;
     size_t max;
 };
-/* The first `max` that are due, in order of their time. *next_ms: when the first of all others is
- * due; INT64_MAX: there is none. */
+/* The first `max` that are due, in order of their time. *next: the first of all others from there
+ * on, or STORE_PLACE_NONE. */
 enum store_result store_find_due(struct store *store, const struct store_due_question *question,
-                                 struct store_due *due, size_t *count, int64_t *next_ms);
+                                 struct store_place *due, size_t *count, struct store_place *next);
 
 /* A message with its inline content and those recipients that are due. On STORE_OK it is yours. */
 enum store_result store_load(struct store *store, int64_t id, int64_t now_ms,
@@ -226,6 +238,7 @@ enum store_result store_summarize(struct store *store, int64_t id, enum queue_st
 
 struct store_brief { /* the few columns that decisions need */
     int64_t id, due_ms;
+    char *account, *key; /* only of store_find_wanted(): owned by the caller */
     enum queue_state state;
     uint64_t size;
     bool has_chunks;

@@ -42,31 +42,113 @@ static enum queue_state column_state(sqlite3_stmt *statement, int column)
 
 /* --- what is due ----------------------------------------------------------------------------- */
 
-enum store_result store_find_due(struct store *store, const struct store_due_question *question,
-                                 struct store_due *due, size_t *count, int64_t *next_ms)
+static enum store_result read_lane(struct store *store, sqlite3_stmt *statement,
+                                   struct store_lane *lane)
 {
-    /* Read from the index alone. The walk ends at the first row that is neither skipped nor taken,
-     * so it is bounded by what is leased and what is wanted. */
-    sqlite3_stmt *statement =
-        db_prepare(store->db, "SELECT due_ms, id FROM message INDEXED BY message_due"
-                              " WHERE due_ms IS NOT NULL ORDER BY due_ms, id");
-    enum db_result result;
+    enum db_result step = db_step(store->db, statement);
 
-    *count = 0;
-    *next_ms = INT64_MAX;
-    while ((result = db_step(store->db, statement)) == DB_ROW) {
-        int64_t due_ms = sqlite3_column_int64(statement, 0);
-        int64_t id = sqlite3_column_int64(statement, 1);
-        if (question->skip(question->owner, id))
-            continue;
-        if (due_ms > question->now_ms || *count == question->max) {
-            *next_ms = due_ms;
-            break;
-        }
-        due[(*count)++] = (struct store_due){ .id = id, .due_ms = due_ms };
+    free(lane->account);
+    free(lane->key);
+    *lane = (struct store_lane){ 0 };
+    if (step == DB_ROW) {
+        lane->account = column_word(statement, 0);
+        lane->key = column_word(statement, 1);
+        lane->due_ms = sqlite3_column_int64(statement, 2);
     }
     sqlite3_reset(statement);
-    return store_result_of(result);
+    return step == DB_OK ? STORE_NONE : store_result_of(step);
+}
+
+#define LANE_QUERY                                                                                 \
+    "SELECT account, key_id, due_ms FROM message INDEXED BY message_lane WHERE due_ms IS NOT NULL"
+
+/* Two questions where one on (account, key_id) > (?, ?) would do, for that one SQLite answers by
+ * reading through the whole lane that it is to leave behind. */
+enum store_result store_next_lane(struct store *store, struct store_lane *lane)
+{
+    if (lane->account == NULL) /* no name is less than this */
+        return read_lane(store,
+                         db_prepare(store->db,
+                                    LANE_QUERY " AND account >= ''"
+                                               " ORDER BY account, key_id, due_ms LIMIT 1"),
+                         lane);
+    struct store_lane next = { 0 };
+    sqlite3_stmt *statement =
+        db_prepare(store->db, LANE_QUERY " AND account = ?1 AND key_id > ?2"
+                                         " ORDER BY account, key_id, due_ms LIMIT 1");
+
+    sqlite3_bind_text(statement, 1, lane->account, -1, SQLITE_STATIC);
+    sqlite3_bind_text(statement, 2, lane->key, -1, SQLITE_STATIC);
+    enum store_result result = read_lane(store, statement, &next);
+    if (result == STORE_NONE) {
+        statement = db_prepare(store->db, LANE_QUERY " AND account > ?1"
+                                                     " ORDER BY account, key_id, due_ms LIMIT 1");
+        sqlite3_bind_text(statement, 1, lane->account, -1, SQLITE_STATIC);
+        result = read_lane(store, statement, &next);
+    }
+    free(lane->account);
+    free(lane->key);
+    *lane = next;
+    return result;
+}
+
+struct due_walk {
+    const struct store_due_question *question;
+    struct store_place *due, *next;
+    size_t count;
+    bool ended;
+};
+
+/* Read from the index alone. The walk ends at the first row that is neither skipped nor taken, so
+ * it is bounded by what is leased and what is wanted. */
+static enum store_result walk_due(struct store *store, sqlite3_stmt *statement,
+                                  struct due_walk *walk)
+{
+    const struct store_due_question *question = walk->question;
+    enum db_result step = DB_OK;
+
+    sqlite3_bind_text(statement, 1, question->account, -1, SQLITE_STATIC);
+    sqlite3_bind_text(statement, 2, question->key, -1, SQLITE_STATIC);
+    while (!walk->ended && (step = db_step(store->db, statement)) == DB_ROW) {
+        const struct store_place place = { sqlite3_column_int64(statement, 0),
+                                           sqlite3_column_int64(statement, 1) };
+        if (question->skip(question->owner, place.id))
+            continue;
+        walk->ended = place.due_ms > question->now_ms || walk->count == question->max;
+        if (walk->ended)
+            *walk->next = place;
+        else
+            walk->due[walk->count++] = place;
+    }
+    sqlite3_reset(statement);
+    return store_result_of(step);
+}
+
+/* First what has the time of the place, then what has a later one: one question for both is
+ * answered by reading all that have that time, and an operator's retry gives one time to a million.
+ */
+enum store_result store_find_due(struct store *store, const struct store_due_question *question,
+                                 struct store_place *due, size_t *count, struct store_place *next)
+{
+    struct due_walk walk = { .question = question, .due = due, .next = next };
+    sqlite3_stmt *statement =
+        db_prepare(store->db, "SELECT due_ms, id FROM message INDEXED BY message_lane"
+                              " WHERE account = ?1 AND key_id = ?2 AND due_ms = ?3 AND id >= ?4"
+                              " ORDER BY id");
+
+    *next = STORE_PLACE_NONE;
+    sqlite3_bind_int64(statement, 3, question->from.due_ms);
+    sqlite3_bind_int64(statement, 4, question->from.id);
+    enum store_result result = walk_due(store, statement, &walk);
+    if (result == STORE_OK && !walk.ended) {
+        statement = db_prepare(store->db, "SELECT due_ms, id FROM message INDEXED BY message_lane"
+                                          " WHERE account = ?1 AND key_id = ?2 AND due_ms > ?3"
+                                          " ORDER BY due_ms, id");
+        sqlite3_bind_int64(statement, 3, question->from.due_ms);
+        result = walk_due(store, statement, &walk);
+    }
+    *count = walk.count;
+    return result;
 }
 
 static enum store_result load_recipients(struct store *store, struct record *record, int64_t now_ms)
@@ -392,6 +474,8 @@ static enum store_result take_brief(void *owner, struct store *store, sqlite3_st
         .has_chunks = sqlite3_column_int64(statement, 9) > 0,
         .attempt = (sqlite3_column_int64(statement, 10) & STORE_ATTEMPT) != 0,
         .reserved = (sqlite3_column_int64(statement, 10) & STORE_RESERVED) != 0,
+        .account = column_word(statement, 5),
+        .key = column_word(statement, 6),
     };
     taker->bytes += brief->size;
     *enough = taker->count == taker->limit || taker->bytes >= BRIEF_BYTES_MAX;

@@ -143,7 +143,7 @@ void report_inserted(struct queue *queue, int64_t about, enum queue_report_kind 
     ident_format(report->id, report_id);
     LOG(LOG_INFO, kinds[kind].done, LOG_STR("message", id), LOG_STR("report", report_id));
     metrics_add(kinds[kind].metric, 1);
-    watch_note_due(queue, queue->now_ms);
+    lane_note_due(queue, report->account, report->key_id, queue->now_ms);
 }
 
 void report_set_free(struct report_set *set)

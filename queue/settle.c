@@ -348,8 +348,7 @@ static void settle_done(struct queue *queue, struct request *request)
     struct settle *settle = (struct settle *)request;
 
     lease_end(queue, settle->message->id);
-    if (settle->due_ms != 0)
-        watch_note_due(queue, settle->due_ms);
+    lane_note_settled(queue, settle->message, settle->upstream, settle->due_ms);
     if (settle->reports.bounce != NULL)
         report_inserted(queue, settle->message->id, QUEUE_BOUNCE, settle->reports.bounce);
     if (settle->reports.notice != NULL)

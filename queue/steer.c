@@ -66,6 +66,8 @@ struct steer {
     uint64_t changed, step_changed;
     uint64_t busy, step_busy;
     size_t step_doubted; /* recipients whose attempt was interrupted, and is noted now */
+    struct store_brief found[STEP_MESSAGES]; /* in this step; their texts are ours */
+    size_t found_count;
     queue_steer_cb *cb;
     void *owner;
 };
@@ -187,22 +189,22 @@ static enum store_result steer_one(struct queue *queue, struct steer *steer)
         .owner = steer,
     };
     const unsigned from = steer->act->from | steer->act->from_by_id;
-    struct store_brief brief;
-    size_t count;
-    enum store_result result =
-        store_find_wanted(queue->store, &scan, &brief, &count, &steer->next_cursor);
+    const struct store_brief *brief = &steer->found[0];
+    enum store_result result = store_find_wanted(queue->store, &scan, steer->found,
+                                                 &steer->found_count, &steer->next_cursor);
 
     steer->next_cursor = 0;
     if (result != STORE_OK)
         return result;
-    bool is_refused = count != 0 && steer->by_key && steer->act->lets_go && brief.reserved;
-    if (count == 0)
+    bool is_there = steer->found_count != 0;
+    bool is_refused = is_there && steer->by_key && steer->act->lets_go && brief->reserved;
+    if (!is_there)
         steer->request.result = QUEUE_NOT_FOUND;
     else if (is_refused)
         steer->request.result = QUEUE_REFUSED;
-    else if ((from & BIT(doubt_state(&brief))) != 0 && !lease_exists(queue, brief.id))
-        result = change_one(queue, steer, &brief);
-    if (count != 0 && !is_refused && steer->step_changed == 0)
+    else if ((from & BIT(doubt_state(brief))) != 0 && !lease_exists(queue, brief->id))
+        result = change_one(queue, steer, brief);
+    if (is_there && !is_refused && steer->step_changed == 0)
         steer->request.result = QUEUE_CONFLICT;
     return result;
 }
@@ -238,31 +240,47 @@ static enum store_result steer_some(struct queue *queue, struct steer *steer)
                                : NULL,
         .owner = steer,
     };
-    struct store_brief briefs[STEP_MESSAGES];
-    size_t count;
-    enum store_result result =
-        store_find_wanted(queue->store, &scan, briefs, &count, &steer->next_cursor);
+    enum store_result result = store_find_wanted(queue->store, &scan, steer->found,
+                                                 &steer->found_count, &steer->next_cursor);
 
-    for (size_t i = 0; i < count && result == STORE_OK; i++) {
-        bool is_leased = lease_exists(queue, briefs[i].id);
-        bool is_due = steer->act->only_later && briefs[i].due_ms <= steer->due_ms;
-        if (is_due && (is_leased || briefs[i].attempt))
+    for (size_t i = 0; i < steer->found_count && result == STORE_OK; i++) {
+        const struct store_brief *brief = &steer->found[i];
+        bool is_leased = lease_exists(queue, brief->id);
+        bool is_due = steer->act->only_later && brief->due_ms <= steer->due_ms;
+        if (is_due && (is_leased || brief->attempt))
             continue; /* it is on its way, or was when a process ended: the next lease notices */
         if (is_leased)
             steer->step_busy++;
         else
-            result = change_one(queue, steer, &briefs[i]);
+            result = change_one(queue, steer, &steer->found[i]);
     }
     return result;
 }
 
 /* --- the request ----------------------------------------------------------------------------- */
 
+static void forget_found(struct steer *steer)
+{
+    for (size_t i = 0; i < steer->found_count; i++) {
+        free(steer->found[i].account);
+        free(steer->found[i].key);
+    }
+    steer->found_count = 0;
+}
+
+/* Of those that were not changed, too: then somebody looks once in vain. */
+static void note_due(struct queue *queue, const struct steer *steer)
+{
+    for (size_t i = 0; i < steer->found_count; i++)
+        lane_note_due(queue, steer->found[i].account, steer->found[i].key, steer->due_ms);
+}
+
 static enum store_result steer_run(struct queue *queue, struct request *request)
 {
     struct steer *steer = (struct steer *)request;
 
     steer->queue = queue;
+    forget_found(steer);
     steer->step_changed = steer->step_busy = 0;
     steer->step_doubted = 0;
     if (steer->due_ms == 0) {
@@ -285,7 +303,7 @@ static void steer_done(struct queue *queue, struct request *request)
     if (!is_last && queue->stopping)
         request->result = QUEUE_FAILED;
     if (steer->act->makes_due && steer->step_changed > 0)
-        watch_note_due(queue, queue->now_ms);
+        note_due(queue, steer);
 }
 
 static void steer_answer(struct request *request)
@@ -299,6 +317,7 @@ static void steer_release(struct request *request)
 {
     struct steer *steer = (struct steer *)request;
 
+    forget_found(steer);
     filter_clear(&steer->filter);
     free(steer->by);
 }

@@ -160,7 +160,9 @@ static void submit_done(struct queue *queue, struct request *request)
         record->fresh = true;
         lease_add(queue, record->message.id, QUEUE_QUEUED);
     } else {
-        watch_note_due(queue, queue->now_ms);
+        for (size_t i = 0; i < submit->count; i++)
+            lane_note_due(queue, submit->messages[i]->account, submit->messages[i]->key_id,
+                          queue->now_ms);
     }
 }
 

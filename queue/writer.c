@@ -248,6 +248,7 @@ static bool reopen(struct queue *queue)
         LOG(LOG_ERROR, "queue_cannot_reopen", LOG_STR("error", why.text));
         return false;
     }
+    lanes_doubt(queue);
     return true;
 }
 

@@ -1,8 +1,9 @@
 /* delivery.c - the life of a due message on one worker: when is something leased, and for how much
  * is there room? The queue is asked when this starts, when the time it named has come, when it
  * rings, and when room frees up while more is due. What is in memory is bounded by messages and by
- * bytes; the lease under way counts as if it brought all that it may. Nothing here is durable:
- * whatever is not settled when the process dies was never un-queued.
+ * bytes, and so is the share of it that one key, account or upstream may have (delivery_share.c);
+ * the lease under way counts as if it brought all that it may. Nothing here is durable: whatever is
+ * not settled when the process dies was never un-queued.
  *
  * Everything belongs to the loop's thread; the queue's answers come through the loop's mailbox. */
 #include "relay/delivery.h"
@@ -12,12 +13,12 @@
 #include <string.h>
 
 #include "relay/base/alloc.h"
-#include "relay/base/clock.h"
 #include "relay/delivery_priv.h"
 
 #define LEASE_MAX     64    /* messages in one question: queue_lease()'s own limit */
 #define ASK_AGAIN_MS  1000  /* when something is due and yet nothing was handed out */
 #define ASK_LATEST_MS 60000 /* our timers stand still while the machine is asleep */
+#define PACE_MS       100   /* between questions while it is not known that they bring something */
 
 /* --- leases ----------------------------------------------------------------------------------- */
 
@@ -35,61 +36,99 @@ static size_t bytes_left(const struct delivery *delivery)
                : 0;
 }
 
-/* Asking for one message each time one leaves would cost a question a message. */
-static bool is_worth_asking(const struct delivery *delivery)
+struct room delivery_room(const struct delivery *delivery)
+{
+    return (struct room){ messages_left(delivery), bytes_left(delivery) };
+}
+
+static size_t batch_size(const struct delivery *delivery)
 {
     size_t batch = delivery->options.messages_max / 8;
 
-    if (delivery->messages == 0)
-        return true;
-    return messages_left(delivery) >= (batch < 1           ? 1
-                                       : batch < LEASE_MAX ? batch
-                                                           : LEASE_MAX) &&
-           bytes_left(delivery) >= delivery->options.bytes_max / 8;
+    return batch < 1 ? 1 : batch < LEASE_MAX ? batch : LEASE_MAX;
+}
+
+/* Asking for one message each time one leaves would cost a question a message, and asking again for
+ * what is passed over would bring nothing. */
+static bool is_worth_asking(const struct delivery *delivery)
+{
+    size_t batch = batch_size(delivery);
+
+    return delivery->freed >= batch || (delivery->freed > 0 && delivery->messages == 0) ||
+           (delivery->urgent && messages_left(delivery) >= batch);
 }
 
 static void on_leased(void *owner, struct queue_message **messages, size_t count,
                       int64_t next_due_ms);
 
+/* Half of what is free at most: the rest is for those who have nothing yet, once the others have
+ * enough. */
+static void ask(struct delivery *delivery)
+{
+    struct room room = delivery_room(delivery);
+    size_t most = (room.messages + 1) / 2;
+    struct queue_pass *passes;
+    size_t count = share_passes(delivery, &room, &passes);
+
+    delivery->asked = most < LEASE_MAX ? most : LEASE_MAX;
+    delivery->leasing = true;
+    delivery->passed_over = count > 0;
+    delivery->more_due = delivery->urgent = delivery->pacing = false;
+    delivery->freed = 0;
+    loop_timer_stop(&delivery->due_timer);
+    queue_lease_but(delivery->options.queue, passes, count, delivery->asked, (room.bytes + 1) / 2,
+                    queue_now_ms(delivery->options.queue), on_leased, delivery,
+                    &delivery->loop->mailbox);
+    free(passes);
+}
+
+static void ask_later(struct delivery *delivery, int64_t wait_ms)
+{
+    if (delivery->pacing)
+        return;
+    delivery->pacing = true;
+    loop_timer_start(&delivery->due_timer, (uint64_t)wait_ms, 0);
+}
+
 static void lease_more(struct delivery *delivery)
 {
     if (delivery->draining || delivery->leasing || !delivery->more_due ||
-        !is_worth_asking(delivery))
+        messages_left(delivery) == 0 || bytes_left(delivery) == 0)
         return;
-    size_t room = messages_left(delivery);
-
-    delivery->asked = room < 1 ? 1 : room < LEASE_MAX ? room : LEASE_MAX;
-    delivery->leasing = true;
-    delivery->more_due = false;
-    loop_timer_stop(&delivery->due_timer);
-    queue_lease(delivery->options.queue, delivery->asked, bytes_left(delivery),
-                queue_now_ms(delivery->options.queue), on_leased, delivery,
-                &delivery->loop->mailbox);
+    if (is_worth_asking(delivery))
+        ask(delivery);
+    else
+        ask_later(delivery, PACE_MS);
 }
 
-static void ask_at(struct delivery *delivery, int64_t due_ms, bool brought_something)
+/* What was passed over is taken for due. */
+static void learn(struct delivery *delivery, size_t count, int64_t due_ms)
 {
     int64_t now_ms = queue_now_ms(delivery->options.queue);
 
-    if (due_ms <= now_ms && brought_something) {
+    if (due_ms <= now_ms && count == 0) {
         delivery->more_due = true;
-        return;
+        ask_later(delivery, ASK_AGAIN_MS);
+    } else if (due_ms <= now_ms || delivery->passed_over) {
+        delivery->more_due = true;
+        delivery->urgent = count == delivery->asked;
+    } else {
+        int64_t wait_ms = due_ms < now_ms + ASK_LATEST_MS ? due_ms - now_ms : ASK_LATEST_MS;
+        loop_timer_start(&delivery->due_timer, (uint64_t)wait_ms, 0);
     }
-    int64_t wait_ms = due_ms <= now_ms ? ASK_AGAIN_MS : ASK_LATEST_MS;
-
-    if (due_ms > now_ms && due_ms < now_ms + ASK_LATEST_MS)
-        wait_ms = due_ms - now_ms;
-    loop_timer_start(&delivery->due_timer, (uint64_t)wait_ms, 0);
 }
 
 static void on_leased(void *owner, struct queue_message **messages, size_t count,
                       int64_t next_due_ms)
 {
     struct delivery *delivery = owner;
+    bool rang = delivery->urgent; /* meanwhile */
 
-    delivery->asked = 0;
     if (!delivery->draining)
-        ask_at(delivery, next_due_ms, count > 0);
+        learn(delivery, count, next_due_ms);
+    if (rang)
+        delivery->more_due = delivery->urgent = true;
+    delivery->asked = 0;
     for (size_t i = 0; i < count; i++)
         attempt_begin(delivery, messages[i]);
     delivery->leasing = false;
@@ -97,18 +136,29 @@ static void on_leased(void *owner, struct queue_message **messages, size_t count
     delivery_look_closed(delivery);
 }
 
-static void on_due(void *owner) /* the queue rings, or the timer */
+static void on_due(void *owner) /* the queue rings */
 {
     struct delivery *delivery = owner;
 
-    delivery->more_due = true;
+    delivery->more_due = delivery->urgent = true;
     lease_more(delivery);
 }
 
-void delivery_release(struct delivery *delivery, size_t content_bytes)
+static void on_timer(void *owner)
 {
-    delivery->messages--;
-    delivery->bytes -= content_bytes;
+    struct delivery *delivery = owner;
+
+    delivery->pacing = false;
+    delivery->more_due = true;
+    if (!delivery->draining && !delivery->leasing && messages_left(delivery) > 0 &&
+        bytes_left(delivery) > 0)
+        ask(delivery);
+}
+
+void delivery_release(struct delivery *delivery, struct share *share, size_t content_bytes)
+{
+    share_give(delivery, share, content_bytes);
+    delivery->freed++;
     lease_more(delivery);
     delivery_look_closed(delivery);
 }
@@ -117,11 +167,29 @@ void delivery_release(struct delivery *delivery, size_t content_bytes)
 
 bool delivery_has_room(const struct delivery *delivery, const struct queue_message *message)
 {
+    struct room room = delivery_room(delivery);
     size_t messages_kept = delivery->more_due ? delivery->options.messages_max / 4 : 0;
-    size_t bytes_kept = delivery->more_due ? delivery->options.bytes_max / 4 : 0;
+    size_t bytes_kept =
+        (delivery->more_due ? delivery->options.bytes_max / 4 : 0) + buf_len(&message->content);
 
-    return !delivery->draining && messages_left(delivery) > messages_kept &&
-           bytes_left(delivery) > bytes_kept + buf_len(&message->content);
+    if (delivery->draining || room.messages <= messages_kept || room.bytes <= bytes_kept)
+        return false;
+    room.messages -= messages_kept;
+    room.bytes -= bytes_kept;
+    return share_has_room(delivery, message, &room) &&
+           attempt_is_possible(delivery, message, &room);
+}
+
+struct share *delivery_reserve(struct delivery *delivery, const struct queue_message *message)
+{
+    return delivery_has_room(delivery, message) ? share_take(delivery, message, 0) : NULL;
+}
+
+void delivery_unreserve(struct delivery *delivery, struct share *place)
+{
+    share_give(delivery, place, 0);
+    lease_more(delivery);
+    delivery_look_closed(delivery);
 }
 
 void delivery_take(struct delivery *delivery, struct queue_message *message)
@@ -139,12 +207,13 @@ static void on_begin(void *owner)
     delivery->began = true;
     loop_hold(delivery->loop);
     queue_watch(delivery->options.queue, on_due, delivery, &delivery->loop->mailbox);
-    on_due(delivery);
+    ask(delivery);
 }
 
 static void release_memory(struct delivery *delivery)
 {
     map_free(delivery->held);
+    shares_free(delivery->shares);
     free(delivery);
 }
 
@@ -158,13 +227,14 @@ struct delivery *delivery_open(struct loop *loop, const struct delivery_options 
     delivery->resolver = resolver_new(loop);
     list_init(&delivery->fleets);
     delivery->held = map_new();
+    delivery->shares = shares_new();
     delivery->fleet = fleet_open(delivery, options, why);
     if (delivery->fleet == NULL) {
         resolver_free(delivery->resolver);
         release_memory(delivery);
         return NULL;
     }
-    loop_timer_init(loop, &delivery->due_timer, on_due, delivery);
+    loop_timer_init(loop, &delivery->due_timer, on_timer, delivery);
     loop_task_init(&delivery->begin, on_begin, delivery);
     loop_later(loop, &delivery->begin);
     return delivery;

@@ -9,6 +9,7 @@
 #include "relay/upstream/upstream.h"
 
 struct delivery;
+struct share;
 
 struct delivery_options { /* queue and routes: borrowed until delivery_reconfigure() or `closed`;
                              the upstreams' options are copied */
@@ -36,9 +37,15 @@ void delivery_hold(struct delivery *delivery, const char *name, bool hold);
 /* The upstream of this index as it is now; false: there is none (any more). */
 bool delivery_look(const struct delivery *delivery, size_t index, struct upstream_view *view);
 
-/* Room for one more fresh message? Then it may be leased at submit and given to delivery_take().
- * While older messages are due, a quarter of the room is theirs. */
+/* Room for one more fresh message? Not when its account or key has its share of the room already,
+ * and not when its mail cannot leave now. While older messages are due, a quarter of the room is
+ * theirs. */
 bool delivery_has_room(const struct delivery *delivery, const struct queue_message *message);
+/* If there is, it is kept for a message that is leased at submit: until the place, which the caller
+ * now owes, is given to delivery_unreserve(), right before delivery_take() or when there is nothing
+ * to take. NULL: there is none. */
+struct share *delivery_reserve(struct delivery *delivery, const struct queue_message *message);
+void delivery_unreserve(struct delivery *delivery, struct share *place);
 /* message: leased, now ours. Never refused; while draining it goes back to the queue untried. */
 void delivery_take(struct delivery *delivery, struct queue_message *message);
 

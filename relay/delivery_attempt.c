@@ -17,8 +17,9 @@ struct attempt {
     struct delivery *delivery;
     struct fleet *fleet;
     struct queue_message *message;
-    size_t next;            /* in the route's list */
-    struct upstream *tried; /* the one that has the job */
+    size_t next;         /* in the route's list */
+    struct berth *tried; /* the one that has the job, or had it last; NULL: none yet */
+    struct share *share;
     int64_t started_ms;
     char id[IDENT_TEXT_BYTES];
     struct upstream_job job;
@@ -84,8 +85,10 @@ static void settle(struct attempt *attempt, const char *upstream)
     report(attempt, upstream);
     queue_settle(delivery->options.queue, &attempt->message, upstream, NULL, NULL,
                  &delivery->loop->mailbox);
+    struct share *share = attempt->share;
+
     free(attempt);
-    delivery_release(delivery, bytes);
+    delivery_release(delivery, share, bytes);
 }
 
 /* The list is at its end: whoever has no fate waits, with the last reason that was heard. */
@@ -93,11 +96,14 @@ static void settle_exhausted(struct attempt *attempt, const char *upstream, cons
 {
     struct queue_message *message = attempt->message;
 
+    message->stranded = true;
     for (size_t i = 0; i < message->recipient_count; i++) {
         struct queue_recipient *recipient = &message->recipients[i];
 
-        if (recipient->fate != QUEUE_UNTRIED)
+        if (recipient->fate != QUEUE_UNTRIED) { /* an upstream had something to say */
+            message->stranded = false;
             continue;
+        }
         if (recipient->text == NULL)
             queue_recipient_say(recipient, QUEUE_LATER, 0, "4.4.1", slice_of(reason));
         else
@@ -107,6 +113,13 @@ static void settle_exhausted(struct attempt *attempt, const char *upstream, cons
 }
 
 /* --- one upstream after the other ------------------------------------------------------------- */
+
+static const unsigned *find_list(const struct delivery *delivery,
+                                 const struct queue_message *message, size_t *count)
+{
+    return route_find(delivery->options.routes, slice_of(message->account),
+                      slice_of(message->key_id), slice_of(message->sender), count);
+}
 
 /* Why `rests`, the first of those that were passed over, is not usable: what an operator who looks
  * at a message wants to know. */
@@ -125,24 +138,22 @@ static void explain_rest(const struct upstream *rests, struct why *reason)
 /* The next usable upstream of the route's list, or NULL and the reason. The routes belong to the
  * current fleet. *held: the first that was passed over because it is held, or NULL: then the
  * message waits for that one, and is found by its name when it is let go. */
-static struct upstream *next_upstream(struct attempt *attempt, struct why *reason,
-                                      const char **held)
+static struct berth *next_berth(struct attempt *attempt, struct why *reason, const char **held)
 {
-    const struct queue_message *message = attempt->message;
     const struct upstream *rests = NULL;
     size_t count;
-    const unsigned *list = route_find(attempt->delivery->options.routes, slice_of(message->account),
-                                      slice_of(message->key_id), slice_of(message->sender), &count);
+    const unsigned *list = find_list(attempt->delivery, attempt->message, &count);
 
     *held = NULL;
     while (attempt->next < count) {
         unsigned index = list[attempt->next++];
 
         assert(index < attempt->fleet->count);
-        struct upstream *upstream = attempt->fleet->berths[index].upstream;
+        struct berth *berth = &attempt->fleet->berths[index];
+        const struct upstream *upstream = berth->upstream;
 
         if (upstream_is_usable(upstream))
-            return upstream;
+            return berth;
         if (upstream_is_held(upstream) && *held == NULL)
             *held = upstream_name(upstream);
         else if (rests == NULL)
@@ -155,6 +166,21 @@ static struct upstream *next_upstream(struct attempt *attempt, struct why *reaso
     else
         explain_rest(rests, reason);
     return NULL;
+}
+
+bool attempt_is_possible(const struct delivery *delivery, const struct queue_message *message,
+                         const struct room *room)
+{
+    size_t count;
+    const unsigned *list = find_list(delivery, message, &count);
+
+    for (size_t i = 0; i < count; i++) {
+        const struct berth *berth = &delivery->fleet->berths[list[i]];
+
+        if (upstream_is_usable(berth->upstream))
+            return berth_has_room(berth, room);
+    }
+    return false;
 }
 
 static void fill_job(struct attempt *attempt)
@@ -183,15 +209,23 @@ static void go_on(struct attempt *attempt, const char *upstream)
         attempt->fleet = attempt->delivery->fleet;
         attempt->next = 0;
     }
-    struct upstream *next = next_upstream(attempt, &reason, &held);
+    struct berth *next = next_berth(attempt, &reason, &held);
 
     if (next == NULL) {
         settle_exhausted(attempt, upstream != NULL ? upstream : held, reason.text);
         return;
     }
+    /* It comes again in a moment, and the queue then knows where this key's mail goes. */
+    struct room room = delivery_room(attempt->delivery);
+    if (attempt->tried == NULL && !berth_has_room(next, &room)) {
+        settle(attempt, upstream_name(next->upstream));
+        return;
+    }
     fill_job(attempt);
     attempt->tried = next;
-    upstream_deliver(next, &attempt->job);
+    next->messages++;
+    next->bytes += content_bytes(attempt->message);
+    upstream_deliver(next->upstream, &attempt->job);
 }
 
 /* --- what the upstream says ------------------------------------------------------------------- */
@@ -225,9 +259,12 @@ static size_t take_fates(struct attempt *attempt)
 static void on_done(void *owner, struct upstream_job *job)
 {
     struct attempt *attempt = owner;
-    const char *upstream = upstream_name(attempt->tried); /* it lives until we return, at least */
+    struct berth *berth = attempt->tried; /* it lives until we return, at least */
+    const char *upstream = upstream_name(berth->upstream);
     size_t left = take_fates(attempt);
 
+    berth->messages--;
+    berth->bytes -= content_bytes(attempt->message);
     upstream_job_clear(job);
     if (left > 0)
         go_on(attempt, upstream);
@@ -266,6 +303,8 @@ static struct attempt *attempt_new(struct delivery *delivery, struct queue_messa
     ident_format(message->id, attempt->id);
     attempt->job = (struct upstream_job){
         .id = attempt->id,
+        .account = message->account,
+        .key = message->key_id,
         .sender = message->sender,
         .size = message->size,
         .eight_bit = message->eight_bit,
@@ -282,8 +321,7 @@ void attempt_begin(struct delivery *delivery, struct queue_message *message)
 {
     struct attempt *attempt = attempt_new(delivery, message);
 
-    delivery->messages++;
-    delivery->bytes += content_bytes(message);
+    attempt->share = share_take(delivery, message, content_bytes(message));
     for (size_t i = 0; i < message->recipient_count; i++)
         message->recipients[i].fate = QUEUE_UNTRIED;
     if (message->sandbox) { /* never leased by the queue; if it were, it would not leave here */

@@ -52,18 +52,20 @@ struct order {
 
 /* --- between sessions and delivery ------------------------------------------------------------ */
 
-static bool wants_lease(void *owner, const struct queue_message *message)
+static void *wants_lease(void *owner, const struct queue_message *message)
 {
     struct worker *worker = owner;
 
-    return !worker->is_draining && delivery_has_room(worker->delivery, message);
+    return worker->is_draining ? NULL : delivery_reserve(worker->delivery, message);
 }
 
-static void on_message(void *owner, struct queue_message *message)
+static void on_message(void *owner, void *place, struct queue_message *message)
 {
     struct worker *worker = owner;
 
-    delivery_take(worker->delivery, message);
+    if (message != NULL)
+        delivery_take(worker->delivery, message);
+    delivery_unreserve(worker->delivery, place);
 }
 
 /* --- listeners -------------------------------------------------------------------------------- */

@@ -46,10 +46,12 @@ struct smtp_service {
     struct smtp_limits limits;
     bool hide_client_address; /* leave it out of Received */
 
-    /* May a fresh message be handed straight to delivery? Asked at each submit. */
-    bool (*wants_lease)(void *owner, const struct queue_message *message);
-    /* A message that was accepted and leased: the owner's from now on. */
-    void (*accepted)(void *owner, struct queue_message *message);
+    /* May a fresh message be handed straight to delivery? Asked at each submit. NULL: no; else a
+     * place is kept for it. */
+    void *(*wants_lease)(void *owner, const struct queue_message *message);
+    /* For each place, once. message: it was accepted and leased, and is the owner's from now on;
+     * NULL: it was not, after all. */
+    void (*accepted)(void *owner, void *place, struct queue_message *message);
     void *owner;
 
     struct list sessions; /* all open ones (struct session); list_init() is the worker's */

@@ -527,8 +527,8 @@ static void on_submitted(void *owner, enum queue_result result,
         log_outcome(tx, reply);
     if (s->tx == tx) /* else the client left while we waited */
         session_submitted(s, reply == REPLY_QUEUED ? session_detail(s, reply, "%s", id) : reply);
-    if (message != NULL)
-        s->service->accepted(s->service->owner, message);
+    if (tx->place != NULL)
+        s->service->accepted(s->service->owner, tx->place, message);
     transaction_unref(tx);
 }
 
@@ -549,11 +549,12 @@ void transaction_submit(struct transaction *tx)
     }
     if (tx->token != NULL)
         digest_finish(tx->digest, tx->once.fingerprint);
+    if (!message->sandbox && service->wants_lease != NULL)
+        tx->place = service->wants_lease(service->owner, message);
     tx->refs++;
     queue_submit(service->queue, &(struct queue_submit){
                                      .message = &tx->message,
-                                     .lease = !message->sandbox && service->wants_lease != NULL &&
-                                              service->wants_lease(service->owner, message),
+                                     .lease = tx->place != NULL,
                                      .once = tx->token == NULL ? NULL : &tx->once,
                                      .permit = still_current,
                                      .permit_owner = tx->grant,

@@ -24,6 +24,7 @@ struct transaction {
     enum reply verdict;    /* over the header; REPLY_OK until refused */
     char *verdict_detail;
     bool submitted;
+    void *place;            /* kept for it by the service's owner until it is accepted; or NULL */
     char *token;            /* its Idempotency-Key, or NULL; then ... */
     struct digest *digest;  /* ... what is sent ... */
     struct queue_once once; /* ... and what the queue is asked */

@@ -38,8 +38,8 @@
 
 struct maildir {
     struct upstream *upstream;
-    struct list waiting; /* jobs */
-    struct list files;   /* under way */
+    struct turns *waiting; /* jobs */
+    struct list files;     /* under way */
     struct list probes;
     size_t writing;          /* how many files */
     size_t hanging;          /* of them were given up, and their thread has not come back */
@@ -450,7 +450,7 @@ static bool maildir_open(struct upstream *upstream, struct why *why)
 
     (void)why; /* folders are made when the first message comes, and looked at by the probe */
     maildir->upstream = upstream;
-    list_init(&maildir->waiting);
+    maildir->waiting = turns_new();
     list_init(&maildir->probes);
     list_init(&maildir->files);
     loop_timer_init(upstream->loop, &maildir->timer, on_tick, maildir);
@@ -461,20 +461,20 @@ static bool maildir_open(struct upstream *upstream, struct why *why)
 
 static void maildir_deliver(struct upstream *upstream, struct upstream_job *job)
 {
-    list_add_tail(&maildir_of(upstream)->waiting, &job->node);
+    upstream_jobs_add(maildir_of(upstream)->waiting, job);
 }
 
 static void maildir_turn(struct upstream *upstream)
 {
     struct maildir *maildir = maildir_of(upstream);
-    struct list *node;
+    struct upstream_job *job;
 
     if (upstream->held)
-        upstream_jobs_return(upstream, &maildir->waiting, upstream_held_text);
+        upstream_jobs_return(upstream, maildir->waiting, upstream_held_text);
     if (maildir->hanging == WRITING_MAX)
-        upstream_jobs_return(upstream, &maildir->waiting, "the disk of the maildir hangs");
-    while (maildir->writing < WRITING_MAX && (node = list_take_head(&maildir->waiting)) != NULL)
-        start(maildir, list_entry(node, struct upstream_job, node));
+        upstream_jobs_return(upstream, maildir->waiting, "the disk of the maildir hangs");
+    while (maildir->writing < WRITING_MAX && (job = upstream_jobs_take(maildir->waiting)) != NULL)
+        start(maildir, job);
     report_probes(maildir);
 }
 
@@ -490,7 +490,7 @@ static void maildir_close(struct upstream *upstream)
 {
     struct maildir *maildir = maildir_of(upstream);
 
-    upstream_jobs_return(upstream, &maildir->waiting, "the upstream is being closed");
+    upstream_jobs_return(upstream, maildir->waiting, "the upstream is being closed");
     loop_timer_close(&maildir->timer, on_timer_closed);
 }
 
@@ -512,8 +512,7 @@ static void maildir_look(const struct upstream *upstream, struct upstream_view *
         view->condition = UPSTREAM_RESTING;
         why_set(&view->reason, "its disk hangs");
     }
-    list_for_each(node, following, &maildir_of(upstream)->waiting)
-        view->waiting++;
+    view->waiting = turns_count(maildir_of(upstream)->waiting);
 }
 
 static bool maildir_is_empty(const struct upstream *upstream)
@@ -526,7 +525,11 @@ static bool maildir_is_empty(const struct upstream *upstream)
 
 static void maildir_free(struct upstream *upstream)
 {
-    free(maildir_of(upstream));
+    struct maildir *maildir = maildir_of(upstream);
+
+    if (maildir != NULL)
+        turns_free(maildir->waiting);
+    free(maildir);
 }
 
 const struct upstream_kind maildir_kind = {

@@ -1,8 +1,9 @@
 /* pool.c - which connection does a job go to, and is it worth opening another one?
- * Jobs wait in one line and are taken by whichever connection is free first; among free connections
- * the one used last, so that surplus ones fall idle and say QUIT. New connections are opened while
- * jobs wait and none is free, as far as the gate lets them in, which knows of all loops: the
- * ceilings, whether the upstream is down, how fast it is taken back into use.
+ * Jobs wait in one line, in which accounts take turns, and are taken by whichever connection is
+ * free first; among free connections the one used last, so that surplus ones fall idle and say
+ * QUIT. New connections are opened while jobs wait and none is free, as far as the gate lets them
+ * in, which knows of all loops: the ceilings, whether the upstream is down, how fast it is taken
+ * back into use.
  *
  * When connecting fails and no other connection works, all jobs that wait go back to their owner.
  * A connection is left in favour of another loop's when the gate asks for it, between two messages,
@@ -43,8 +44,7 @@ struct member {            /* one connection */
 struct pool {
     struct upstream *upstream;
     struct tls_context *tls; /* NULL: without */
-    struct list waiting;     /* jobs */
-    size_t waiting_count;
+    struct turns *waiting;   /* jobs */
     struct list members;
     struct list free_members; /* the one used last is first */
     struct list probed;
@@ -70,8 +70,7 @@ static struct pool *pool_of(const struct upstream *upstream)
 
 static void return_all(struct pool *pool, const char *text)
 {
-    pool->waiting_count = 0;
-    upstream_jobs_return(pool->upstream, &pool->waiting, text);
+    upstream_jobs_return(pool->upstream, pool->waiting, text);
 }
 
 static void look_again_at(struct pool *pool, int64_t at_ms)
@@ -108,11 +107,10 @@ static bool is_time_to_open(struct pool *pool)
 
 static struct upstream_job *next_job(struct pool *pool)
 {
-    if (pool->upstream->held || list_is_empty(&pool->waiting) || !is_time_to_send(pool))
+    if (pool->upstream->held || turns_count(pool->waiting) == 0 || !is_time_to_send(pool))
         return NULL;
     pace_use(&pool->slot);
-    pool->waiting_count--;
-    return list_entry(list_take_head(&pool->waiting), struct upstream_job, node);
+    return upstream_jobs_take(pool->waiting);
 }
 
 static void on_look_again(void *owner)
@@ -218,8 +216,7 @@ static void on_judged(void *owner, struct upstream_job *job)
 static void take_back(struct pool *pool, struct upstream_job *job)
 {
     job->retried = true;
-    list_add_head(&pool->waiting, &job->node);
-    pool->waiting_count++;
+    upstream_jobs_add_first(pool->waiting, job);
     pool->renew = true;
     if (pool->upstream->closing)
         return_all(pool, "the upstream is being closed");
@@ -330,7 +327,7 @@ static void quit_leaving_members(struct pool *pool)
 /* True: there is no room for one more that is wanted. */
 static bool open_members(struct pool *pool)
 {
-    while (pool->opening < pool->waiting_count && list_is_empty(&pool->free_members) &&
+    while (pool->opening < turns_count(pool->waiting) && list_is_empty(&pool->free_members) &&
            is_time_to_open(pool)) {
         int64_t again_ms = INT64_MAX;
         struct gate_pass *pass = gate_enter(pool->side, &again_ms);
@@ -389,7 +386,7 @@ static void pool_turn(struct upstream *upstream)
     pool->again_ms = INT64_MAX;
     if (pool->leaving)
         quit_leaving_members(pool);
-    if (pool->renew || !list_is_empty(&pool->waiting))
+    if (pool->renew || turns_count(pool->waiting) > 0)
         quit_free_members(pool);
     if (upstream->held)
         return_all(pool, upstream_held_text);
@@ -397,7 +394,7 @@ static void pool_turn(struct upstream *upstream)
         return_all(pool, reason.text);
     use_free_members(pool);
     /* While it rests nobody will come to take them; those that wait for the rate are only early. */
-    if (pool->opening + pool->ready == 0 && !list_is_empty(&pool->waiting) &&
+    if (pool->opening + pool->ready == 0 && turns_count(pool->waiting) > 0 &&
         gate_is_resting(pool->gate)) {
         gate_look(pool->gate, &reason);
         return_all(pool, reason.text);
@@ -431,7 +428,7 @@ static bool pool_open(struct upstream *upstream, struct why *why)
 
     pool->upstream = upstream;
     pool->tls = context;
-    list_init(&pool->waiting);
+    pool->waiting = turns_new();
     list_init(&pool->members);
     list_init(&pool->free_members);
     list_init(&pool->probed);
@@ -444,10 +441,7 @@ static bool pool_open(struct upstream *upstream, struct why *why)
 
 static void pool_deliver(struct upstream *upstream, struct upstream_job *job)
 {
-    struct pool *pool = pool_of(upstream);
-
-    list_add_tail(&pool->waiting, &job->node);
-    pool->waiting_count++;
+    upstream_jobs_add(pool_of(upstream)->waiting, job);
 }
 
 static void on_timer_closed(void *owner)
@@ -479,7 +473,7 @@ static bool pool_is_usable(const struct upstream *upstream)
 {
     const struct pool *pool = pool_of(upstream);
 
-    return gate_is_usable(pool->side, pool->waiting_count > 0);
+    return gate_is_usable(pool->side, turns_count(pool->waiting) > 0);
 }
 
 static void pool_look(const struct upstream *upstream, struct upstream_view *view)
@@ -493,7 +487,7 @@ static void pool_look(const struct upstream *upstream, struct upstream_view *vie
 
     view->kind = "smtp";
     view->connections = pool->opening + pool->ready;
-    view->waiting = pool->waiting_count;
+    view->waiting = turns_count(pool->waiting);
     view->condition = conditions[gate_look(pool->gate, &view->reason)];
 }
 
@@ -515,7 +509,8 @@ static void pool_free(struct upstream *upstream)
 
     if (pool == NULL)
         return;
-    assert(list_is_empty(&pool->members) && list_is_empty(&pool->waiting));
+    assert(list_is_empty(&pool->members) && turns_count(pool->waiting) == 0);
+    turns_free(pool->waiting);
     gate_side_close(pool->side);
     gate_unref(pool->gate);
     tls_context_unref(pool->tls);

@@ -240,13 +240,33 @@ void upstream_job_finish(struct upstream *upstream, struct upstream_job *job)
     upstream_wake(upstream);
 }
 
-void upstream_jobs_return(struct upstream *upstream, struct list *jobs, const char *text)
+static struct slice name_or_none(const char *name)
 {
-    struct list *node;
+    return name == NULL ? slice_make(NULL, 0) : slice_of(name);
+}
 
-    while ((node = list_take_head(jobs)) != NULL) {
-        struct upstream_job *job = list_entry(node, struct upstream_job, node);
+void upstream_jobs_add(struct turns *jobs, struct upstream_job *job)
+{
+    turns_add(jobs, &job->node, name_or_none(job->account), name_or_none(job->key));
+}
 
+void upstream_jobs_add_first(struct turns *jobs, struct upstream_job *job)
+{
+    turns_add_first(jobs, &job->node, name_or_none(job->account), name_or_none(job->key));
+}
+
+struct upstream_job *upstream_jobs_take(struct turns *jobs)
+{
+    struct list *node = turns_take(jobs);
+
+    return node == NULL ? NULL : list_entry(node, struct upstream_job, node);
+}
+
+void upstream_jobs_return(struct upstream *upstream, struct turns *jobs, const char *text)
+{
+    struct upstream_job *job;
+
+    while ((job = upstream_jobs_take(jobs)) != NULL) {
         upstream_job_say(job, UPSTREAM_UNTRIED, 0, "4.4.1", slice_of(text));
         upstream_job_finish(upstream, job);
     }

@@ -66,8 +66,9 @@ struct upstream_recipient {
 /* One message for one upstream: one transaction. The owner fills the upper part, the upstream the
  * fates. The job and what it borrows stay valid until `done`. */
 struct upstream_job {
-    struct list node; /* private to the upstream */
-    const char *id;   /* the message id, for the log and maildir names */
+    struct list node;          /* private to the upstream */
+    const char *id;            /* the message id, for the log and maildir names */
+    const char *account, *key; /* whose it is: jobs that wait take turns by it; NULL: nobody's */
     const char *sender;
     struct upstream_recipient *recipients;
     size_t recipient_count;

@@ -3,6 +3,7 @@
 #ifndef LATCHPOST_UPSTREAM_PRIV_H
 #define LATCHPOST_UPSTREAM_PRIV_H
 
+#include "relay/base/turns.h"
 #include "relay/upstream/upstream.h"
 
 /* A kind is asked in turns: upstream_wake() asks for one, and everything that could surprise a
@@ -41,8 +42,12 @@ void upstream_wake(struct upstream *upstream);
 /* Every recipient has its fate: the job goes back to its owner in the next turn, or once the chunk
  * that it asked for has come. */
 void upstream_job_finish(struct upstream *upstream, struct upstream_job *job);
-/* Takes back all jobs of a list as UPSTREAM_UNTRIED. */
-void upstream_jobs_return(struct upstream *upstream, struct list *jobs, const char *text);
+/* Jobs that wait, in their order: accounts by turns. */
+void upstream_jobs_add(struct turns *jobs, struct upstream_job *job);
+void upstream_jobs_add_first(struct turns *jobs, struct upstream_job *job);
+struct upstream_job *upstream_jobs_take(struct turns *jobs); /* or NULL */
+/* Takes back all that wait as UPSTREAM_UNTRIED. */
+void upstream_jobs_return(struct upstream *upstream, struct turns *jobs, const char *text);
 
 /* Asks the owner for a chunk; chunk_here is called later with it (to be moved out of; empty: it
  * could not be read), unless the job finishes before. */

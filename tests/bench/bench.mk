@@ -19,6 +19,8 @@ SECONDS ?= 3
 ROWS    ?=
 
 $(BUILD)/bench/queue: $(BUILD)/tests/bench/queue_bench.o $(call archives,queue)
+$(BUILD)/bench/plant: $(BUILD)/tests/bench/plant.o $(call archives,queue)
+$(BUILD)/bench/queue $(BUILD)/bench/plant:
 	$(say) LINK $@
 	@mkdir -p $(@D)
 	$(quiet)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
@@ -45,6 +47,18 @@ bench-tools: $(BUILD)/bench/load $(BUILD)/bench/sink
 bench: $(BUILD)/latchpost bench-tools ## measure beside Postfix: RUNS=3 SECONDS=3 ROWS=kept,fresh
 	$(quiet)python3 tests/bench/bench.py --relay $(BUILD)/latchpost --tools $(BUILD)/bench \
 	    --runs $(RUNS) --seconds $(SECONDS) $(if $(ROWS),--rows $(ROWS))
+
+ROUNDS ?= 3
+DEPTHS ?= 0,100000,1000000
+
+.PHONY: bench-depth
+bench-depth: $(BUILD)/latchpost bench-tools $(BUILD)/bench/plant ## measure with a deep queue: ROUNDS=3 DEPTHS=0,1000000
+	$(quiet)python3 tests/bench/depth.py --relay $(BUILD)/latchpost --tools $(BUILD)/bench \
+	    --rounds $(ROUNDS) --seconds $(SECONDS) --depths $(DEPTHS)
+
+.PHONY: bench-lag
+bench-lag: $(BUILD)/latchpost $(BUILD)/bench/plant $(BUILD)/bench/sink ## measure one account's delay beside another's backlog
+	$(quiet)python3 tests/bench/depth.py --relay $(BUILD)/latchpost --tools $(BUILD)/bench --lag
 
 .PHONY: bench-instructions
 bench-instructions: $(BUILD)/latchpost bench-tools ## count the instructions of a message; needs valgrind

@@ -186,7 +186,7 @@ struct dialog {
     struct smtp_door door;
     char key[AUTH_KEY_TEXT_BYTES];
     char key_id[AUTH_KEY_ID_BYTES];
-    unsigned emptied, leased;
+    unsigned emptied, leased, places; /* places: kept and not given back */
     bool wants_lease;
     struct buf stored; /* content of the last leased message */
 };
@@ -196,16 +196,23 @@ static inline void dialog_wake(void *owner)
     (void)owner;
 }
 
-static inline bool dialog_wants(void *owner, const struct queue_message *message)
-{
-    (void)message;
-    return ((struct dialog *)owner)->wants_lease;
-}
-
-static inline void dialog_accepted(void *owner, struct queue_message *message)
+static inline void *dialog_wants(void *owner, const struct queue_message *message)
 {
     struct dialog *d = owner;
 
+    (void)message;
+    d->places += d->wants_lease;
+    return d->wants_lease ? d : NULL;
+}
+
+static inline void dialog_accepted(void *owner, void *place, struct queue_message *message)
+{
+    struct dialog *d = owner;
+
+    assert_true(place == d);
+    d->places--;
+    if (message == NULL)
+        return;
     d->leased++;
     buf_clear(&d->stored);
     assert_true(buf_add(&d->stored, buf_slice(&message->content)));
@@ -342,6 +349,7 @@ static inline void dialog_close(struct dialog *d)
         dialog_end(d, STREAM_EOF);
     assert_int_equal(d->service.session_count, 0);
     assert_int_equal(d->loop.holds, 0);
+    assert_int_equal(d->places, 0);
     queue_stop(d->queue);
     mailbox_drain(&d->loop.mailbox);
     queue_free(d->queue);

@@ -435,6 +435,130 @@ static void what_is_in_memory_is_bounded_and_all_arrives(void **state)
     queue_message_free(fresh);
 }
 
+/* --- accounts take turns ---------------------------------------------------------------------- */
+
+/* To an address that tells whose it was. */
+static struct queue_message *make_for(const char *account)
+{
+    char *address = xasprintf("%s@dest.example", account);
+    const char *const recipients[] = { address };
+    struct queue_message *message = make_message(recipients, 1);
+
+    free(address);
+    free(message->account);
+    message->account = xstrdup(account);
+    return message;
+}
+
+/* How many of the large account's messages came before the small one's. */
+static size_t count_before_small(const struct fake_upstream *fake)
+{
+    struct slice wire = buf_slice(&fake->wire);
+    size_t count = 0, at;
+
+    while ((at = slice_find(wire, '<')) != SLICE_NONE) {
+        wire = slice_from(wire, at + 1);
+        if (slice_starts_nocase(wire, SLICE("small@")))
+            return count;
+        count += slice_starts_nocase(wire, SLICE("large@"));
+    }
+    return SIZE_MAX;
+}
+
+/* One connection, which is stuck with the first message of a backlog that fills the share of its
+ * account. Once it goes on, another account's message is one of the next, however it came. */
+static void a_backlog_delays_another_account_by_a_turn(void **state)
+{
+    enum way { FRESH, STORED, DEFERRED, WAYS };
+    static const struct fake_row hang[] = { { ".", FAKE_HANG, 1, 0 }, { NULL, NULL, 0, 0 } };
+    static const struct fake_row busy[] = { { "RCPT", "450 4.2.1 busy\r\n", 0, 0 },
+                                            { NULL, NULL, 0, 0 } };
+    static const unsigned only_main[] = { 0 };
+    struct scene *scene = *state;
+    struct upstream_view view;
+    int64_t id = 0;
+
+    scene->routes.default_upstreams = only_main;
+    scene->routes.default_count = 1;
+    scene->upstreams[0].max_connections = 1;
+    start(scene);
+    for (enum way way = FRESH; way < WAYS; way++) {
+        if (way == DEFERRED) {
+            fake_set_rows(&scene->fakes[0], busy);
+            id = submit(scene, make_for("small"), true);
+            wait_for(scene, id, QUEUE_DEFERRED);
+        }
+        fake_set_rows(&scene->fakes[0], hang);
+        buf_clear(&scene->fakes[0].wire);
+        for (int i = 0; i < 200; i++)
+            submit(scene, make_for("large"), false);
+        UNTIL(scene, fake_heard(&scene->fakes[0], "\r\n.\r\n"));
+        do
+            uv_run(&scene->loop.uv, UV_RUN_ONCE);
+        while (delivery_look(scene->delivery, 0, &view) && view.waiting < 31);
+
+        struct queue_message *message = make_for("small");
+        struct share *place; /* not while a question is under way */
+        while ((place = delivery_reserve(scene->delivery, message)) == NULL)
+            uv_run(&scene->loop.uv, UV_RUN_ONCE);
+        delivery_unreserve(scene->delivery, place);
+        if (way == DEFERRED) {
+            queue_message_free(message);
+            retry(scene, id);
+        } else {
+            id = submit(scene, message, way == FRESH);
+        }
+        unsigned before = scene->fakes[0].messages;
+        wait_for(scene, id, QUEUE_DELIVERING);
+        show(scene, id); /* answered behind the lease: now it is in the line */
+        buf_clear(&scene->fakes[0].wire);
+        fake_drop_all(&scene->fakes[0]);
+        wait_for(scene, id, QUEUE_DELIVERED);
+        if (count_before_small(&scene->fakes[0]) > 2)
+            fail_msg("way %d: %zu messages went first", (int)way,
+                     count_before_small(&scene->fakes[0]));
+        UNTIL(scene, scene->fakes[0].messages >= before + 200);
+    }
+}
+
+/* Mail of many accounts that all waits for a slow upstream leaves room for mail of another that
+ * goes elsewhere, fresh or not. */
+static void a_slow_upstream_does_not_keep_mail_for_another_waiting(void **state)
+{
+    static const struct fake_row hang[] = { { "BANNER", FAKE_HANG, 0, 0 }, { NULL, NULL, 0, 0 } };
+    static const unsigned to_main[] = { 0 }, to_spare[] = { 1 };
+    static const char *const others[] = { "other" };
+    static const struct route route = {
+        .accounts = others, .account_count = 1, .upstreams = to_spare, .upstream_count = 1
+    };
+    struct scene *scene = *state;
+    struct upstream_view view;
+    char account[16];
+
+    scene->options.messages_max = 32;
+    scene->routes = (struct route_table){
+        .routes = &route, .route_count = 1, .default_upstreams = to_main, .default_count = 1
+    };
+    fake_set_rows(&scene->fakes[0], hang);
+    start(scene);
+    for (int i = 0; i < 100; i++) {
+        snprintf(account, sizeof(account), "a%d", i);
+        submit(scene, make_for(account), false);
+    }
+    do
+        uv_run(&scene->loop.uv, UV_RUN_ONCE);
+    while (delivery_look(scene->delivery, 0, &view) && view.waiting < 20);
+    wait_for(scene, submit(scene, make_for("other"), false), QUEUE_DELIVERED);
+    struct queue_message *message = make_for("a1");
+    assert_null(delivery_reserve(scene->delivery, message));
+    queue_message_free(message);
+    assert_true(delivery_look(scene->delivery, 0, &view));
+    assert_in_range(view.waiting, 20, 30);
+    fake_drop_all(&scene->fakes[0]);
+    fake_set_rows(&scene->fakes[0], NULL);
+    UNTIL(scene, scene->fakes[0].messages >= 60); /* the others are deferred for a minute */
+}
+
 /* --- reload and end --------------------------------------------------------------------------- */
 
 static void a_reload_moves_what_waits_and_lets_finish_what_runs(void **state)
@@ -600,6 +724,8 @@ int main(void)
         DELIVERY_TEST(a_lost_answer_to_the_dot_is_uncertain_and_tried_again),
         DELIVERY_TEST(a_message_in_chunks_is_read_while_it_is_sent),
         DELIVERY_TEST(what_is_in_memory_is_bounded_and_all_arrives),
+        DELIVERY_TEST(a_backlog_delays_another_account_by_a_turn),
+        DELIVERY_TEST(a_slow_upstream_does_not_keep_mail_for_another_waiting),
         DELIVERY_TEST(a_reload_moves_what_waits_and_lets_finish_what_runs),
         DELIVERY_TEST(a_reload_that_fails_changes_nothing),
         DELIVERY_TEST(a_held_upstream_leaves_its_mail_to_the_next_and_without_one_it_waits),

@@ -112,6 +112,23 @@ static void one_connection_serves_many_messages(void **state)
     assert_int_equal(scene->fake.messages, JOBS);
 }
 
+static void an_account_with_a_backlog_keeps_no_other_waiting(void **state)
+{
+    struct scene *scene = *state;
+    struct desk_job *late = &scene->jobs[JOBS - 1];
+
+    for (size_t i = 0; i < JOBS; i++) {
+        scene->jobs[i].job.account = i == JOBS - 1 ? "small" : "large";
+        scene->jobs[i].job.key = "7Fq2mZ81";
+    }
+    start(scene);
+    deliver(scene, 0, JOBS);
+    DESK_UNTIL(&scene->desk, late->done > 0);
+    assert_int_equal(late->job.recipients[0].fate, UPSTREAM_DELIVERED);
+    assert_in_range(scene->desk.done, 1, 3); /* the next but one, and one that ended with it */
+    wait_for(scene, 0, JOBS, UPSTREAM_DELIVERED);
+}
+
 static void no_more_connections_than_the_ceiling(void **state)
 {
     static const struct fake_row hang[] = { { ".", FAKE_HANG, 0, 0 }, { NULL, NULL, 0, 0 } };
@@ -672,6 +689,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         POOL_TEST(one_connection_serves_many_messages),
+        POOL_TEST(an_account_with_a_backlog_keeps_no_other_waiting),
         POOL_TEST(no_more_connections_than_the_ceiling),
         POOL_TEST(no_more_connections_than_jobs),
         POOL_TEST(a_connection_quits_when_it_has_served_enough),
