@@ -59,8 +59,11 @@ static enum store_result read_lane(struct store *store, sqlite3_stmt *statement,
     return step == DB_OK ? STORE_NONE : store_result_of(step);
 }
 
+/* A name with a NUL is none of ours: a damaged disk or another hand has put it there. Cut at the NUL
+ * it would be taken for another lane, and found again and again. */
 #define LANE_QUERY                                                                                 \
-    "SELECT account, key_id, due_ms FROM message INDEXED BY message_lane WHERE due_ms IS NOT NULL"
+    "SELECT account, key_id, due_ms FROM message INDEXED BY message_lane WHERE due_ms IS NOT NULL" \
+    " AND instr(account, char(0)) = 0 AND instr(key_id, char(0)) = 0"
 
 /* Two questions where one on (account, key_id) > (?, ?) would do, for that one SQLite answers by
  * reading through the whole lane that it is to leave behind. */
