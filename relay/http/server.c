@@ -9,7 +9,8 @@
  *
  * The key of a request is looked at here and nowhere else on this side: the API gets a grant. It is
  * looked at when the head is complete, so that nobody without a key makes us keep a body, and again
- * when the body is, because it may have been revoked meanwhile. Nothing that a client sent is
+ * when the body is, because it may have been revoked meanwhile. A key that was refused gets its
+ * answer late (auth_tarpit_ms()), while everybody else is served. Nothing that a client sent is
  * logged but its method, and of the path only the form that the table knows: people put keys into
  * the strangest places. */
 #include "relay/http/server.h"
@@ -33,6 +34,7 @@ enum connection_state {                      /* and what ends each */
                         CONNECTION_IDLE,     /* on_data */
                         CONNECTION_HEAD,     /* on_data */
                         CONNECTION_BODY,     /* on_data */
+                        CONNECTION_TARPIT,   /* on_deadline: the refusal of a key is due */
                         CONNECTION_ANSWER,   /* on_answer */
                         CONNECTION_FULL,     /* on_drained: too much output waits */
                         CONNECTION_CLOSED,   /* the last unref */
@@ -51,6 +53,8 @@ struct connection {
     size_t unwritten;                           /* of it, when that was last looked at */
     bool head_only;                             /* the answer's body is not sent */
     uint64_t window_octets;                     /* of a body, since its rate was last judged */
+    struct api_caller refused;                  /* in CONNECTION_TARPIT: who has no grant */
+    uint64_t tarpit_ms;                         /* how long the answer to the request must wait */
     char method[16], key_id[AUTH_KEY_ID_BYTES]; /* for the log */
     int64_t began_ms;
 };
@@ -176,6 +180,7 @@ static void judge_key(struct connection *connection, struct slice secret, struct
         memcpy(connection->key_id, auth_grant_key_id(caller->grant), AUTH_KEY_ID_BYTES);
     } else {
         caller->refusal = auth_verdict_text(verdict);
+        connection->tarpit_ms = auth_tarpit_ms(auth, &peer, now_s);
         metrics_add(METRIC_AUTH_REFUSED, 1);
     }
 }
@@ -262,18 +267,23 @@ static void note_method(struct connection *connection)
     connection->method[method.len] = '\0';
 }
 
-static void dispatch(struct connection *connection)
+/* True: the answer waits, and leave_tarpit() goes on. */
+static bool enter_tarpit(struct connection *connection, const struct api_caller *caller)
+{
+    uint64_t wait_ms = connection->tarpit_ms;
+
+    if (wait_ms == 0)
+        return false;
+    connection->tarpit_ms = 0;
+    connection->refused = *caller;
+    enter(connection, CONNECTION_TARPIT, wait_ms);
+    stream_pause(connection->stream);
+    return true;
+}
+
+static void ask(struct connection *connection, const struct api_caller *caller)
 {
     const struct http_request *request = connection->request;
-    struct api_caller caller = { 0 };
-
-    note_method(connection);
-    connection->head_only = strcmp(connection->method, "HEAD") == 0;
-    connection->closes = !http_request_keeps_alive(request);
-    if (!identify(connection, &caller))
-        return;
-    if (caller.grant != NULL)
-        metrics_add(METRIC_AUTH_ACCEPTED, 1);
     struct api_request question = {
         .method = connection->head_only ? SLICE("GET") : http_request_method(request),
         .path = http_request_path(request),
@@ -284,9 +294,23 @@ static void dispatch(struct connection *connection)
     enter(connection, CONNECTION_ANSWER, 0);
     stream_pause(connection->stream);
     connection->refs++;
-    api_call(connection->service->api, &caller, &question, on_answer, connection);
-    auth_grant_unref(caller.grant);
+    api_call(connection->service->api, caller, &question, on_answer, connection);
     http_request_reset(connection->request); /* wipes the key now, not when the answer comes */
+}
+
+static void dispatch(struct connection *connection)
+{
+    struct api_caller caller = { 0 };
+
+    note_method(connection);
+    connection->head_only = strcmp(connection->method, "HEAD") == 0;
+    connection->closes = !http_request_keeps_alive(connection->request);
+    if (!identify(connection, &caller) || enter_tarpit(connection, &caller))
+        return;
+    if (caller.grant != NULL)
+        metrics_add(METRIC_AUTH_ACCEPTED, 1);
+    ask(connection, &caller);
+    auth_grant_unref(caller.grant);
 }
 
 /* The head is complete, its body is not: may this client send us one at all? */
@@ -294,7 +318,7 @@ static void begin_body(struct connection *connection)
 {
     struct api_caller caller = { 0 };
 
-    if (!identify(connection, &caller))
+    if (!identify(connection, &caller) || enter_tarpit(connection, &caller))
         return;
     if (!caller.is_operator && caller.grant == NULL) {
         note_method(connection);
@@ -306,6 +330,19 @@ static void begin_body(struct connection *connection)
     enter(connection, CONNECTION_BODY, connection->service->limits.head_ms);
     if (http_request_wants_continue(connection->request))
         stream_write(connection->stream, SLICE("HTTP/1.1 100 Continue\r\n\r\n"));
+}
+
+/* The key was refused when the head was there, or when all was; what is said is the same. */
+static void leave_tarpit(struct connection *connection)
+{
+    connection->refs++; /* the answer may end it while it is still looked at */
+    if (http_request_in_body(connection->request)) {
+        note_method(connection);
+        refuse_stranger(connection, &connection->refused);
+    } else {
+        ask(connection, &connection->refused);
+    }
+    connection_unref(connection);
 }
 
 /* After bytes that did not complete a request: which deadline holds from here on? */
@@ -396,6 +433,9 @@ static void on_deadline(void *owner)
         }
         connection->window_octets = 0;
         enter(connection, CONNECTION_BODY, limits->head_ms);
+        break;
+    case CONNECTION_TARPIT:
+        leave_tarpit(connection);
         break;
     case CONNECTION_FULL:
         if (stream_unwritten(connection->stream) < connection->unwritten)
@@ -516,7 +556,7 @@ void http_service_stop(struct http_service *service)
     service->stopping = true;
     list_for_each(node, following, &service->connections) {
         struct connection *connection = list_entry(node, struct connection, node);
-        if (connection->state == CONNECTION_IDLE)
+        if (connection->state == CONNECTION_IDLE || connection->state == CONNECTION_TARPIT)
             close_politely(connection);
         else if (connection->state != CONNECTION_ANSWER)
             close_now(connection);
