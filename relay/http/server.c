@@ -27,6 +27,8 @@
 #include "relay/http/response.h"
 #include "relay/http/secret.h"
 
+#define REQUESTS_PER_TURN  16 /* pipelined ones: the others want their turn, too */
+
 #define TURN_AWAY_EVERY_MS 10 /* a polite 503 lingers for seconds: not one for each of a flood */
 
 enum connection_state {                      /* and what ends each */
@@ -366,8 +368,10 @@ static bool reads_requests(const struct connection *connection)
 static size_t take_data(struct connection *connection, struct slice data)
 {
     size_t total = 0;
+    int requests = 0;
 
-    while (reads_requests(connection) && total < data.len) {
+    /* What is behind the last of them is shown again, because each has resumed the stream. */
+    while (reads_requests(connection) && total < data.len && requests < REQUESTS_PER_TURN) {
         size_t used;
         if (!http_request_began(connection->request))
             begin_request(connection);
@@ -377,6 +381,7 @@ static size_t take_data(struct connection *connection, struct slice data)
             break;
         case REQUEST_COMPLETE:
             dispatch(connection);
+            requests++;
             break;
         case REQUEST_REFUSED:
             note_method(connection);

@@ -17,6 +17,9 @@
 #include "relay/base/metrics.h"
 #include "relay/smtp/login.h"
 
+/* Pipelined commands that are run at once: the others on this loop want their turn, too. */
+#define LINES_PER_TURN   16
+
 #define TLS_CLIENT_HELLO 0x16 /* RFC 8446 section 5.1: the type byte of a handshake record */
 
 static const struct {
@@ -371,7 +374,11 @@ static size_t on_data(void *owner, struct slice data)
     size_t used = 0, step;
 
     session_ref(s);
-    while (session_listens(s) && s->state != ST_HANDSHAKE) {
+    for (int lines = 0; session_listens(s) && s->state != ST_HANDSHAKE; lines++) {
+        if (lines == LINES_PER_TURN && used < data.len) {
+            stream_resume(s->stream); /* the rest is shown in the next turn */
+            break;
+        }
         step = read_some(s, slice_from(data, used));
         used += step;
         if (step == 0)

@@ -268,6 +268,28 @@ static void a_client_that_reads_no_replies_is_not_read(void **state)
     dialog_end(d, STREAM_EOF);
 }
 
+static void pipelined_commands_leave_the_others_their_turn(void **state)
+{
+    struct dialog *d = *state;
+    struct buf commands;
+
+    dialog_begin(d, d->key);
+    buf_init(&commands, 4096);
+    for (int i = 0; i < 40; i++)
+        assert_true(buf_add(&commands, SLICE("NOOP\r\n")));
+    size_t used = dialog_stream.events->on_data(dialog_stream.owner, buf_slice(&commands));
+    assert_int_equal(used, 16 * 6);
+    assert_true(dialog_stream.kick && !dialog_stream.paused); /* the rest comes by itself */
+    dialog_codes();
+    dialog_send(d, slice_from(buf_slice(&commands), used));
+    size_t answers = 0;
+    for (const char *at = dialog_codes(); (at = strstr(at, "250")) != NULL; at++)
+        answers++;
+    assert_int_equal(answers, 24);
+    buf_free(&commands);
+    dialog_end(d, STREAM_EOF);
+}
+
 static void draining_ends_the_idle_now_and_the_others_after_their_message(void **state)
 {
     struct dialog *d = *state;
@@ -439,6 +461,7 @@ int main(void)
         cmocka_unit_test(an_implicit_door_greets_after_the_handshake),
         cmocka_unit_test(too_many_sessions_are_turned_away),
         cmocka_unit_test(a_client_that_reads_no_replies_is_not_read),
+        cmocka_unit_test(pipelined_commands_leave_the_others_their_turn),
         cmocka_unit_test(draining_ends_the_idle_now_and_the_others_after_their_message),
         cmocka_unit_test(stopping_ends_all_but_a_commit_under_way),
         cmocka_unit_test(the_end_is_told_in_one_line_without_secrets),
