@@ -105,6 +105,7 @@ bool auth_open(struct auth **out, const struct auth_options *options, struct why
         .window_s = options->penalty_window_s,
         .penalty_s = options->penalty_s,
         .addresses_max = PENALTY_ADDRESSES_MAX,
+        .tarpit_ms = options->tarpit_ms,
     };
 
     if (!check_options(options, why) || !key_start(why))
@@ -229,6 +230,11 @@ enum auth_verdict auth_check(struct auth *auth, struct slice secret, unsigned sc
 unsigned auth_penalty_s(struct auth *auth, const struct auth_peer *peer, int64_t now_s)
 {
     return peer->has_address ? penalty_left_s(auth->penalty, peer->address, now_s) : 0;
+}
+
+uint64_t auth_tarpit_ms(struct auth *auth, const struct auth_peer *peer, int64_t now_s)
+{
+    return peer->has_address ? penalty_tarpit_ms(auth->penalty, peer->address, now_s) : 0;
 }
 
 enum auth_verdict auth_grant_renew(struct auth *auth, struct auth_grant **grant, int64_t now_s)

@@ -55,6 +55,7 @@ struct auth_options {
     unsigned penalty_failures; /* refused logins from one address ... */
     unsigned penalty_window_s; /* ... within this time ... */
     unsigned penalty_s;        /* ... close the door to it for this long; 0: never */
+    uint64_t tarpit_ms;        /* how long the answer to the first of them waits; 0: not at all */
 };
 
 /* Opens or creates the database and the pepper and loads the table. Refuses, naming the file: wrong
@@ -101,6 +102,11 @@ enum auth_verdict auth_check(struct auth *auth, struct slice secret, unsigned sc
  * seconds that are left, 0 when it is welcome. IPv6 addresses count by their /64. The table holds
  * at most 100,000 addresses, the oldest leave first. */
 unsigned auth_penalty_s(struct auth *auth, const struct auth_peer *peer, int64_t now_s);
+
+/* How long should the answer to what auth_check() refused just now be kept back? Twice as long for
+ * each refusal that was counted against the address of late, up to eight times tarpit_ms. The same
+ * whatever was wrong; 0 where nothing is counted. Whoever waits must not hold up anybody else. */
+uint64_t auth_tarpit_ms(struct auth *auth, const struct auth_peer *peer, int64_t now_s);
 
 /* Is the grant still exactly what its key may do? One atomic load and a comparison: for each
  * command and, in the queue writer, right before the commit. */

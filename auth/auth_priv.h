@@ -150,12 +150,16 @@ struct penalty;
 struct penalty_options {
     unsigned failures, window_s, penalty_s; /* any of them 0: nothing is counted */
     size_t addresses_max;
+    uint64_t tarpit_ms; /* after the first failure; 0: none */
 };
 struct penalty *penalty_new(const struct penalty_options *options);
 void penalty_free(struct penalty *penalty); /* accepts NULL */
 void penalty_failed(struct penalty *penalty, const uint8_t address[static 16], int64_t now_s);
 void penalty_succeeded(struct penalty *penalty, const uint8_t address[static 16]);
 unsigned penalty_left_s(struct penalty *penalty, const uint8_t address[static 16], int64_t now_s);
+/* How long the failure that was counted last has to wait for its answer. */
+uint64_t penalty_tarpit_ms(struct penalty *penalty, const uint8_t address[static 16],
+                           int64_t now_s);
 size_t penalty_count(struct penalty *penalty);
 
 /* --- usage.c: what is only counted; any thread ------------------------------------------------ */

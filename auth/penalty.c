@@ -1,4 +1,4 @@
-/* penalty.c - has too much been refused to this address?
+/* penalty.c - has too much been refused to this address, and how long does the next refusal wait?
  * For each address the times of its refusals within the window are kept; when there are enough of
  * them, the door is closed and the count starts anew. IPv6 addresses count by their /64, which is
  * what one customer gets. Any thread: one lock, held for a look into a map; while no address has
@@ -199,6 +199,27 @@ unsigned penalty_left_s(struct penalty *penalty, const uint8_t address[static 16
         left = closed_for(penalty, offender, now_s);
     pthread_mutex_unlock(&penalty->lock);
     return (unsigned)left;
+}
+
+/* Twice as long with each failure in the window, up to this many times twice; so long, too, while
+ * the door is closed and a session from before that goes on guessing. */
+#define TARPIT_DOUBLINGS 3
+
+uint64_t penalty_tarpit_ms(struct penalty *penalty, const uint8_t address[static 16], int64_t now_s)
+{
+    uint64_t wait_ms = 0;
+
+    if (penalty_count(penalty) == 0)
+        return 0;
+    pthread_mutex_lock(&penalty->lock);
+    struct offender *offender = find(penalty, address);
+    if (offender != NULL) {
+        size_t failures = closed_for(penalty, offender, now_s) > 0 ? SIZE_MAX : offender->count;
+        size_t doublings = failures > TARPIT_DOUBLINGS ? TARPIT_DOUBLINGS : failures - 1;
+        wait_ms = failures == 0 ? 0 : penalty->options.tarpit_ms << doublings;
+    }
+    pthread_mutex_unlock(&penalty->lock);
+    return wait_ms;
 }
 
 size_t penalty_count(struct penalty *penalty)

@@ -17,6 +17,7 @@
 #define DEFAULT_PATH       "/etc/latchpost/latchpost.conf"
 #define DNS_TIMEOUT_MAX_MS 60000
 #define BODY_BYTES_MAX     (UINT64_C(2) << 30)
+#define TARPIT_MAX_MS      10000
 
 static bool fill_hostname(struct config *config, const struct config_section *top, struct why *why)
 {
@@ -239,6 +240,10 @@ static bool fill_limits(struct config *config, const struct config_section *sect
     config->auth.penalty_failures = config_get_count(section, "limits", "penalty_failures");
     config->auth.penalty_window_s = get_seconds(section, "limits", "penalty_window");
     config->auth.penalty_s = get_seconds(section, "limits", "penalty_time");
+    config->auth.tarpit_ms = config_get_duration(section, "limits", "tarpit");
+    if (config->auth.tarpit_ms > 0 &&
+        !config_get_positive(config, section, "tarpit", config->auth.tarpit_ms, TARPIT_MAX_MS, why))
+        return false;
     return config_get_positive(config, section, "sessions", config->sessions, 1000000, why) &&
            config_get_positive(config, section, "sessions_per_address",
                                config->sessions_per_address, 1000000, why);

@@ -127,6 +127,9 @@ const struct config_setting config_settings[] = {
     { "limits", "penalty_window", CONFIG_DURATION, false, "10m", "see penalty_failures" },
     { "limits", "penalty_time", CONFIG_DURATION, false, "10m",
       "how long that address is then turned away" },
+    { "limits", "tarpit", CONFIG_DURATION, false, "1s",
+      "how long the answer to a refused login waits, 10s at most; each further one of that address "
+      "twice as long, up to 8 times; 0: not at all" },
 
     { "retry", "schedule", CONFIG_DURATION, true, "1m, 5m, 15m, 30m, 1h, 2h, 4h",
       "pauses after the 1st, 2nd ... temporary failure (each +-20 %); the last one repeats" },

@@ -13,7 +13,8 @@
  *
  * The key of a request is looked at here and nowhere else on this side: the API gets a grant. It is
  * looked at when the head is complete, so that nobody without a key makes us keep a body, and again
- * when the body is, because it may have been revoked meanwhile. Nothing that a client sent is
+ * when the body is, because it may have been revoked meanwhile. A key that was refused gets its
+ * answer late (auth_tarpit_ms()), while everybody else is served. Nothing that a client sent is
  * logged but its method, and of the path only the form that the table knows: people put keys into
  * the strangest places. */
 #include "relay/http/server.h"
@@ -35,6 +36,7 @@
 #define BUSY_S             5 /* after so long a large body may come again */
 #define CHUNKED_STEP       (512u * 1024)
 #define TLS_TEXT_BYTES     96
+#define REQUESTS_PER_TURN  16 /* pipelined ones: the others want their turn, too */
 #define TURN_AWAY_EVERY_MS 10 /* a polite 503 lingers for seconds: not one for each of a flood */
 
 enum connection_state {                      /* and what ends each */
@@ -42,6 +44,7 @@ enum connection_state {                      /* and what ends each */
                         CONNECTION_IDLE,     /* on_data */
                         CONNECTION_HEAD,     /* on_data */
                         CONNECTION_BODY,     /* on_data */
+                        CONNECTION_TARPIT,   /* on_deadline: the refusal of a key is due */
                         CONNECTION_ANSWER,   /* on_answer */
                         CONNECTION_FULL,     /* on_drained: too much output waits */
                         CONNECTION_CLOSED,   /* the last unref */
@@ -63,6 +66,8 @@ struct connection {
     size_t mail_max;                            /* octets of the largest body, and ... */
     size_t body_max;                            /* ... of that of the request under way */
     size_t reserved;                            /* for it, from the budget */
+    struct api_caller refused;                  /* in CONNECTION_TARPIT: who has no grant */
+    uint64_t tarpit_ms;                         /* how long the answer to the request must wait */
     char method[16], key_id[AUTH_KEY_ID_BYTES]; /* for the log */
     char tls[TLS_TEXT_BYTES]; /* what protects it; the stream may go before the answer comes */
     int64_t began_ms;
@@ -197,6 +202,7 @@ static void judge_key(struct connection *connection, struct slice secret, struct
         memcpy(connection->key_id, auth_grant_key_id(caller->grant), AUTH_KEY_ID_BYTES);
     } else {
         caller->refusal = auth_verdict_text(verdict);
+        connection->tarpit_ms = auth_tarpit_ms(auth, &peer, now_s);
         metrics_add(METRIC_AUTH_REFUSED, 1);
     }
 }
@@ -296,18 +302,23 @@ static void note_tls(struct connection *connection, struct api_caller *caller)
         caller->address = connection->peer.text;
 }
 
-static void dispatch(struct connection *connection)
+/* True: the answer waits, and leave_tarpit() goes on. */
+static bool enter_tarpit(struct connection *connection, const struct api_caller *caller)
+{
+    uint64_t wait_ms = connection->tarpit_ms;
+
+    if (wait_ms == 0)
+        return false;
+    connection->tarpit_ms = 0;
+    connection->refused = *caller;
+    enter(connection, CONNECTION_TARPIT, wait_ms);
+    stream_pause(connection->stream);
+    return true;
+}
+
+static void ask(struct connection *connection, const struct api_caller *caller)
 {
     const struct http_request *request = connection->request;
-    struct api_caller caller = { 0 };
-
-    note_method(connection);
-    connection->head_only = strcmp(connection->method, "HEAD") == 0;
-    connection->closes = !http_request_keeps_alive(request);
-    if (!identify(connection, &caller))
-        return;
-    if (caller.grant != NULL)
-        metrics_add(METRIC_AUTH_ACCEPTED, 1);
     struct api_request question = {
         .method = connection->head_only ? SLICE("GET") : http_request_method(request),
         .path = http_request_path(request),
@@ -317,13 +328,29 @@ static void dispatch(struct connection *connection)
         .idempotency_key = http_request_field(request, SLICE("Idempotency-Key")),
         .content = http_request_content(connection->request),
     };
-    note_tls(connection, &caller);
     enter(connection, CONNECTION_ANSWER, 0);
     stream_pause(connection->stream);
     connection->refs++;
-    api_call(connection->service->api, &caller, &question, on_answer, connection);
-    auth_grant_unref(caller.grant);
+    api_call(connection->service->api, caller, &question, on_answer, connection);
     http_request_reset(connection->request); /* wipes the key now, not when the answer comes */
+}
+
+static void dispatch(struct connection *connection)
+{
+    struct api_caller caller = { 0 };
+
+    note_method(connection);
+    connection->head_only = strcmp(connection->method, "HEAD") == 0;
+    connection->closes = !http_request_keeps_alive(connection->request);
+    if (!identify(connection, &caller))
+        return;
+    note_tls(connection, &caller);
+    if (enter_tarpit(connection, &caller))
+        return;
+    if (caller.grant != NULL)
+        metrics_add(METRIC_AUTH_ACCEPTED, 1);
+    ask(connection, &caller);
+    auth_grant_unref(caller.grant);
 }
 
 /* Takes from the budget what a body of this size needs, beyond what was taken. */
@@ -373,7 +400,7 @@ static void begin_body(struct connection *connection)
     struct http_request *request = connection->request;
     struct api_caller caller = { 0 };
 
-    if (!identify(connection, &caller))
+    if (!identify(connection, &caller) || enter_tarpit(connection, &caller))
         return;
     note_method(connection);
     if (!caller.is_operator && caller.grant == NULL) {
@@ -395,6 +422,19 @@ static void begin_body(struct connection *connection)
     enter(connection, CONNECTION_BODY, connection->service->limits.head_ms);
     if (http_request_wants_continue(request))
         stream_write(connection->stream, SLICE("HTTP/1.1 100 Continue\r\n\r\n"));
+}
+
+/* The key was refused when the head was there, or when all was; what is said is the same. */
+static void leave_tarpit(struct connection *connection)
+{
+    connection->refs++; /* the answer may end it while it is still looked at */
+    if (http_request_in_body(connection->request)) {
+        note_method(connection);
+        refuse_stranger(connection, &connection->refused);
+    } else {
+        ask(connection, &connection->refused);
+    }
+    connection_unref(connection);
 }
 
 /* After bytes that did not complete a request: which deadline holds from here on? */
@@ -419,8 +459,10 @@ static bool reads_requests(const struct connection *connection)
 static size_t take_data(struct connection *connection, struct slice data)
 {
     size_t total = 0;
+    int requests = 0;
 
-    while (reads_requests(connection) && total < data.len) {
+    /* What is behind the last of them is shown again, because each has resumed the stream. */
+    while (reads_requests(connection) && total < data.len && requests < REQUESTS_PER_TURN) {
         size_t used;
         if (!http_request_began(connection->request))
             begin_request(connection);
@@ -430,6 +472,7 @@ static size_t take_data(struct connection *connection, struct slice data)
             break;
         case REQUEST_COMPLETE:
             dispatch(connection);
+            requests++;
             break;
         case REQUEST_REFUSED:
             note_method(connection);
@@ -486,6 +529,9 @@ static void on_deadline(void *owner)
         }
         connection->window_octets = 0;
         enter(connection, CONNECTION_BODY, limits->head_ms);
+        break;
+    case CONNECTION_TARPIT:
+        leave_tarpit(connection);
         break;
     case CONNECTION_FULL:
         if (stream_unwritten(connection->stream) < connection->unwritten)
@@ -605,7 +651,7 @@ void http_service_stop(struct http_service *service)
     service->stopping = true;
     list_for_each(node, following, &service->connections) {
         struct connection *connection = list_entry(node, struct connection, node);
-        if (connection->state == CONNECTION_IDLE)
+        if (connection->state == CONNECTION_IDLE || connection->state == CONNECTION_TARPIT)
             close_politely(connection);
         else if (connection->state != CONNECTION_ANSWER)
             close_now(connection);

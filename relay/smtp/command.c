@@ -413,6 +413,10 @@ static enum reply charge(struct session *s, enum reply reply)
 
 void command_answer(struct session *s, enum tally tally, enum reply reply)
 {
+    if (s->tarpit_ms > 0) {
+        session_keep_back(s, reply);
+        return;
+    }
     if (reply != REPLY_CHALLENGE) {
         s->tallies[tally].total++;
         s->tallies[tally].ok += !reply_is_refusal(reply);

@@ -1,7 +1,7 @@
 /* login.c - who is this session, and is that still so?
  * Every way to fail is counted in the session; those in which a secret was shown are counted
- * against the address by auth_check(). The secret lives in s->sasl, which is wiped before anything
- * is said. */
+ * against the address by auth_check(), and their refusal waits the longer the more there were, in
+ * this session alone. The secret lives in s->sasl, which is wiped before anything is said. */
 #include "relay/smtp/login.h"
 
 #include <stdio.h>
@@ -67,6 +67,7 @@ static enum reply check_secret(struct session *s)
         accept_grant(s, grant, user);
         return REPLY_LOGGED_IN;
     }
+    s->tarpit_ms = auth_tarpit_ms(s->service->auth, &peer, clock_wall_s());
     count_refusal(s, user, auth_verdict_text(verdict));
     return session_detail(s, REPLY_AUTH_REFUSED, "%s", auth_verdict_text(verdict));
 }

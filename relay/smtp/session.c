@@ -17,6 +17,9 @@
 #include "relay/base/metrics.h"
 #include "relay/smtp/login.h"
 
+/* Pipelined commands that are run at once: the others on this loop want their turn, too. */
+#define LINES_PER_TURN   16
+
 #define TLS_CLIENT_HELLO 0x16 /* RFC 8446 section 5.1: the type byte of a handshake record */
 
 static const struct {
@@ -46,8 +49,8 @@ static const struct {
 
 static const char *const state_names[] = {
     [ST_HANDSHAKE] = "handshake", [ST_COMMAND] = "command", [ST_SASL] = "sasl",
-    [ST_BODY] = "body",           [ST_APPEND] = "append",   [ST_COMMIT] = "commit",
-    [ST_CLOSED] = "closed",
+    [ST_TARPIT] = "tarpit",       [ST_BODY] = "body",       [ST_APPEND] = "append",
+    [ST_COMMIT] = "commit",       [ST_CLOSED] = "closed",
 };
 
 /* --- life and death --------------------------------------------------------------------------- */
@@ -184,6 +187,27 @@ void session_reply(struct session *s, enum reply reply)
         session_close(s, reply_row(reply)->closes);
 }
 
+void session_keep_back(struct session *s, enum reply reply)
+{
+    s->kept_back = reply;
+    s->due_ms = clock_mono_ms() + (int64_t)s->tarpit_ms;
+    s->tarpit_ms = 0;
+    session_enter(s, ST_TARPIT);
+}
+
+/* The wait is over, or all the time that there is to log in. */
+static void leave_tarpit(struct session *s)
+{
+    session_ref(s);
+    session_enter(s, ST_COMMAND);
+    if (s->due_ms - s->accepted_ms < (int64_t)s->service->limits.login_ms)
+        command_answer(s, TALLY_AUTH, s->kept_back);
+    else
+        session_reply(s, REPLY_LOGIN_TIMEOUT);
+    session_rest(s); /* pipelined commands may already be waiting */
+    session_unref(s);
+}
+
 static void greet(struct session *s)
 {
     session_detail(s, REPLY_LATER, "%s", s->service->hostname);
@@ -221,12 +245,16 @@ static uint64_t patience_ms(const struct session *s)
         return transaction_patience_ms(s->tx, now_ms);
     uint64_t allowed = logged_in ? limits->idle_ms : limits->login_ms;
     uint64_t taken = (uint64_t)(now_ms - (logged_in ? s->active_ms : s->accepted_ms));
-    return taken < allowed ? allowed - taken : 1;
+    uint64_t left = taken < allowed ? allowed - taken : 1;
+    if (s->state == ST_TARPIT && s->due_ms - now_ms < (int64_t)left)
+        return s->due_ms > now_ms ? (uint64_t)(s->due_ms - now_ms) : 1;
+    return left;
 }
 
 static bool is_idle(const struct session *s)
 {
-    return (s->state == ST_COMMAND || s->state == ST_SASL) && s->tx == NULL;
+    return s->state == ST_TARPIT ||
+           ((s->state == ST_COMMAND || s->state == ST_SASL) && s->tx == NULL);
 }
 
 void session_rest(struct session *s)
@@ -356,7 +384,11 @@ static size_t on_data(void *owner, struct slice data)
     size_t used = 0, step;
 
     session_ref(s);
-    while (session_listens(s) && s->state != ST_HANDSHAKE) {
+    for (int lines = 0; session_listens(s) && s->state != ST_HANDSHAKE; lines++) {
+        if (lines == LINES_PER_TURN && used < data.len) {
+            stream_resume(s->stream); /* the rest is shown in the next turn */
+            break;
+        }
         step = read_some(s, slice_from(data, used));
         used += step;
         if (step == 0)
@@ -395,6 +427,8 @@ static void on_deadline(void *owner)
 
     if (s->state == ST_HANDSHAKE)
         session_close(s, CLOSE_LOGIN_TIMEOUT);
+    else if (s->state == ST_TARPIT)
+        leave_tarpit(s);
     else if (s->state == ST_BODY)
         session_reply(s, REPLY_DATA_TIMEOUT);
     else

@@ -18,6 +18,7 @@ enum session_state {               /* and the one event each waits for */
                      ST_HANDSHAKE, /* on_secure */
                      ST_COMMAND,   /* on_data: a command line */
                      ST_SASL,      /* on_data: a response line */
+                     ST_TARPIT,    /* on_deadline: the refusal of a login is due */
                      ST_BODY,   /* on_data: the message (on_appended while its chunks wait for the
                                    disk) */
                      ST_APPEND, /* on_appended: the last chunks of a message that is complete */
@@ -62,6 +63,10 @@ struct session {
     int64_t accepted_ms; /* monotonic, like all times here */
     int64_t active_ms;   /* when the last line was complete or the last message answered */
 
+    enum reply kept_back; /* in ST_TARPIT: the refusal, with s->detail, ... */
+    int64_t due_ms;       /* ... and when it is said */
+    uint64_t tarpit_ms;   /* how long the refusal that is on its way to command_answer() waits */
+
     unsigned errors, junk, auth_failures;
     unsigned
         forgiven; /* refusals that only follow from a refused MAIL: so many more cost nothing */
@@ -91,6 +96,8 @@ void session_close(struct session *s, enum close_reason reason);
 void session_start_tls(struct session *s);
 /* The largest message that it may send now: by our limit or, once logged in, its key's. */
 uint64_t session_message_max(const struct session *s);
+/* Answers AUTH with this, and with the detail that was set, when s->tarpit_ms have passed. */
+void session_keep_back(struct session *s, enum reply reply);
 /* Ends the transaction, if there is one, without a reply. */
 void session_reset(struct session *s);
 

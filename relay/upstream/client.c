@@ -140,8 +140,9 @@ void client_judged(struct client *client)
     client->events->on_judged(client->owner, job);
 }
 
-/* An idle connection may have died long ago, without our notice. When nothing but silence answers
- * the first command of a job on such a connection, the upstream has not seen the job. */
+/* An idle connection may have died long ago, without our notice. When nothing but silence or
+ * nonsense answers the first command of a job on such a connection, the upstream has not judged the
+ * job. */
 static bool is_untouched(const struct client *client)
 {
     return client->state == CLIENT_MAIL && client->served > 0 && !client->heard &&
@@ -321,7 +322,7 @@ static void take_answers(struct client *client, struct slice *rest)
                                      steps[client->state].name, client->answer.fault);
             return;
         }
-        if (client->state == CLIENT_EHLO && client->answer.lines > 1)
+        if (client->state == CLIENT_EHLO && client->answer.lines > 1 && client->answer.code == 250)
             client_learn(client, client->answer.line);
         if (result == ANSWER_DONE)
             judge(client, *rest);

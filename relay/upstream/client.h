@@ -24,8 +24,9 @@ struct client_events {
     struct upstream_job *(*on_ready)(void *owner);
     /* Every recipient of the job has its fate. */
     void (*on_judged)(void *owner, struct upstream_job *job);
-    /* The last event. text: why. untouched: a job of which the upstream has not answered a word, to
-     * be given to a fresh connection, because this one had died while it was idle; or NULL. */
+    /* The last event. text: why. untouched: a job that the upstream has not answered with a
+     * readable word, to be given to a fresh connection, because this one had died or gone astray
+     * while it was idle; or NULL. */
     void (*on_end)(void *owner, enum client_end end, const char *text,
                    struct upstream_job *untouched);
 };

@@ -64,3 +64,11 @@ bench-lag: $(BUILD)/latchpost $(BUILD)/bench/plant $(BUILD)/bench/sink ## measur
 bench-instructions: $(BUILD)/latchpost bench-tools ## count the instructions of a message; needs valgrind
 	$(call install_packages,$(PACKAGES_BENCH))
 	$(quiet)python3 tests/bench/instructions.py --relay $(BUILD)/latchpost --tools $(BUILD)/bench
+
+.PHONY: bench-hostile
+bench-hostile: $(BUILD)/latchpost ## measure what hostile clients cost, in memory and to others
+	$(quiet)LATCHPOST=$(abspath $<) python3 -B tests/bench/hostile.py
+
+.PHONY: bench-timing
+bench-timing: $(BUILD)/latchpost ## does the time of a refusal tell one wrong key from another?
+	$(quiet)LATCHPOST=$(abspath $<) python3 -B tests/bench/timing.py

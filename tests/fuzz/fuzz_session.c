@@ -51,6 +51,7 @@ static void prepare(void)
     if (login != NULL)
         return;
     setenv("TMPDIR", "/dev/shm", 0);
+    dialog_tarpit_ms = 1000;
     dialog_open(&dialog);
     dialog.wants_lease = true;
     dialog.service.limits.recipients = 3;

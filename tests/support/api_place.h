@@ -53,7 +53,8 @@ static inline bool api_place_open(struct api_place *place, struct why *why)
                                  .prefix_test = "lpt_",
                                  .penalty_failures = 10,
                                  .penalty_window_s = 600,
-                                 .penalty_s = 900 };
+                                 .penalty_s = 900,
+                                 .tarpit_ms = 1 };
     struct queue_options queue = {
         .path = place->queue_path,
         .schedule = { .retry_ms = { 60000 }, .retry_count = 1, .max_age_ms = 345600000 },

@@ -46,6 +46,7 @@ static inline int place_make_folder(void **state)
         .penalty_failures = 10,
         .penalty_window_s = 600,
         .penalty_s = 900,
+        .tarpit_ms = 1000,
     };
     log_divert(place_ignore_line, NULL);
     *state = place;

@@ -369,6 +369,11 @@ class Relay:
 
     def write_config(self):
         upstream = self.upstream
+        settings, patience = self.settings, ""
+        if "limits {" not in settings:
+            patience = "limits { tarpit = 1ms }"
+        elif "tarpit" not in settings:  # few tests are about it, and many guess
+            settings = settings.replace("limits {", "limits { tarpit = 1ms")
         if upstream is None and self.sink is not None:
             upstream = (f'upstream "sink" {{ host = "127.0.0.1" port = {self.sink.port} '
                         'tls = "none" }')
@@ -383,7 +388,8 @@ listener "local" {{
     address = "127.0.0.1" port = {self.ports['local']} tls = "none" auth_without_tls = true
 }}
 {upstream or ''}
-{self.settings}
+{patience}
+{settings}
 """
         with open(self.config, "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
             file.write(text)

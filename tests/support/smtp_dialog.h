@@ -236,6 +236,8 @@ static inline void dialog_add_key(struct dialog *d, const struct auth_key_spec *
         fail_msg("%s", why.text);
 }
 
+static uint64_t dialog_tarpit_ms; /* set before dialog_open() */
+
 static inline void dialog_open_stores(struct dialog *d)
 {
     char keys[128], pepper[128], messages[128];
@@ -250,7 +252,8 @@ static inline void dialog_open_stores(struct dialog *d)
                                  .prefix_test = "lpt_",
                                  .penalty_failures = 1000,
                                  .penalty_window_s = 600,
-                                 .penalty_s = 600 };
+                                 .penalty_s = 600,
+                                 .tarpit_ms = dialog_tarpit_ms };
     struct queue_options queue = {
         .path = messages,
         .schedule = { .retry_ms = { 60000 }, .retry_count = 1, .max_age_ms = 86400000 },

@@ -152,6 +152,8 @@ static void refusals_close_the_door_and_successes_do_not(void **state)
     for (int i = 0; i < 20; i++)
         auth_check(place->auth, SLICE("wrong"), AUTH_SEND, &local, PLACE_NOW_S, &grant);
     assert_int_equal(auth_penalty_s(place->auth, &local, PLACE_NOW_S), 0);
+    assert_int_equal(auth_tarpit_ms(place->auth, &local, PLACE_NOW_S), 0);
+    assert_int_equal(auth_tarpit_ms(place->auth, &peer, PLACE_NOW_S), 8000);
 }
 
 static void limits_come_from_the_key_or_else_its_plan(void **state)

@@ -507,8 +507,9 @@ static void when_nobody_is_left_a_lone_dot_ends_the_group(void **state)
 
 static void helo_is_the_way_to_servers_that_know_no_more(void **state)
 {
-    static const struct fake_row rows[] = { { "EHLO", "502 5.5.1 what\r\n", 0, 0 },
-                                            { NULL, NULL, 0, 0 } };
+    static const struct fake_row rows[] = {
+        { "EHLO", "502-5.5.1 what\r\n502-SIZE 1\r\n502 8BITMIME\r\n", 0, 0 }, { NULL, NULL, 0, 0 }
+    };
     struct scene scene;
 
     (void)state;

@@ -178,6 +178,40 @@ static void nothing_is_counted_when_it_is_off(void **state)
     penalty_free(NULL);
 }
 
+static void each_failure_waits_twice_as_long_up_to_an_end(void **state)
+{
+    static const struct {
+        int64_t at_s;
+        uint64_t wait_ms;
+    } rows[] = {
+        { 0, 500 },     { 1, 1000 },    { 2, 2000 },    { 3, 4000 },    { 4, 4000 },
+        { 603, 1000 }, /* the one at 4 is left of those */
+        { 1300, 500 }, /* and now none */
+        { 1300, 1000 }, { 1300, 2000 }, { 1300, 4000 }, { 1300, 4000 }, { 1300, 4000 },
+        { 1300, 4000 }, { 1300, 4000 }, { 1300, 4000 }, { 1300, 4000 }, /* the tenth */
+        { 1301, 4000 }, /* in a session from before the door was closed */
+        { 2900, 500 },
+    };
+    struct penalty_options options = ten_in_ten_minutes;
+    struct address address = address_of("2001:db8::1"), neighbour = address_of("2001:db8::2");
+    struct address other = address_of("2001:db8:0:1::1");
+
+    (void)state;
+    options.tarpit_ms = 500;
+    struct penalty *penalty = penalty_new(&options);
+    assert_int_equal(penalty_tarpit_ms(penalty, address.bytes, START_S), 0);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        penalty_failed(penalty, address.bytes, START_S + rows[i].at_s);
+        uint64_t got = penalty_tarpit_ms(penalty, neighbour.bytes, START_S + rows[i].at_s);
+        if (got != rows[i].wait_ms)
+            fail_msg("row %zu: waits %llu ms", i, (unsigned long long)got);
+        assert_int_equal(penalty_tarpit_ms(penalty, other.bytes, START_S + rows[i].at_s), 0);
+    }
+    penalty_succeeded(penalty, address.bytes);
+    assert_int_equal(penalty_tarpit_ms(penalty, address.bytes, START_S + 2900), 0);
+    penalty_free(penalty);
+}
+
 enum { THREADS = 4, ROUNDS = 2000 };
 
 static void *fail_and_ask(void *owner)
@@ -218,6 +252,7 @@ int main(void)
         cmocka_unit_test(table_empties_itself),
         cmocka_unit_test(clock_that_goes_back_does_not_prolong_the_penalty),
         cmocka_unit_test(nothing_is_counted_when_it_is_off),
+        cmocka_unit_test(each_failure_waits_twice_as_long_up_to_an_end),
         cmocka_unit_test(threads_may_share_it),
     };
 

@@ -219,6 +219,20 @@ static void so_does_one_that_is_greeted_with_421(void **state)
     assert_int_equal(scene->fake.connections, 2);
 }
 
+static void or_that_is_answered_with_nonsense(void **state)
+{
+    static const struct fake_row rows[] = { { "MAIL", "what?\r\n", 1, 0 }, { NULL, NULL, 0, 0 } };
+    struct scene *scene = *state;
+
+    start(scene);
+    deliver(scene, 0, 1);
+    wait_for(scene, 0, 1, UPSTREAM_DELIVERED);
+    fake_set_rows(&scene->fake, rows);
+    deliver(scene, 1, 2);
+    wait_for(scene, 1, 2, UPSTREAM_DELIVERED);
+    assert_int_equal(scene->fake.connections, 2);
+}
+
 static void but_only_once(void **state)
 {
     static const struct fake_row rows[] = { { "MAIL", FAKE_DROP, 0, 0 }, { NULL, NULL, 0, 0 } };
@@ -696,6 +710,7 @@ int main(void)
         POOL_TEST(an_idle_connection_says_quit),
         POOL_TEST(a_job_that_finds_its_connection_dead_gets_a_fresh_one),
         POOL_TEST(so_does_one_that_is_greeted_with_421),
+        POOL_TEST(or_that_is_answered_with_nonsense),
         POOL_TEST(but_only_once),
         POOL_TEST(words_on_an_idle_connection_end_it),
         POOL_TEST(all_that_wait_come_back_when_it_cannot_be_reached),

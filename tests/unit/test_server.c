@@ -219,6 +219,23 @@ static void expect(struct fixture *f, bool tcp, const char *request, const char 
 
 /* --- requests --------------------------------------------------------------------------------- */
 
+/* More than are answered in one turn of the loop: the rest must come by itself. */
+static void a_hundred_pipelined_requests_are_all_answered(void **state)
+{
+    struct fixture *f = *state;
+    struct talk talk;
+    struct buf requests;
+    int fd = connect_unix(f);
+
+    buf_init(&requests, 1 << 16);
+    for (int i = 0; i < 100; i++)
+        assert_true(buf_add(&requests, SLICE(GET("/healthz"))));
+    talk_until(f, fd, buf_slice(&requests), "HTTP/1.1 200 ", 100, &talk);
+    buf_free(&requests);
+    buf_free(&talk.got);
+    close(fd);
+}
+
 static void pipelined_requests_are_answered_in_order(void **state)
 {
     struct fixture *f = *state;
@@ -586,6 +603,7 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
+        TEST(a_hundred_pipelined_requests_are_all_answered),
         TEST(pipelined_requests_are_answered_in_order),
         TEST(a_client_that_does_not_read_is_not_answered_without_end),
         TEST(every_answer_forbids_caching_sniffing_and_framing),

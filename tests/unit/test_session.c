@@ -146,10 +146,95 @@ static void too_many_sessions_are_turned_away(void **state)
     dialog_end(d, STREAM_EOF);
 }
 
+#define WRONG "AUTH PLAIN AGEAYg==\r\n"
+
+/* A log-in that works takes all failures of the address back. */
+static void forget_failures(struct dialog *d)
+{
+    dialog_begin(d, d->key);
+    dialog_end(d, STREAM_EOF);
+    dialog_codes();
+}
+
+static void a_refused_login_waits_for_its_answer(void **state)
+{
+    struct dialog *d = *state;
+
+    forget_failures(d);
+    dialog_begin(d, NULL);
+    dialog_say(d, WRONG "NOOP\r\n");
+    dialog_expect("nothing yet", "");
+    assert_true(dialog_stream.paused);
+    assert_int_equal(dialog_stream.deadline_ms, 1000);
+    run_out(d);
+    dialog_expect("now, and what was pipelined", "535 5.7.8|250 2.0.0");
+    dialog_say(d, "AUTH LOGIN\r\nYQ==\r\nYg==\r\n");
+    dialog_expect("the second", "334|334");
+    assert_int_equal(dialog_stream.deadline_ms, 2000);
+    run_out(d);
+    dialog_say(d, WRONG);
+    assert_int_equal(dialog_stream.deadline_ms, 4000);
+    run_out(d);
+    dialog_expect("the third ends the session", "535 5.7.8|535 5.7.8|421 4.7.0!");
+}
+
+static void a_wait_is_no_longer_than_the_time_to_log_in(void **state)
+{
+    struct dialog *d = *state;
+
+    forget_failures(d);
+    dialog_begin(d, NULL);
+    wait_ms(59500);
+    dialog_say(d, WRONG);
+    assert_int_equal(dialog_stream.deadline_ms, 500);
+    run_out(d);
+    dialog_expect("C-33 for the tarpit", "421 4.4.2!");
+}
+
+static void nobody_waits_who_did_not_show_a_wrong_key(void **state)
+{
+    struct dialog *d = *state;
+
+    forget_failures(d);
+    dialog_begin(d, NULL);
+    dialog_say(d, "AUTH PLAIN !!!!\r\n");
+    dialog_expect("C-03", "501 5.5.2");
+    dialog_say(d, WRONG);
+    dialog_expect("it waits", "");
+    run_out(d);
+    dialog_expect("it was told", "535 5.7.8");
+    char *line = dialog_plain(d->key);
+    dialog_say(d, line);
+    free(line);
+    dialog_expect("the right key", "235 2.7.0");
+    dialog_end(d, STREAM_EOF);
+}
+
+static void who_leaves_the_tarpit_early_leaves_nothing(void **state)
+{
+    struct dialog *d = *state;
+
+    dialog_begin(d, NULL);
+    dialog_say(d, WRONG);
+    dialog_end(d, STREAM_RESET);
+    assert_int_equal(d->service.session_count, 0);
+    dialog_begin(d, NULL);
+    dialog_say(d, WRONG);
+    smtp_service_drain(&d->service);
+    dialog_expect("a service that stops does not wait", "421 4.3.2!");
+    d->service.draining = false;
+    dialog_begin(d, NULL);
+    dialog_say(d, WRONG);
+    smtp_service_stop(&d->service);
+    dialog_expect("nor one that has to", "421 4.3.2!");
+    d->service.draining = false;
+}
+
 static void an_address_that_guesses_is_turned_away_for_a_while(void **state)
 {
     struct dialog *d = *state;
 
+    forget_failures(d);
     for (int i = 0; i < 1000; i++) {
         dialog_connect(d);
         dialog_say(d, "STARTTLS\r\n");
@@ -180,6 +265,28 @@ static void a_client_that_reads_no_replies_is_not_read(void **state)
     dialog_stream.events->on_drained(dialog_stream.owner);
     dialog_settle(d);
     dialog_expect("drained", "250 2.0.0|250 2.0.0");
+    dialog_end(d, STREAM_EOF);
+}
+
+static void pipelined_commands_leave_the_others_their_turn(void **state)
+{
+    struct dialog *d = *state;
+    struct buf commands;
+
+    dialog_begin(d, d->key);
+    buf_init(&commands, 4096);
+    for (int i = 0; i < 40; i++)
+        assert_true(buf_add(&commands, SLICE("NOOP\r\n")));
+    size_t used = dialog_stream.events->on_data(dialog_stream.owner, buf_slice(&commands));
+    assert_int_equal(used, 16 * 6);
+    assert_true(dialog_stream.kick && !dialog_stream.paused); /* the rest comes by itself */
+    dialog_codes();
+    dialog_send(d, slice_from(buf_slice(&commands), used));
+    size_t answers = 0;
+    for (const char *at = dialog_codes(); (at = strstr(at, "250")) != NULL; at++)
+        answers++;
+    assert_int_equal(answers, 24);
+    buf_free(&commands);
     dialog_end(d, STREAM_EOF);
 }
 
@@ -313,6 +420,8 @@ static void a_key_given_as_the_user_name_is_not_logged(void **state)
         assert_true(buf_add(&line, SLICE("\r\nQUIT\r\n")));
         dialog_begin(d, NULL);
         dialog_send(d, buf_slice(&line));
+        if (dialog_stream.paused && !dialog_is_over())
+            run_out(d);
         dialog_expect(cases[i].format, cases[i].want);
     }
     log_configure(LOG_ERROR, LOG_LOGFMT);
@@ -331,6 +440,7 @@ static int open_all(void **state)
 {
     static struct dialog d;
 
+    dialog_tarpit_ms = 1000;
     dialog_open(&d);
     *state = &d;
     return 0;
@@ -351,11 +461,16 @@ int main(void)
         cmocka_unit_test(an_implicit_door_greets_after_the_handshake),
         cmocka_unit_test(too_many_sessions_are_turned_away),
         cmocka_unit_test(a_client_that_reads_no_replies_is_not_read),
+        cmocka_unit_test(pipelined_commands_leave_the_others_their_turn),
         cmocka_unit_test(draining_ends_the_idle_now_and_the_others_after_their_message),
         cmocka_unit_test(stopping_ends_all_but_a_commit_under_way),
         cmocka_unit_test(the_end_is_told_in_one_line_without_secrets),
         cmocka_unit_test(a_key_given_as_the_user_name_is_not_logged),
         cmocka_unit_test(a_session_is_small),
+        cmocka_unit_test(a_refused_login_waits_for_its_answer),
+        cmocka_unit_test(a_wait_is_no_longer_than_the_time_to_log_in),
+        cmocka_unit_test(nobody_waits_who_did_not_show_a_wrong_key),
+        cmocka_unit_test(who_leaves_the_tarpit_early_leaves_nothing),
         cmocka_unit_test(an_address_that_guesses_is_turned_away_for_a_while),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);
