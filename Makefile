@@ -18,14 +18,14 @@ VERSION := 0.1.0
 
 # --- the packages, the only list of them ------------------------------------------------------
 PACKAGES := gcc make pkg-config libuv1-dev libssl-dev libsqlite3-dev libsodium-dev libjansson-dev \
-            libconfuse-dev libidn2-dev node-llhttp curl
+            libconfuse-dev libidn2-dev libseccomp-dev node-llhttp curl
 PACKAGES_TEST := libcmocka-dev python3 postfix swaks libnet-ssleay-perl msmtp openssl node-nodemailer \
                  sqlite3
 PACKAGES_FUZZ := clang libclang-rt-14-dev
 PACKAGES_FORMAT := clang-format
 
 # --- flags ------------------------------------------------------------------------------------
-PKGS   := libuv openssl sqlite3 libsodium jansson libconfuse libidn2
+PKGS   := libuv openssl sqlite3 libsodium jansson libconfuse libidn2 libseccomp
 WARN   := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wvla -Werror=implicit
 HARDEN := -fstack-protector-strong -fPIE -ftrapv
 SAN    := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
@@ -72,8 +72,8 @@ SRC_http := $(patsubst %,relay/http/%.c,\
 SRC_top := $(patsubst %,relay/%.c,\
     bounce cli/account cli/check cli/client cli/domain cli/key cli/options cli/print cli/queue \
     cli/queue_steer cli/serve cli/upstream config config_file config_read config_table \
-    config_upstreams config_value daemon delivery delivery_attempt delivery_fleet generation \
-    held state_lock upstreams worker)
+    config_upstreams config_value daemon delivery delivery_attempt delivery_fleet fence \
+    fence_calls fence_files generation held reach state_lock upstreams user worker)
 
 FLOORS := base net message auth queue smtp upstream http top
 

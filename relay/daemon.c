@@ -8,7 +8,6 @@
 #include <assert.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sysexits.h>
@@ -19,6 +18,7 @@
 #include "relay/base/log.h"
 #include "relay/bounce.h"
 #include "relay/config_value.h"
+#include "relay/fence.h"
 #include "relay/generation.h"
 #include "relay/net/listener.h"
 #include "relay/state_lock.h"
@@ -32,6 +32,9 @@
 
 struct daemon {
     struct generation *current;
+    struct fence *fence;
+    struct tls_context **contexts; /* while starting: one a worker, and one for HTTP */
+    size_t context_count;
     int lock_fd;
     struct auth *auth;
     struct queue *queue;
@@ -88,7 +91,8 @@ static void reload(struct daemon *daemon)
     struct why why = { "" };
     const char *fixed;
 
-    if (!config_load(&config, daemon->current->config->path, &why) ||
+    if (!fence_allows(daemon->fence, daemon->current->config->path, &why) ||
+        !config_load(&config, daemon->current->config->path, &why) ||
         !generation_contexts(config, daemon->worker_count, contexts, &why)) {
         LOG(LOG_ERROR, "reload_failed", LOG_STR("reason", why.text),
             LOG_STR("kept", "everything as it was"));
@@ -223,13 +227,28 @@ static void raise_file_limit(void)
     }
 }
 
-/* Keys pass through buffers that live as long as a loop: a core file, or another process of the
- * same user that reads our memory, would have them. */
-static void forbid_dumps(void)
+/* A reload may bind another such port, but only if there is one now. */
+static bool binds_low_port(const struct config *config)
 {
-#ifndef __SANITIZE_ADDRESS__ /* whose search for leaks traces its own process */
-    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-#endif
+    for (size_t i = 0; i < config->listener_count; i++)
+        if (config->listeners[i].port < 1024)
+            return true;
+    return config->http.enabled && config->http.port < 1024;
+}
+
+/* The certificate of the configuration may be root's alone, so it is read before we become another;
+ * a self-signed one is made in state_dir, by whoever we are then. */
+static bool confine(struct daemon *daemon, struct why *why)
+{
+    const struct config *config = daemon->current->config;
+
+    daemon->context_count = config->workers + 1;
+    daemon->contexts = xcalloc(daemon->context_count, sizeof(struct tls_context *));
+    if (!config->tls_self_signed &&
+        !generation_contexts(config, config->workers, daemon->contexts, why))
+        return false;
+    daemon->fence = fence_raise(config, binds_low_port(config), why);
+    return daemon->fence != NULL;
 }
 
 static bool open_stores(struct daemon *daemon, struct why *why)
@@ -252,7 +271,7 @@ static bool open_stores(struct daemon *daemon, struct why *why)
 static bool open_workers(struct daemon *daemon, struct why *why)
 {
     const struct config *config = daemon->current->config;
-    struct tls_context **contexts = xcalloc(config->workers + 1, sizeof(*contexts));
+    struct tls_context **contexts = daemon->contexts;
     struct worker_options options = {
         .auth = daemon->auth,
         .queue = daemon->queue,
@@ -261,7 +280,8 @@ static bool open_workers(struct daemon *daemon, struct why *why)
         .drained = on_worker_drained,
         .owner = daemon,
     };
-    bool ok = generation_contexts(config, config->workers, contexts, why);
+    bool ok =
+        !config->tls_self_signed || generation_contexts(config, config->workers, contexts, why);
 
     daemon->workers = xcalloc(config->workers, sizeof(struct worker *));
     for (size_t i = 0; ok && i < config->workers; i++) {
@@ -275,9 +295,7 @@ static bool open_workers(struct daemon *daemon, struct why *why)
             daemon->workers[daemon->worker_count++] = worker;
     }
     daemon->http.tls = contexts[config->workers];
-    for (size_t i = 0; i < config->workers; i++)
-        tls_context_unref(contexts[i]);
-    free(contexts);
+    contexts[config->workers] = NULL;
     if (ok)
         upstreams_attach(daemon->upstreams, daemon->workers, daemon->worker_count);
     return ok;
@@ -318,12 +336,11 @@ static bool start(struct daemon *daemon, struct why *why)
     const struct config *config = daemon->current->config;
 
     umask(077);
-    forbid_dumps();
     raise_file_limit();
     signal(SIGPIPE, SIG_IGN); /* both are answers of write(2), not reasons to die */
     signal(SIGXFSZ, SIG_IGN);
     block_signals(true);
-    if (!loop_init(&daemon->loop, why))
+    if (!confine(daemon, why) || !loop_init(&daemon->loop, why))
         return false;
     daemon->has_loop = true;
     if (!open_stores(daemon, why))
@@ -347,6 +364,7 @@ static void log_ready(const struct daemon *daemon)
 {
     const struct config *config = daemon->current->config;
 
+    fence_log(daemon->fence);
     for (size_t i = 0; i < config->listener_count; i++)
         LOG(LOG_INFO, "listening", LOG_STR("listener", config->listeners[i].door.name),
             LOG_STR("address", config->listeners[i].address),
@@ -398,7 +416,11 @@ static void close_all(struct daemon *daemon)
     upstreams_close(daemon->upstreams);
     queue_free(daemon->queue);
     auth_close(daemon->auth);
+    for (size_t i = 0; i < daemon->context_count; i++)
+        tls_context_unref(daemon->contexts[i]);
+    free(daemon->contexts);
     tls_context_unref(daemon->http.tls);
+    fence_free(daemon->fence);
     listener_limits_free(daemon->admissions);
     if (daemon->lock_fd >= 0)
         close(daemon->lock_fd);

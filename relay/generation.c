@@ -95,6 +95,11 @@ bool generation_contexts(const struct config *config, size_t workers, struct tls
     return true;
 }
 
+static bool is_same_text(const char *a, const char *b) /* NULL: not set */
+{
+    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
 const char *generation_fixed(const struct config *was, const struct config *is)
 {
     if (strcmp(was->state_dir, is->state_dir) != 0)
@@ -103,6 +108,12 @@ const char *generation_fixed(const struct config *was, const struct config *is)
         return "runtime_dir";
     if (was->workers != is->workers)
         return "workers";
+    if (!is_same_text(was->user, is->user))
+        return "user";
+    if (was->fence != is->fence)
+        return "fence";
+    if (strcmp(was->auth.pepper_path, is->auth.pepper_path) != 0)
+        return "pepper_file";
     if (strcmp(was->auth.prefix_live, is->auth.prefix_live) != 0)
         return "key_prefix";
     if (strcmp(was->auth.prefix_test, is->auth.prefix_test) != 0)

@@ -22,6 +22,7 @@
 #include "relay/base/alloc.h"
 #include "relay/config.h"
 #include "relay/state_lock.h"
+#include "relay/user.h"
 #include "relay/http/endpoints.h"
 
 #define PATIENCE_S     30
@@ -231,10 +232,26 @@ static void wake_nobody(void *owner)
     (void)owner; /* the asker looks by itself */
 }
 
-/* Files made by another user would lock the daemon out of its own directory. */
-static int check_owner(const char *state_dir)
+/* Files made by another user would lock the daemon out of its own directory, so root goes on as
+ * that user. */
+static int become_owner(const struct config *config)
 {
+    struct user user;
+    struct why why = { "" };
+
+    if (user_find(&user, config->user, config->state_dir, &why) &&
+        user_own_folder(&user, config->state_dir, &why) && user_become(&user, false, &why))
+        return EX_OK;
+    return cli_fail(EX_NOPERM, "%s", why.text);
+}
+
+static int check_owner(const struct config *config)
+{
+    const char *state_dir = config->state_dir;
     struct stat status;
+
+    if (geteuid() == 0)
+        return become_owner(config);
 
     if (stat(state_dir, &status) != 0 || status.st_uid == geteuid())
         return EX_OK;
@@ -295,7 +312,7 @@ static int find_daemon(struct cli_client *client)
         }
         if (!nobody_listens(errno))
             return explain_connect(path, errno);
-        int code = check_owner(client->config->state_dir);
+        int code = check_owner(client->config);
         if (code != EX_OK)
             return code;
         bool busy = false;
