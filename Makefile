@@ -20,7 +20,7 @@ VERSION := 0.1.0
 PACKAGES := gcc make pkg-config libuv1-dev libssl-dev libsqlite3-dev libsodium-dev libjansson-dev \
             libconfuse-dev libidn2-dev libseccomp-dev node-llhttp curl
 PACKAGES_TEST := libcmocka-dev python3 postfix swaks libnet-ssleay-perl msmtp openssl node-nodemailer \
-                 sqlite3
+                 sqlite3 systemd libseccomp2
 PACKAGES_FUZZ := clang libclang-rt-14-dev
 PACKAGES_FORMAT := clang-format
 
@@ -73,7 +73,7 @@ SRC_top := $(patsubst %,relay/%.c,\
     bounce cli/account cli/check cli/client cli/domain cli/key cli/options cli/print cli/queue \
     cli/queue_steer cli/serve cli/upstream config config_file config_read config_table \
     config_upstreams config_value daemon delivery delivery_attempt delivery_fleet fence \
-    fence_calls fence_files generation held reach state_lock upstreams user worker)
+    fence_calls fence_files generation held inherited notify reach state_lock upstreams user worker)
 
 FLOORS := base net message auth queue smtp upstream http top
 
@@ -225,6 +225,12 @@ install: latchpost ## install below PREFIX (/usr/local), DESTDIR in front
 	install -m 755 latchpost $(DESTDIR)$(PREFIX)/bin/latchpost
 	test -e $(DESTDIR)$(SYSCONFDIR)/latchpost/latchpost.conf || \
 	    install -m 640 conf/latchpost.conf $(DESTDIR)$(SYSCONFDIR)/latchpost/latchpost.conf
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/lib/sysusers.d
+	sed 's,/usr/local/bin/,$(PREFIX)/bin/,; s,/etc/latchpost,$(SYSCONFDIR)/latchpost,g' \
+	    conf/latchpost.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/latchpost.service
+	chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/latchpost.service
+	install -m 644 conf/latchpost.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/latchpost.socket
+	install -m 644 conf/latchpost.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/latchpost.conf
 
 .PHONY: format
 format: ## lay out all C files

@@ -7,6 +7,7 @@
 
 #include <assert.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -20,7 +21,9 @@
 #include "relay/config_value.h"
 #include "relay/fence.h"
 #include "relay/generation.h"
+#include "relay/inherited.h"
 #include "relay/net/listener.h"
+#include "relay/notify.h"
 #include "relay/state_lock.h"
 #include "relay/upstreams.h"
 #include "relay/worker.h"
@@ -31,6 +34,8 @@
 #define ABORT_MS 10000
 
 struct daemon {
+    struct notify manager;
+    struct inherited inherited;
     struct generation *current;
     struct fence *fence;
     struct tls_context **contexts; /* while starting: one a worker, and one for HTTP */
@@ -51,7 +56,7 @@ struct daemon {
     struct listener *control_listener, *http_listener;
     uv_signal_t signals[4];
     size_t signal_count;
-    struct loop_timer flush_timer, grace_timer;
+    struct loop_timer flush_timer, grace_timer, beat_timer;
     bool has_timers;
     bool is_stopping, is_aborted;
     int exit_code;
@@ -60,6 +65,20 @@ struct daemon {
 static const struct http_door control_door = { .name = "control", .is_control = true };
 
 /* --- reload ----------------------------------------------------------------------------------- */
+
+/* failure: why a reload changed nothing, or "". */
+static void tell_ready(const struct daemon *daemon, const char *failure)
+{
+    const struct config *config = daemon->current->config;
+    char status[640];
+
+    if (failure[0] != '\0')
+        snprintf(status, sizeof(status), "Serving as before, since the reload failed: %s", failure);
+    else
+        snprintf(status, sizeof(status), "Serving: %zu listener(s), %zu upstream(s), %zu worker(s)",
+                 config->listener_count, config->upstream_count, daemon->worker_count);
+    notify_ready(&daemon->manager, status);
+}
 
 static void apply(struct daemon *daemon, struct generation *generation,
                   struct tls_context **contexts)
@@ -86,13 +105,16 @@ static void apply(struct daemon *daemon, struct generation *generation,
 
 static void reload(struct daemon *daemon)
 {
+    struct generation *generation;
     struct tls_context **contexts = xcalloc(daemon->worker_count + 1, sizeof(*contexts));
     struct config *config = NULL;
     struct why why = { "" };
     const char *fixed;
 
+    notify_reloading(&daemon->manager);
     if (!fence_allows(daemon->fence, daemon->current->config->path, &why) ||
         !config_load(&config, daemon->current->config->path, &why) ||
+        !generation_sockets_are_safe(config, &daemon->inherited, &why) ||
         !generation_contexts(config, daemon->worker_count, contexts, &why)) {
         LOG(LOG_ERROR, "reload_failed", LOG_STR("reason", why.text),
             LOG_STR("kept", "everything as it was"));
@@ -102,9 +124,11 @@ static void reload(struct daemon *daemon)
         if (fixed != NULL)
             LOG(LOG_WARNING, "reload_partial", LOG_STR("setting", fixed),
                 LOG_STR("reason", "takes effect at a restart"));
-        apply(daemon, generation_new(config, daemon->worker_count), contexts);
+        generation = generation_new(config, daemon->worker_count, &daemon->inherited);
+        apply(daemon, generation, contexts);
         LOG(LOG_INFO, "reloaded", LOG_STR("config", config->path));
     }
+    tell_ready(daemon, why.text);
     free(contexts);
 }
 
@@ -148,6 +172,7 @@ static void begin_stop(struct daemon *daemon, const char *reason)
     daemon->is_stopping = true;
     daemon->api.draining = true;
     LOG(LOG_INFO, "stopping", LOG_STR("reason", reason));
+    notify_stopping(&daemon->manager, daemon->current->config->grace_ms + ABORT_MS);
     listener_close(daemon->http_listener);
     daemon->http_listener = NULL;
     for (size_t i = 0; i < daemon->worker_count; i++)
@@ -172,6 +197,13 @@ static void on_flush(void *owner)
     struct daemon *daemon = owner;
 
     (void)auth_flush(daemon->auth); /* what could not be written is tried again next time */
+}
+
+static void on_beat(void *owner)
+{
+    struct daemon *daemon = owner;
+
+    notify_alive(&daemon->manager);
 }
 
 static void on_control(void *owner, uv_stream_t *server)
@@ -227,13 +259,16 @@ static void raise_file_limit(void)
     }
 }
 
-/* A reload may bind another such port, but only if there is one now. */
-static bool binds_low_port(const struct config *config)
+/* A reload may bind another such port, but only if there is one now that was not given to us. */
+static bool binds_low_port(const struct generation *generation)
 {
-    for (size_t i = 0; i < config->listener_count; i++)
-        if (config->listeners[i].port < 1024)
+    const struct worker_settings *settings = &generation->settings[0];
+    const struct config_http *http = &generation->config->http;
+
+    for (size_t i = 0; i < settings->listener_count; i++)
+        if (settings->listeners[i].port < 1024 && settings->listeners[i].socket_count == 0)
             return true;
-    return config->http.enabled && config->http.port < 1024;
+    return http->enabled && http->port < 1024 && generation->http_socket == 0;
 }
 
 /* The certificate of the configuration may be root's alone, so it is read before we become another;
@@ -247,7 +282,7 @@ static bool confine(struct daemon *daemon, struct why *why)
     if (!config->tls_self_signed &&
         !generation_contexts(config, config->workers, daemon->contexts, why))
         return false;
-    daemon->fence = fence_raise(config, binds_low_port(config), why);
+    daemon->fence = fence_raise(config, binds_low_port(daemon->current), why);
     return daemon->fence != NULL;
 }
 
@@ -306,7 +341,11 @@ static bool open_http(struct daemon *daemon, struct why *why)
     const struct config *config = daemon->current->config;
     struct listener_options control = { .unix_path = config->control_path, .backlog = 128 };
     struct listener_options http = {
-        .address = config->http.address, .port = config->http.port, .alone = true, .backlog = 1024
+        .address = config->http.address,
+        .port = config->http.port,
+        .inherited = daemon->current->http_socket,
+        .alone = true,
+        .backlog = 1024,
     };
 
     daemon->api = (struct api){
@@ -350,14 +389,33 @@ static bool start(struct daemon *daemon, struct why *why)
         return false;
     loop_timer_init(&daemon->loop, &daemon->flush_timer, on_flush, daemon);
     loop_timer_init(&daemon->loop, &daemon->grace_timer, on_grace_over, daemon);
+    loop_timer_init(&daemon->loop, &daemon->beat_timer, on_beat, daemon);
     daemon->has_timers = true;
     loop_timer_start(&daemon->flush_timer, FLUSH_MS, FLUSH_MS);
+    if (daemon->manager.beat_ms > 0)
+        loop_timer_start(&daemon->beat_timer, daemon->manager.beat_ms, daemon->manager.beat_ms);
     for (size_t i = 0; i < daemon->worker_count; i++)
         if (!worker_start(daemon->workers[i], why))
             return false;
     watch_signals(daemon);
     block_signals(false); /* what came while we started is handled now */
     return true;
+}
+
+static void log_inherited(const struct daemon *daemon)
+{
+    for (size_t i = 0; i < daemon->inherited.count; i++) {
+        const struct inherited_socket *socket = &daemon->inherited.sockets[i];
+
+        if (generation_uses(daemon->current, socket->fd))
+            LOG(LOG_INFO, "inherited", LOG_STR("name", socket->name),
+                LOG_STR("address", socket->address), LOG_INT("port", socket->port));
+        else
+            LOG(LOG_WARNING, "inherited_unused", LOG_STR("name", socket->name),
+                LOG_STR("address", socket->address), LOG_INT("port", socket->port),
+                LOG_STR("reason", "no listener has this name, or this address and port: whoever "
+                                  "connects is not served"));
+    }
 }
 
 static void log_ready(const struct daemon *daemon)
@@ -370,6 +428,7 @@ static void log_ready(const struct daemon *daemon)
             LOG_STR("address", config->listeners[i].address),
             LOG_INT("port", config->listeners[i].port),
             LOG_STR("tls", config_tls_words[config->listeners[i].door.tls]));
+    log_inherited(daemon);
     if (config->upstream_count == 0)
         LOG(LOG_WARNING, "no_upstream",
             LOG_STR("reason", "mail is accepted and waits; add an upstream"));
@@ -403,6 +462,7 @@ static void close_all(struct daemon *daemon)
         if (daemon->has_timers) {
             loop_timer_close(&daemon->flush_timer, NULL);
             loop_timer_close(&daemon->grace_timer, NULL);
+            loop_timer_close(&daemon->beat_timer, NULL);
         }
     }
     if (daemon->queue != NULL)
@@ -426,17 +486,25 @@ static void close_all(struct daemon *daemon)
         close(daemon->lock_fd);
     free(daemon->workers);
     generations_free(daemon->current);
+    inherited_close(&daemon->inherited);
+    notify_close(&daemon->manager);
 }
 
 int daemon_run(struct config *config)
 {
     struct daemon daemon = { .lock_fd = -1, .exit_code = EX_OK };
     struct why why = { "" };
+    bool ok;
 
     log_configure(config->log_level, config->log_format);
-    daemon.current = generation_new(config, config->workers);
-    if (start(&daemon, &why)) {
+    if (!notify_open(&daemon.manager, &why))
+        LOG(LOG_WARNING, "no_service_manager", LOG_STR("reason", why.text));
+    ok = inherited_open(&daemon.inherited, &why);
+    daemon.current = generation_new(config, config->workers, &daemon.inherited);
+    if (ok && generation_sockets_are_safe(config, &daemon.inherited, &why) &&
+        start(&daemon, &why)) {
         log_ready(&daemon);
+        tell_ready(&daemon, "");
         loop_run(&daemon.loop);
         LOG(LOG_INFO, "stopped", LOG_STR("version", LATCHPOST_VERSION));
     } else {

@@ -124,7 +124,10 @@ static bool drop_capabilities(bool keep_bind, struct why *why)
     uint64_t permitted = 0;
 
     (void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-    if (!get_permitted(&permitted) || !set_capabilities(keep_bind ? permitted & BIND_MASK : 0))
+    if (!get_permitted(&permitted))
+        return why_errno(why, errno, "cannot look at the capabilities");
+    /* None are left in a unit of systemd, and there this call is refused. */
+    if (permitted != 0 && !set_capabilities(keep_bind ? permitted & BIND_MASK : 0))
         return why_errno(why, errno, "cannot give up capabilities");
     return true;
 }

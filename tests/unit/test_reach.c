@@ -87,7 +87,7 @@ static struct reach *reach_of(const char *text)
     return reach;
 }
 
-/* What may be done there: an enum reach_access, or -1. */
+/* What may be done there: an enum reach_access, or -1. The "/" of the sanitizers does not count. */
 static int access_at(const struct reach *reach, const char *name)
 {
     char *path = name[0] == '/' ? xstrdup(name) : xasprintf("%s/%s", folder, name);
@@ -136,11 +136,9 @@ static void each_place_has_what_its_use_needs_and_no_more(void **state)
     struct reach *reach = reach_of(usual);
 
     (void)state;
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         if (access_at(reach, rows[i].name) != rows[i].want)
             fail_msg("%s: %d, want %d", rows[i].name, access_at(reach, rows[i].name), rows[i].want);
-#endif
     reach_free(reach);
 }
 
@@ -192,9 +190,7 @@ static void a_file_in_a_folder_of_everybody_is_opened_alone(void **state)
 
     (void)state;
     assert_int_equal(access_at(reach, path), REACH_READ);
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
     assert_int_equal(access_at(reach, "/tmp/else"), -1);
-#endif
     reach_free(reach);
     free(text);
     close(fd);
