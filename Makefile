@@ -14,6 +14,8 @@ comma := ,
 quiet := $(if $(filter 1,$(V)),,@)
 say    = $(if $(filter 1,$(V)),@:,@printf '  %-7s %s\n')
 
+cc_option = $(shell $(CC) -Werror $(1) -c -x c /dev/null -o /dev/null 2>/dev/null && echo $(1))
+
 VERSION := 0.1.0
 
 # --- the packages, the only list of them ------------------------------------------------------
@@ -26,12 +28,16 @@ PACKAGES_FORMAT := clang-format
 
 # --- flags ------------------------------------------------------------------------------------
 PKGS   := libuv openssl sqlite3 libsodium jansson libconfuse libidn2 libseccomp
-WARN   := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wvla -Werror=implicit
-HARDEN := -fstack-protector-strong -fPIE -ftrapv
+WARN   := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wvla -Wformat-security \
+          -Werror=implicit
+# What Debian hardens its packages with; the last two only where compiler and machine have them.
+HARDEN := -fstack-protector-strong -fPIE -ftrapv \
+          $(call cc_option,-fstack-clash-protection) $(call cc_option,-fcf-protection)
+FORTIFY = $(if $(SAN)$(filter -O0,$(CFLAGS)),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
 SAN    := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
-ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -I. $(WARN) $(HARDEN) $(SAN) $(CFLAGS) -MMD -MP \
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -I. $(WARN) $(HARDEN) $(FORTIFY) $(SAN) $(CFLAGS) -MMD -MP \
              $(PKG_CFLAGS) $(LLHTTP_CFLAGS) -DLATCHPOST_VERSION='"$(VERSION)"'
-ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now $(SAN) $(LDFLAGS)
+ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now,-z,noexecstack $(SAN) $(LDFLAGS)
 
 PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS))
 PKG_LIBS   = $(shell pkg-config --libs $(PKGS)) -pthread
@@ -117,7 +123,7 @@ $(foreach floor,$(FLOORS),$(eval $(call archive_rule,$(floor))))
 $(BUILD)/libllhttp.a: $(LLHTTP_DIR)/api.c $(LLHTTP_DIR)/http.c $(LLHTTP_DIR)/llhttp.c
 	$(say) CC llhttp
 	@mkdir -p $(BUILD)/llhttp
-	$(quiet)for c in $^; do $(CC) -O2 -fPIE -w $(SAN) $(LLHTTP_CFLAGS) -c \
+	$(quiet)for c in $^; do $(CC) -O2 -w $(HARDEN) $(FORTIFY) $(SAN) $(LLHTTP_CFLAGS) -c \
 	    -o $(BUILD)/llhttp/$$(basename $$c .c).o $$c || exit 1; done
 	$(quiet)ar rcs $@ $(BUILD)/llhttp/*.o
 
