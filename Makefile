@@ -25,6 +25,8 @@ PACKAGES_TEST := libcmocka-dev python3 postfix swaks libnet-ssleay-perl msmtp op
                  sqlite3 systemd libseccomp2
 PACKAGES_FUZZ := clang libclang-rt-14-dev
 PACKAGES_FORMAT := clang-format
+PACKAGES_ANALYZE := clang-tidy cppcheck
+PACKAGES_COVERAGE := gcovr
 
 # --- flags ------------------------------------------------------------------------------------
 PKGS   := libuv openssl sqlite3 libsodium jansson libconfuse libidn2 libseccomp
@@ -222,6 +224,39 @@ $(BUILD)/tests/fuzz/%-fuzz: $(BUILD)/tests/fuzz/%.o $(patsubst %,$(BUILD)/%.a,$(
 	$(quiet)$(CC) -fsanitize=fuzzer,address,undefined -o $@ $^ $(PKG_LIBS)
 
 include tests/bench/bench.mk
+
+# --- analysers ----------------------------------------------------------------------------------
+
+# Their settings, and the reason for everything that they are told to leave out, are in conf/.
+ANALYZED := $(foreach floor,$(FLOORS),$(SRC_$(floor))) relay/main.c
+HEADERS  := $(wildcard auth/*.h queue/*.h relay/*.h relay/*/*.h)
+# The same reference counts that conf/clang-tidy speaks of.
+ANALYZE_relay/smtp/session.c   := -Wno-analyzer-use-after-free
+ANALYZE_relay/http/endpoints.c := -Wno-analyzer-use-after-free
+CPPCHECK := cppcheck -q -j2 --std=c11 --enable=warning,performance,portability,style --error-exitcode=1 \
+    --suppressions-list=conf/cppcheck-suppressions --library=posix,gnu -I. -D_GNU_SOURCE \
+    '-D__VA_OPT__(...)=__VA_ARGS__' '-Djson_object_foreach(o,k,v)=while (f(o, &k, &v))'
+
+.PHONY: deps-analyze
+deps-analyze: deps ## install the analysers
+	$(call install_packages,$(PACKAGES_ANALYZE))
+
+.PHONY: analyze
+analyze: deps-analyze ## gcc -fanalyzer, clang-tidy and cppcheck over the whole source: must be clean
+	@$(MAKE) --no-print-directory $(ANALYZED:%.c=$(BUILD)/%.analyzed) $(BUILD)/cppcheck.analyzed
+
+$(BUILD)/%.analyzed: %.c $(HEADERS) conf/clang-tidy Makefile
+	$(say) ANALYZE $<
+	@mkdir -p $(@D)
+	$(quiet)gcc $(filter-out -MMD -MP,$(ALL_CFLAGS)) -fanalyzer -Werror $(ANALYZE_$<) -c -o /dev/null $<
+	$(quiet)clang-tidy --quiet --config-file=conf/clang-tidy $< -- -std=c11 -D_GNU_SOURCE -I. \
+	    $(PKG_CFLAGS) $(LLHTTP_CFLAGS) -DLATCHPOST_VERSION='"$(VERSION)"' 2>$@.log || { cat $@.log; exit 1; }
+	@touch $@
+
+$(BUILD)/cppcheck.analyzed: $(ANALYZED) $(HEADERS) conf/cppcheck-suppressions Makefile
+	$(say) ANALYZE "all, cppcheck"
+	$(quiet)$(CPPCHECK) $(ANALYZED)
+	@touch $@
 
 # --- the rest -------------------------------------------------------------------------------------
 

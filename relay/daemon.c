@@ -105,7 +105,6 @@ static void apply(struct daemon *daemon, struct generation *generation,
 
 static void reload(struct daemon *daemon)
 {
-    struct generation *generation;
     struct tls_context **contexts = xcalloc(daemon->worker_count + 1, sizeof(*contexts));
     struct config *config = NULL;
     struct why why = { "" };
@@ -124,7 +123,8 @@ static void reload(struct daemon *daemon)
         if (fixed != NULL)
             LOG(LOG_WARNING, "reload_partial", LOG_STR("setting", fixed),
                 LOG_STR("reason", "takes effect at a restart"));
-        generation = generation_new(config, daemon->worker_count, &daemon->inherited);
+        struct generation *generation =
+            generation_new(config, daemon->worker_count, &daemon->inherited);
         apply(daemon, generation, contexts);
         LOG(LOG_INFO, "reloaded", LOG_STR("config", config->path));
     }
