@@ -187,6 +187,7 @@ struct dialog {
     char key[AUTH_KEY_TEXT_BYTES];
     char key_id[AUTH_KEY_ID_BYTES];
     unsigned emptied, leased;
+    size_t leased_recipients; /* of the last leased message */
     bool wants_lease;
     struct buf stored; /* content of the last leased message */
 };
@@ -207,6 +208,7 @@ static inline void dialog_accepted(void *owner, struct queue_message *message)
     struct dialog *d = owner;
 
     d->leased++;
+    d->leased_recipients = message->recipient_count;
     buf_clear(&d->stored);
     assert_true(buf_add(&d->stored, buf_slice(&message->content)));
     for (size_t i = 0; i < message->recipient_count; i++)
