@@ -205,7 +205,8 @@ static int forbid_processes(scmp_filter_ctx filter)
         error =
             forbid_if(filter, SCMP_SYS(tgkill), SCMP_A0(SCMP_CMP_NE, (uint64_t)(uint32_t)getpid()));
     if (error == 0 && !FENCE_HAS_GATE) /* nobody is to look into our memory, again */
-        error = forbid_if(filter, SCMP_SYS(prctl), SCMP_A0(SCMP_CMP_EQ, PR_SET_DUMPABLE));
+        error = forbid_if(filter, SCMP_SYS(prctl),
+                          SCMP_A0(SCMP_CMP_MASKED_EQ, LOW_32, PR_SET_DUMPABLE));
     return error;
 }
 

@@ -244,6 +244,11 @@ static int allow_dumps(void)
     return result(prctl(PR_SET_DUMPABLE, 1, 0, 0, 0));
 }
 
+static int allow_dumps_with_high_bits(void)
+{
+    return result(syscall(SYS_prctl, (INT64_C(1) << 32) | PR_SET_DUMPABLE, 1, 0, 0, 0));
+}
+
 static int type_into_terminal(void)
 {
     char c = 'x';
@@ -405,6 +410,7 @@ static const struct row {
     { "finit_module", load_module, EPERM, CALLS, false },
     { "io_uring", use_io_uring, ENOSYS, CALLS, false },
     { "PR_SET_DUMPABLE", allow_dumps, EPERM, CALLS, true },
+    { "PR_SET_DUMPABLE, high bits", allow_dumps_with_high_bits, EPERM, CALLS, true },
     { "TIOCSTI", type_into_terminal, EPERM, CALLS, false },
     { "memory that is written and run", map_writable_code, EPERM, CALLS, false },
     { "memory that becomes code", make_code, EPERM, CALLS, false },
