@@ -20,16 +20,19 @@ VERSION := 0.1.0
 
 # --- the packages, the only list of them ------------------------------------------------------
 PACKAGES := gcc make pkg-config libuv1-dev libssl-dev libsqlite3-dev libsodium-dev libjansson-dev \
-            libconfuse-dev libidn2-dev libseccomp-dev node-llhttp curl
-PACKAGES_TEST := libcmocka-dev python3 postfix swaks libnet-ssleay-perl msmtp openssl node-nodemailer \
-                 sqlite3 systemd libseccomp2
+            libconfuse-dev libidn2-dev libc-ares-dev libcurl4-openssl-dev libseccomp-dev \
+            node-llhttp curl
+PACKAGES_TEST := libcmocka-dev python3 postfix swaks libnet-ssleay-perl msmtp openssl \
+                 node-nodemailer libemail-address-xs-perl slowhttptest sslscan sqlite3 \
+                 dnsmasq-base python3-jsonschema libemail-mime-perl systemd libseccomp2
 PACKAGES_FUZZ := clang libclang-rt-14-dev
+PACKAGES_BENCH := valgrind
 PACKAGES_FORMAT := clang-format
 PACKAGES_ANALYZE := clang-tidy cppcheck
 PACKAGES_COVERAGE := gcovr
 
 # --- flags ------------------------------------------------------------------------------------
-PKGS   := libuv openssl sqlite3 libsodium jansson libconfuse libidn2 libseccomp
+PKGS   := libuv openssl sqlite3 libsodium jansson libconfuse libidn2 libcares libcurl libseccomp
 WARN   := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wvla -Wformat-security \
           -Werror=implicit
 # What Debian hardens its packages with; the last two only where compiler and machine have them.
@@ -58,30 +61,34 @@ endif
 
 # --- sources, by folder; one archive a folder ---------------------------------------------------
 SRC_base := $(patsubst %,relay/base/%.c,\
-    alloc base64 buf clock db ident log mailbox map metrics slice why)
+    alloc base64 buf clock db digest gather ident log mailbox map metrics slice why)
 SRC_net := $(patsubst %,relay/net/%.c,\
-    listener listener_limits loop resolve stream stream_input stream_output stream_peer tls \
-    tls_cert tls_context)
+    connect listener listener_limits loop resolve stream stream_input stream_output stream_peer \
+    tls tls_cert tls_context txt_lookup)
 SRC_message := $(patsubst %,relay/message/%.c,\
-    address date domain dsn fixup header returned sender)
+    address compose content_type date domain dsn encode fixup header returned sender)
 SRC_auth := $(patsubst %,auth/%.c,\
-    account admin_account admin_key auth auth_store grant key key_record limit load network \
-    pattern penalty pepper plan scope spec table usage)
+    account admin_account admin_domain admin_key auth auth_store domain_token grant key key_record \
+    limit load network pattern penalty pepper plan scope spec table usage)
 SRC_queue := $(patsubst %,queue/%.c,\
-    admin doubt filter lease message prune queue queue_store queue_store_read queue_store_steer \
-    queue_store_write report schedule settle steer submit watch writer)
+    admin doubt filter lease message once prune queue queue_store queue_store_once \
+    queue_store_read queue_store_steer queue_store_write report schedule settle steer submit watch \
+    writer)
 SRC_smtp := $(patsubst %,relay/smtp/%.c,\
     body command content line login parse reply sasl service session transaction)
 SRC_upstream := $(patsubst %,relay/upstream/%.c,\
-    answer client client_login client_mail maildir pool route stuff upstream)
+    answer breaker client client_login client_mail gate gate_line gate_pass maildir pace pool \
+    route stuff upstream)
 SRC_http := $(patsubst %,relay/http/%.c,\
-    api_accounts api_domains api_filter api_keys api_messages api_queue api_steer api_upstreams \
-    bounds chunk endpoints head json request response secret server status)
+    api_accounts api_domain_verify api_domains api_emails api_filter api_keys api_messages \
+    api_queue api_shape api_steer api_upstreams bounds chunk endpoints head json mail_address \
+    mail_request openapi openapi_schema parcel request response secret server status work)
 SRC_top := $(patsubst %,relay/%.c,\
-    bounce cli/account cli/check cli/client cli/domain cli/key cli/options cli/print cli/queue \
-    cli/queue_steer cli/serve cli/upstream config config_file config_read config_table \
-    config_upstreams config_value daemon delivery delivery_attempt delivery_fleet fence \
-    fence_calls fence_files generation held inherited notify reach state_lock upstreams user worker)
+    bounce cli/account cli/check cli/client cli/client_direct cli/client_http cli/client_local \
+    cli/client_remote cli/domain cli/key cli/options cli/print cli/queue cli/queue_steer cli/serve \
+    cli/upstream config config_file config_read config_table config_upstreams config_value daemon \
+    delivery delivery_attempt delivery_fleet fence fence_calls fence_files \
+    generation held inherited notify reach state_lock upstreams user worker)
 
 FLOORS := base net message auth queue smtp upstream http top
 
@@ -163,7 +170,8 @@ test: deps-test ## install what is missing, build, run every test (SANITIZE=addr
 # tests/unit/test_<file>.c is linked with the archives that <file>.c may use, and no others.
 UNIT := $(wildcard tests/unit/test_*.c)
 # The lowest floor with a file of this name: auth/key.c before relay/cli/key.c.
-floor_of = $(firstword $(foreach floor,$(FLOORS),$(if $(filter %/$(1).c,$(SRC_$(floor))),$(floor))))
+FLOOR_session_model := smtp
+floor_of = $(firstword $(FLOOR_$(1)) $(foreach floor,$(FLOORS),$(if $(filter %/$(1).c,$(SRC_$(floor))),$(floor))))
 subject  = $(patsubst test_%,%,$(notdir $(basename $(1))))
 define unit_rule
 $(BUILD)/$(basename $(1)): $(BUILD)/$(basename $(1)).o $(call objects,$(SUPPORT_$(call subject,$(1)))) \
@@ -174,22 +182,34 @@ endef
 SUPPORT_client   := tests/support/fake_upstream.c
 SUPPORT_pool     := tests/support/fake_upstream.c
 SUPPORT_delivery := tests/support/fake_upstream.c
+SUPPORT_connect  := tests/support/fake_dns.c
+SUPPORT_resolve  := tests/support/fake_dns.c
 $(foreach test,$(UNIT),$(eval $(call unit_rule,$(test))))
 UNIT_BIN := $(patsubst %.c,$(BUILD)/%,$(UNIT))
 
 # Programs that the system tests call.
 TOOLS := $(BUILD)/tests/support/queue_crash $(BUILD)/tests/support/from_judge \
-         $(BUILD)/tests/support/dsn_sample
+         $(BUILD)/tests/support/dsn_sample $(BUILD)/tests/support/fake_dns.so
 $(BUILD)/tests/support/queue_crash: $(BUILD)/tests/support/queue_crash.o $(call archives,queue)
 $(BUILD)/tests/support/from_judge: $(BUILD)/tests/support/from_judge.o $(call archives,message)
 $(BUILD)/tests/support/dsn_sample: $(BUILD)/tests/support/dsn_sample.o $(call archives,message)
-$(TOOLS):
+# Preloaded: it must not bring a sanitizer of its own.
+$(BUILD)/tests/support/fake_dns.so: tests/support/fake_dns.c
+	$(say) LINK $@
+	@mkdir -p $(@D)
+	$(quiet)$(CC) -std=c11 -D_GNU_SOURCE $(WARN) $(CFLAGS) -fPIC -shared -o $@ $<
+$(filter-out %.so,$(TOOLS)):
 	$(say) LINK $@
 	$(quiet)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
+# Preloaded into the program under test: not sanitized itself.
+SHIM := $(BUILD)/tests/support/crash_point.so
+$(SHIM): tests/support/crash_point.c
+	$(say) LINK $@
+	$(quiet)mkdir -p $(@D) && $(CC) -std=c11 -D_GNU_SOURCE $(WARN) -O2 -fPIC -shared -o $@ $<
 
 # Fuzz targets: tests/fuzz/fuzz_<parser>.c. `check` replays the corpus; `fuzz` goes on from there.
 FUZZ := $(wildcard tests/fuzz/fuzz_*.c)
-FUZZ_USES := smtp upstream http net message auth queue base
+FUZZ_USES := top smtp upstream http net message auth queue base
 REPLAY_BIN := $(patsubst %.c,$(BUILD)/%,$(FUZZ))
 $(REPLAY_BIN): %: %.o $(BUILD)/tests/fuzz/replay.o $(patsubst %,$(BUILD)/%.a,$(FUZZ_USES)) $(LLHTTP_LIBS)
 	$(say) LINK $@
@@ -198,7 +218,7 @@ $(REPLAY_BIN): %: %.o $(BUILD)/tests/fuzz/replay.o $(patsubst %,$(BUILD)/%.a,$(F
 SYSTEM := $(wildcard tests/system/*.py tests/system/*.sh)
 
 .PHONY: check
-check: latchpost $(UNIT_BIN) $(TOOLS) $(REPLAY_BIN) ## build and run every test, installing nothing
+check: latchpost $(UNIT_BIN) $(TOOLS) $(SHIM) $(REPLAY_BIN) ## build and run every test, installing nothing
 	$(quiet)BUILD=$(abspath $(BUILD)) LATCHPOST=$(abspath $(BUILD))/latchpost \
 	    python3 tests/run.py $(SYSTEM) $(UNIT_BIN) $(REPLAY_BIN)
 
@@ -235,7 +255,8 @@ ANALYZE_relay/smtp/session.c   := -Wno-analyzer-use-after-free
 ANALYZE_relay/http/endpoints.c := -Wno-analyzer-use-after-free
 CPPCHECK := cppcheck -q -j2 --std=c11 --enable=warning,performance,portability,style --error-exitcode=1 \
     --suppressions-list=conf/cppcheck-suppressions --library=posix,gnu -I. -D_GNU_SOURCE \
-    '-D__VA_OPT__(...)=__VA_ARGS__' '-Djson_object_foreach(o,k,v)=while (f(o, &k, &v))'
+    '-D__VA_OPT__(...)=__VA_ARGS__' '-Djson_object_foreach(o,k,v)=while (f(o, &k, &v))' \
+    '-Djson_array_foreach(a,i,v)=while (f(a, &i, &v))'
 
 .PHONY: deps-analyze
 deps-analyze: deps ## install the analysers

@@ -135,10 +135,11 @@ bool auth_take_recipient(struct auth *auth, const struct auth_grant *grant, int6
 enum auth_result {
     AUTH_DONE,
     AUTH_NOT_FOUND,
-    AUTH_INVALID,  /* why says which value and what is allowed */
-    AUTH_LIMIT,    /* the plan's number of keys is reached; why says what to do */
-    AUTH_CONFLICT, /* exists already, or belongs to another account */
-    AUTH_FAILED,   /* keys.db could not be written */
+    AUTH_INVALID,      /* why says which value and what is allowed */
+    AUTH_LIMIT,        /* the plan's number of keys is reached; why says what to do */
+    AUTH_CONFLICT,     /* exists already, or belongs to another account */
+    AUTH_FAILED,       /* keys.db could not be written */
+    AUTH_DOMAIN_LIMIT, /* the account has too many domains; why says what to do */
 };
 
 struct auth_list { /* borrowed texts */
@@ -211,12 +212,27 @@ struct auth_domains {
 };
 void auth_domains_free(struct auth_domains *domains);
 
+#define AUTH_PENDING_MAX 100   /* domains of an account that wait for their verification */
+#define AUTH_DOMAINS_MAX 10000 /* ... and all: then the operator alone adds more */
+
 /* pattern: "example.com" or "*.example.com". Adding what the account has already is AUTH_DONE (and
- * verifies it if `verified`); a domain of another account, or one that overlaps with a verified one
- * of another account (its sub-domain or its parent's wildcard), is AUTH_CONFLICT. */
+ * verifies it if `verified`); one that is or overlaps with a verified domain of another account
+ * (its sub-domain or its parent's wildcard), is AUTH_CONFLICT. What is not verified keeps nobody
+ * out: other accounts may add it too. */
 enum auth_result auth_domain_add(struct auth *auth, const char *actor, const char *account,
                                  const char *pattern, bool verified, int64_t now_s,
                                  struct why *why);
+/* What to publish, so that the domain can be verified by the DNS: a TXT record at
+ * AUTH_DOMAIN_LABEL and the domain (of a wildcard: what follows the star), with this value. It
+ * needs the pepper to be known, so it is bound to this account and to this very pattern. */
+#define AUTH_DOMAIN_LABEL       "_latchpost."
+#define AUTH_DOMAIN_TOKEN_BYTES 64
+void auth_domain_token(const struct auth *auth, const char *account, const char *pattern,
+                       char token[static AUTH_DOMAIN_TOKEN_BYTES]);
+/* It stands there: the domain that the account has added is verified. AUTH_NOT_FOUND: the account
+ * has it no more; AUTH_CONFLICT: another account was first. */
+enum auth_result auth_domain_prove(struct auth *auth, const char *actor, const char *account,
+                                   const char *pattern, int64_t now_s, struct why *why);
 /* account: NULL for all. */
 void auth_domain_list(struct auth *auth, const char *account, struct auth_domains *domains);
 /* Keys that named it can no longer send as it, from now on, in open sessions too. */

@@ -53,6 +53,10 @@ void key_tombstone(const struct key_pepper *pepper, const uint8_t hash[static KE
                    uint8_t tombstone[static KEY_HASH_BYTES]);
 /* What is stored of the pepper: recognises it. */
 void key_canary(const struct key_pepper *pepper, uint8_t canary[static KEY_HASH_BYTES]);
+/* What proves that an account has a domain when it stands in the DNS: public, and nobody can tell
+ * it beforehand for another account or another domain. */
+void key_domain_proof(const struct key_pepper *pepper, struct slice claim,
+                      uint8_t proof[static KEY_HASH_BYTES]);
 
 bool key_hash_equal(const uint8_t a[static KEY_HASH_BYTES], const uint8_t b[static KEY_HASH_BYTES]);
 void key_wipe(void *bytes, size_t len);
@@ -375,7 +379,7 @@ bool auth_store_add_account(struct auth_store *store, const struct account_row *
                             const struct audit *audit, struct why *why);
 bool auth_store_put_domain(struct auth_store *store, const struct domain_row *row,
                            const struct audit *audit, struct why *why);
-bool auth_store_remove_domain(struct auth_store *store, const char *pattern,
+bool auth_store_remove_domain(struct auth_store *store, const char *account, const char *pattern,
                               const struct audit *audit, struct why *why);
 bool auth_store_add_key(struct auth_store *store, const struct key_row *row,
                         const struct audit *audit, struct why *why);

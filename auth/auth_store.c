@@ -84,6 +84,20 @@ static const char *const steps[] = {
     "  subject TEXT NOT NULL,"
     "  detail TEXT NOT NULL"
     ") STRICT;",
+
+    /* Any number of accounts may claim a domain, one has it. */
+    "CREATE TABLE domain_claim ("
+    "  account TEXT NOT NULL REFERENCES account (handle),"
+    "  pattern TEXT NOT NULL,"
+    "  verified INTEGER NOT NULL CHECK (verified IN (0, 1)),"
+    "  created_s INTEGER NOT NULL,"
+    "  PRIMARY KEY (account, pattern)"
+    ") STRICT, WITHOUT ROWID;"
+    "INSERT INTO domain_claim (account, pattern, verified, created_s)"
+    "  SELECT account, pattern, verified, created_s FROM domain;"
+    "DROP TABLE domain;"
+    "ALTER TABLE domain_claim RENAME TO domain;"
+    "CREATE UNIQUE INDEX domain_verified ON domain (pattern) WHERE verified = 1;",
 };
 
 /* The words of the enums in the tables above. */
@@ -273,7 +287,7 @@ static bool upsert_domain(struct auth_store *store, const struct domain_row *row
     sqlite3_stmt *st =
         db_prepare(store->db, "INSERT INTO domain (pattern, account, verified, created_s)"
                               " VALUES (?1, ?2, ?3, ?4)"
-                              " ON CONFLICT (pattern) DO UPDATE SET verified = ?3");
+                              " ON CONFLICT (account, pattern) DO UPDATE SET verified = ?3");
 
     bind_text(st, 1, row->pattern);
     bind_text(st, 2, row->account);
@@ -289,19 +303,21 @@ bool auth_store_put_domain(struct auth_store *store, const struct domain_row *ro
            finish(store, upsert_domain(store, row) && insert_audit(store, audit), why);
 }
 
-static bool delete_domain(struct auth_store *store, const char *pattern)
+static bool delete_domain(struct auth_store *store, const char *account, const char *pattern)
 {
-    sqlite3_stmt *st = db_prepare(store->db, "DELETE FROM domain WHERE pattern = ?1");
+    sqlite3_stmt *st =
+        db_prepare(store->db, "DELETE FROM domain WHERE account = ?1 AND pattern = ?2");
 
-    bind_text(st, 1, pattern);
+    bind_text(st, 1, account);
+    bind_text(st, 2, pattern);
     return run(store, st);
 }
 
-bool auth_store_remove_domain(struct auth_store *store, const char *pattern,
+bool auth_store_remove_domain(struct auth_store *store, const char *account, const char *pattern,
                               const struct audit *audit, struct why *why)
 {
     return begin(store, why) &&
-           finish(store, delete_domain(store, pattern) && insert_audit(store, audit), why);
+           finish(store, delete_domain(store, account, pattern) && insert_audit(store, audit), why);
 }
 
 static bool insert_key(struct auth_store *store, const struct key_row *row)

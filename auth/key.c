@@ -27,6 +27,7 @@ _Static_assert(KEY_PEPPER_BYTES == crypto_generichash_KEYBYTES, "BLAKE2b's key")
  * mistaken for the hash of a key. */
 static const char tombstone_context[] = "latchpost: revoked key";
 static const char canary_context[] = "latchpost: pepper canary";
+static const char proof_context[] = "latchpost: domain proof";
 
 bool key_start(struct why *why)
 {
@@ -156,6 +157,12 @@ void key_tombstone(const struct key_pepper *pepper, const uint8_t hash[static KE
 void key_canary(const struct key_pepper *pepper, uint8_t canary[static KEY_HASH_BYTES])
 {
     hash_parts(pepper, slice_of(canary_context), slice_of(""), canary);
+}
+
+void key_domain_proof(const struct key_pepper *pepper, struct slice claim,
+                      uint8_t proof[static KEY_HASH_BYTES])
+{
+    hash_parts(pepper, slice_of(proof_context), claim, proof);
 }
 
 bool key_hash_equal(const uint8_t a[static KEY_HASH_BYTES], const uint8_t b[static KEY_HASH_BYTES])

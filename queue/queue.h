@@ -30,7 +30,8 @@ enum queue_result {
     QUEUE_FAILED,  /* the store cannot write: 451 4.3.0 */
     QUEUE_REFUSED, /* the permit asked right before the commit said no */
     QUEUE_NOT_FOUND,
-    QUEUE_CONFLICT, /* not in this state */
+    QUEUE_CONFLICT, /* not in this state; or the token of a submission belongs to another one */
+    QUEUE_REPEATED, /* its token says that it was submitted before: nothing is stored again */
 };
 
 /* The state of a recipient, and of a message: that of its liveliest recipient. Livelier is what
@@ -174,9 +175,29 @@ void queue_recipient_say(struct queue_recipient *recipient, enum queue_fate fate
  * be delivered and settled. On any other result nothing is stored, and the chunks go too. */
 typedef void queue_submit_cb(void *owner, enum queue_result result, struct queue_message *message);
 
+/* A client that does not know whether it was heard asks again with the same token. For a day after
+ * the first submission of a key with a token, the same is answered without being stored, and
+ * another is refused. This is on disk with the message, in one commit. */
+#define QUEUE_TOKEN_MAX         255 /* octets */
+#define QUEUE_FINGERPRINT_BYTES 32
+#define QUEUE_TOKEN_MS          (INT64_C(86400) * 1000)
+struct queue_once { /* lent until the answer; the writer sets what is to be set in it */
+    const char *token;
+    uint8_t fingerprint[QUEUE_FINGERPRINT_BYTES]; /* of what is submitted */
+    const char *answer;                           /* kept beside it; "" for none */
+    /* set when the result is QUEUE_REPEATED: */
+    int64_t first_id;   /* of the first message of the first submission */
+    char *first_answer; /* the owner frees it */
+};
+
 struct queue_submit {
     struct queue_message **message; /* consumed */
-    bool lease;                     /* hand it straight to me for delivery */
+    /* More of the same key, stored with it or not at all; lease must be false. The array is lent,
+     * the messages are consumed. */
+    struct queue_message **others;
+    size_t other_count;
+    struct queue_once *once; /* NULL: no token */
+    bool lease;              /* hand it straight to me for delivery */
     /* Asked on the writer thread right before the insert, or NULL. Its owner must stay valid until
      * the answer. */
     bool (*permit)(void *permit_owner);
@@ -188,6 +209,11 @@ struct queue_submit {
 void queue_submit(struct queue *queue, const struct queue_submit *submit);
 
 typedef void queue_done_cb(void *owner, enum queue_result result);
+
+/* Was this submitted before? QUEUE_REPEATED, QUEUE_CONFLICT, or QUEUE_NOT_FOUND: submit it, and
+ * only that answer counts. key_id is copied. */
+void queue_recall(struct queue *queue, const char *key_id, struct queue_once *once,
+                  queue_done_cb *cb, void *owner, struct mailbox *answers);
 
 /* The next chunk (of QUEUE_CHUNK_BYTES; the last may be shorter) of a message that will be
  * submitted later with message->chunks set. Takes the bytes out of *chunk. Keep at most two

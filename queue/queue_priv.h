@@ -180,6 +180,12 @@ void report_inserted(struct queue *queue, int64_t about, enum queue_report_kind 
                      const struct queue_message *report);
 void report_set_free(struct report_set *set);
 
+/* once.c */
+/* *verdict: QUEUE_NOT_FOUND, QUEUE_REPEATED (and what there is to say of the first is in *once) or
+ * QUEUE_CONFLICT. */
+enum store_result once_judge(struct queue *queue, const char *key_id, struct queue_once *once,
+                             enum queue_result *verdict);
+
 /* watch.c */
 void watch_note_due(struct queue *queue, int64_t due_ms); /* after the commit that made it so */
 /* This is what the askers at this mailbox are told. */

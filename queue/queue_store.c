@@ -11,6 +11,8 @@
  * incoming   the messages whose chunks arrive and which are not submitted yet. At start these rows
  *            name the orphans: no scan looks for them.
  * tally      messages and bytes by state, brought up to date once a transaction.
+ * once       the tokens of submissions (struct queue_once), numbered like their first message, so
+ *            that they are in the order of time.
  *
  * Numbers of states are those of enum queue_state. Times are unix milliseconds. Leases are not
  * here: they live in memory (lease.c), so after a crash whatever was leased is due again; that an
@@ -82,6 +84,14 @@ static const char *const steps[] = {
     " messages INTEGER NOT NULL,"
     " bytes INTEGER NOT NULL"
     ") STRICT;",
+    "CREATE TABLE once ("
+    " id INTEGER PRIMARY KEY,"
+    " key_id TEXT NOT NULL,"
+    " token TEXT NOT NULL,"
+    " fingerprint BLOB NOT NULL,"
+    " answer TEXT NOT NULL"
+    ") STRICT;"
+    "CREATE UNIQUE INDEX once_token ON once(key_id, token);",
 };
 
 /* --- helpers of all store files -------------------------------------------------------------- */

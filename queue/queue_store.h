@@ -71,11 +71,29 @@ enum store_result store_insert(struct store *store, const struct queue_message *
                                const struct store_birth *birth);
 /* STORE_NONE when chunk 0 was never stored: nothing is stored then. */
 enum store_result store_append(struct store *store, int64_t id, uint32_t seq, struct slice data);
-/* Makes the chunks those of a message about to be inserted. STORE_NONE when they are not exactly
- * numbers 0 to chunks - 1 with `size` bytes together. */
+/* STORE_NONE when the chunks are not exactly numbers 0 to chunks - 1 with `size` bytes together. */
+enum store_result store_check(struct store *store, int64_t id, uint32_t chunks, uint64_t size);
+/* Makes them those of a message about to be inserted, if they are. */
 enum store_result store_claim(struct store *store, int64_t id, uint32_t chunks, uint64_t size);
 /* Removes chunks that were not claimed. */
 enum store_result store_discard(struct store *store, int64_t id);
+
+/* --- tokens (queue_store_once.c) -------------------------------------------------------------- */
+
+struct store_once {
+    int64_t id; /* of the first message; the row is as old as that */
+    uint8_t fingerprint[QUEUE_FINGERPRINT_BYTES];
+    char *answer; /* the caller frees it */
+};
+/* after_id: an older row does not count. STORE_NONE: there is none; *once is untouched then. */
+enum store_result store_find_once(struct store *store, const char *key_id, const char *token,
+                                  int64_t after_id, struct store_once *once);
+/* Takes the place of an older row of the same token. */
+enum store_result store_add_once(struct store *store, int64_t id, const char *key_id,
+                                 const struct queue_once *once);
+enum store_result store_remove_once(struct store *store, int64_t id);
+/* Removes at most `max` rows from below this id. *more: there may be others. */
+enum store_result store_prune_once(struct store *store, int64_t below_id, size_t max, bool *more);
 
 /* --- what became of them --------------------------------------------------------------------- */
 

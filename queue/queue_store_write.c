@@ -108,8 +108,7 @@ enum store_result store_append(struct store *store, int64_t id, uint32_t seq, st
 }
 
 /* Are the chunks of `id` those of one whole message? length() of a blob does not read it. */
-static enum store_result chunks_are_whole(struct store *store, int64_t id, uint32_t chunks,
-                                          uint64_t size)
+enum store_result store_check(struct store *store, int64_t id, uint32_t chunks, uint64_t size)
 {
     sqlite3_stmt *statement = db_prepare(
         store->db, "SELECT count(*), coalesce(max(seq), -1), coalesce(sum(length(data)), 0)"
@@ -129,7 +128,7 @@ static enum store_result chunks_are_whole(struct store *store, int64_t id, uint3
 
 enum store_result store_claim(struct store *store, int64_t id, uint32_t chunks, uint64_t size)
 {
-    enum store_result result = chunks_are_whole(store, id, chunks, size);
+    enum store_result result = store_check(store, id, chunks, size);
 
     if (result == STORE_OK)
         result = store_run_for(store, "DELETE FROM incoming WHERE message = ?", id);

@@ -1,11 +1,13 @@
 /* submit.c - is this message safe on disk?
  * A small message is one row; the chunks of a larger one arrive before it and belong to nobody
- * until it is submitted, in one transaction with its row. Whatever ends a submission without
+ * until it is submitted, in one transaction with its row. Several messages may be submitted as one:
+ * all are in one transaction, with the token that says so. Whatever ends a submission without
  * QUEUE_OK removes the chunks too, and a row of which nobody knows whether it is there. */
 #include <assert.h>
 #include <stdlib.h>
 
 #include "queue/queue_priv.h"
+#include "relay/base/alloc.h"
 #include "relay/base/clock.h"
 #include "relay/base/log.h"
 
@@ -24,9 +26,11 @@ static struct request *new_discard(int64_t id, bool withdraws);
 
 struct submit {
     struct request request;
-    struct queue_message *message;
+    struct queue_message **messages;
+    size_t count;
+    struct queue_once *once;
     bool lease;  /* asked for; then, decided by run(): given */
-    bool stored; /* its row was inserted, for all that is known before the commit */
+    bool stored; /* the rows were inserted, for all that is known before the commit */
     bool (*permit)(void *permit_owner);
     void *permit_owner;
     queue_submit_cb *cb;
@@ -35,19 +39,62 @@ struct submit {
 
 /* A session that streamed the chunks counted them; if the store does not agree, acknowledging would
  * be a lie. That is a bug of ours, said in the log and to the client as "try again". */
-static enum store_result refuse_incomplete(struct queue *queue, struct submit *submit)
+static void complain_of_chunks(const struct queue_message *message)
 {
-    const struct queue_message *message = submit->message;
-
     LOG(LOG_ERROR, "queue_chunks_missing", LOG_INT("message", message->id),
         LOG_INT("chunks", message->chunks), LOG_INT("size", message->size));
-    submit->request.result = QUEUE_FAILED;
-    return store_discard(queue->store, message->id);
 }
 
-static enum store_result insert(struct queue *queue, struct submit *submit)
+/* Nothing of it is stored, and the rest of the batch is: the answer is `refusal`. */
+static enum store_result refuse(struct queue *queue, struct submit *submit,
+                                enum queue_result refusal)
 {
-    const struct queue_message *message = submit->message;
+    enum store_result result = STORE_OK;
+
+    submit->request.result = refusal;
+    submit->stored = false;
+    for (size_t i = 0; i < submit->count && result == STORE_OK; i++)
+        if (submit->messages[i]->chunks > 0)
+            result = store_discard(queue->store, submit->messages[i]->id);
+    return result;
+}
+
+/* The chunks become those of their message; of a sandboxed one nothing is kept. STORE_NONE: they
+ * are not whole. */
+static enum store_result claim_one(struct queue *queue, const struct queue_message *message)
+{
+    enum store_result result;
+
+    if (message->chunks == 0)
+        return STORE_OK;
+    if (message->sandbox)
+        return store_discard(queue->store, message->id);
+    result = store_claim(queue->store, message->id, message->chunks, message->size);
+    if (result == STORE_NONE)
+        complain_of_chunks(message);
+    return result;
+}
+
+/* What was claimed can no longer be discarded, so of several none is before all were looked at. */
+static enum store_result claim(struct queue *queue, const struct submit *submit)
+{
+    enum store_result result = STORE_OK;
+
+    for (size_t i = 0; i < submit->count && submit->count > 1 && result == STORE_OK; i++) {
+        const struct queue_message *message = submit->messages[i];
+        if (message->chunks > 0 && !message->sandbox)
+            result = store_check(queue->store, message->id, message->chunks, message->size);
+        if (result == STORE_NONE)
+            complain_of_chunks(message);
+    }
+    for (size_t i = 0; i < submit->count && result == STORE_OK; i++)
+        result = claim_one(queue, submit->messages[i]);
+    return result;
+}
+
+static enum store_result insert(struct queue *queue, const struct submit *submit,
+                                const struct queue_message *message)
+{
     struct store_birth birth = {
         .state = message->sandbox ? QUEUE_SANDBOXED : QUEUE_QUEUED,
         .due_ms = message->sandbox ? 0 : queue->now_ms,
@@ -56,37 +103,50 @@ static enum store_result insert(struct queue *queue, struct submit *submit)
         .attempt = submit->lease,
     };
 
-    submit->stored = !message->sandbox || queue->retention_ms > 0;
-    return submit->stored ? store_insert(queue->store, message, &birth) : STORE_OK;
+    return store_insert(queue->store, message, &birth);
+}
+
+static enum store_result insert_all(struct queue *queue, struct submit *submit)
+{
+    const struct queue_message *first = submit->messages[0];
+    enum store_result result = STORE_OK;
+
+    submit->stored = !first->sandbox || queue->retention_ms > 0;
+    for (size_t i = 0; i < submit->count && submit->stored && result == STORE_OK; i++)
+        result = insert(queue, submit, submit->messages[i]);
+    if (result == STORE_OK && submit->once != NULL)
+        result = store_add_once(queue->store, first->id, first->key_id, submit->once);
+    return result;
 }
 
 static enum store_result submit_run(struct queue *queue, struct request *request)
 {
     struct submit *submit = (struct submit *)request;
-    struct queue_message *message = submit->message;
+    const struct queue_message *first = submit->messages[0];
+    enum queue_result verdict = QUEUE_NOT_FOUND;
     enum store_result result = STORE_OK;
 
-    if (submit->permit != NULL && !submit->permit(submit->permit_owner)) {
-        request->result = QUEUE_REFUSED;
-        return message->chunks > 0 ? store_discard(queue->store, message->id) : STORE_OK;
-    }
+    if (submit->permit != NULL && !submit->permit(submit->permit_owner))
+        return refuse(queue, submit, QUEUE_REFUSED);
+    if (submit->once != NULL)
+        result = once_judge(queue, first->key_id, submit->once, &verdict);
+    if (result == STORE_OK && verdict != QUEUE_NOT_FOUND)
+        return refuse(queue, submit, verdict);
     /* Decided before the insert: a message that is handed out is stored with its attempt begun. */
-    submit->lease = submit->lease && !message->sandbox && writer_may_lease(queue);
-    if (message->chunks > 0 && message->sandbox)
-        result = store_discard(queue->store, message->id);
-    else if (message->chunks > 0)
-        result = store_claim(queue->store, message->id, message->chunks, message->size);
+    submit->lease = submit->lease && !first->sandbox && writer_may_lease(queue);
+    if (result == STORE_OK)
+        result = claim(queue, submit);
     if (result == STORE_NONE)
-        return refuse_incomplete(queue, submit);
-    return result == STORE_OK ? insert(queue, submit) : result;
+        return refuse(queue, submit, QUEUE_FAILED);
+    return result == STORE_OK ? insert_all(queue, submit) : result;
 }
 
 static void submit_done(struct queue *queue, struct request *request)
 {
     struct submit *submit = (struct submit *)request;
-    struct record *record = record_of(submit->message);
+    struct record *record = record_of(submit->messages[0]);
 
-    if (!submit->stored || request->result != QUEUE_OK || submit->message->sandbox) {
+    if (!submit->stored || request->result != QUEUE_OK || record->message.sandbox) {
         submit->lease = false;
     } else if (submit->lease) {
         record->state = QUEUE_QUEUED;
@@ -105,11 +165,13 @@ static void submit_fail(struct queue *queue, struct request *request)
 
     /* A commit whose sync failed may be found in the log when the store is opened again. Its client
      * has been told "not stored", and will come again. */
-    bool may_be_stored = submit->stored && request->result == QUEUE_FAILED;
+    bool may_be_stored =
+        (submit->stored || submit->once != NULL) && request->result == QUEUE_FAILED;
 
     submit->lease = false;
-    if (may_be_stored || submit->message->chunks > 0)
-        request_list_add(&queue->kept, new_discard(submit->message->id, may_be_stored));
+    for (size_t i = 0; i < submit->count; i++)
+        if (may_be_stored || submit->messages[i]->chunks > 0)
+            request_list_add(&queue->kept, new_discard(submit->messages[i]->id, may_be_stored));
 }
 
 static void submit_answer(struct request *request)
@@ -118,15 +180,33 @@ static void submit_answer(struct request *request)
     struct queue_message *leased = NULL;
 
     if (submit->lease) {
-        leased = submit->message;
-        submit->message = NULL;
+        leased = submit->messages[0];
+        submit->messages[0] = NULL;
     }
     submit->cb(submit->owner, request->result, leased);
 }
 
 static void submit_release(struct request *request)
 {
-    queue_message_free(((struct submit *)request)->message);
+    struct submit *submit = (struct submit *)request;
+
+    for (size_t i = 0; i < submit->count; i++)
+        queue_message_free(submit->messages[i]);
+    free(submit->messages);
+}
+
+static void take_message(struct submit *submit, struct queue_message **taken)
+{
+    struct queue_message *message = *taken;
+
+    *taken = NULL;
+    assert(message->recipient_count > 0);
+    if (message->chunks == 0)
+        message->size = buf_len(&message->content);
+    if (message->received_ms == 0)
+        message->received_ms = clock_wall_ms();
+    submit->request.bytes += buf_len(&message->content);
+    submit->messages[submit->count++] = message;
 }
 
 void queue_submit(struct queue *queue, const struct queue_submit *question)
@@ -141,21 +221,19 @@ void queue_submit(struct queue *queue, const struct queue_submit *question)
         .release = submit_release,
     };
     struct submit *submit = request_new(sizeof(*submit), &kind, question->answers);
-    struct queue_message *message = *question->message;
 
-    assert(message->recipient_count > 0 && question->cb != NULL);
-    *question->message = NULL;
-    if (message->chunks == 0)
-        message->size = buf_len(&message->content);
-    if (message->received_ms == 0)
-        message->received_ms = clock_wall_ms();
-    submit->message = message;
+    assert(question->cb != NULL && (question->other_count == 0 || !question->lease));
+    assert(question->once == NULL || strlen(question->once->token) <= QUEUE_TOKEN_MAX);
+    submit->messages = xcalloc(question->other_count + 1, sizeof(*submit->messages));
+    take_message(submit, question->message);
+    for (size_t i = 0; i < question->other_count; i++)
+        take_message(submit, &question->others[i]);
+    submit->once = question->once;
     submit->lease = question->lease;
     submit->permit = question->permit;
     submit->permit_owner = question->permit_owner;
     submit->cb = question->cb;
     submit->owner = question->owner;
-    submit->request.bytes = buf_len(&message->content);
     request_post(queue, &submit->request);
 }
 
@@ -239,6 +317,8 @@ static enum store_result discard_run(struct queue *queue, struct request *reques
     const struct discard *discard = (const struct discard *)request;
     enum store_result result = store_discard(queue->store, discard->id);
 
+    if (result == STORE_OK && discard->withdraws)
+        result = store_remove_once(queue->store, discard->id);
     return result == STORE_OK && discard->withdraws ? withdraw(queue->store, discard->id) : result;
 }
 

@@ -14,7 +14,9 @@
 #include "relay/config_read.h"
 #include "relay/message/domain.h"
 
-#define DEFAULT_PATH "/etc/latchpost/latchpost.conf"
+#define DEFAULT_PATH       "/etc/latchpost/latchpost.conf"
+#define DNS_TIMEOUT_MAX_MS 60000
+#define BODY_BYTES_MAX     (UINT64_C(2) << 30)
 
 static bool fill_hostname(struct config *config, const struct config_section *top, struct why *why)
 {
@@ -117,6 +119,14 @@ static bool fill_listeners(struct config *config, const struct config_file *file
     return true;
 }
 
+/* What a message of the largest size needs when most of it is an attachment in base64. */
+static size_t body_bytes(const struct config *config, const struct config_section *http)
+{
+    size_t set = config_get_size(http, "http", "body_size");
+
+    return set > 0 ? set : (size_t)config->smtp.message_bytes / 3 * 4 + API_REQUEST_MAX;
+}
+
 static bool fill_http(struct config *config, const struct config_section *http, struct why *why)
 {
     enum smtp_tls tls = config_get_tls(http, "http");
@@ -126,8 +136,9 @@ static bool fill_http(struct config *config, const struct config_section *http, 
         .address = config_text(http, "http", "address"),
         .port = (uint16_t)config_get_count(http, "http", "port"),
         .tls = tls == SMTP_TLS_IMPLICIT,
+        .body_memory = config_get_size(http, "http", "body_memory"),
         .limits = {
-            .body_bytes = config_get_size(http, "http", "body_size"),
+            .body_bytes = body_bytes(config, http),
             .connections = config_get_count(http, "http", "connections"),
             .head_ms = config_get_duration(http, "http", "head_time"),
             .idle_ms = config_get_duration(http, "http", "idle_time"),
@@ -143,13 +154,40 @@ static bool fill_http(struct config *config, const struct config_section *http, 
         return config_complain(why, config, http, "tls");
     }
     return config_get_positive(config, http, "body_size", config->http.limits.body_bytes,
-                               API_REQUEST_MAX, why) &&
+                               BODY_BYTES_MAX, why) &&
+           config_get_positive(config, http, "body_memory", config->http.body_memory, SIZE_MAX / 4,
+                               why) &&
            config_get_positive(config, http, "connections", config->http.limits.connections,
                                1000000, why) &&
            config_get_positive(config, http, "head_time", config->http.limits.head_ms, UINT_MAX,
                                why) &&
            config_get_positive(config, http, "idle_time", config->http.limits.idle_ms, UINT_MAX,
                                why);
+}
+
+static bool fill_dns(struct config *config, const struct config_section *dns, struct why *why)
+{
+    const struct config_value *servers = config_value_of(dns, "servers");
+
+    config->dns.timeout_ms = config_get_duration(dns, "dns", "timeout");
+    if (!config_get_positive(config, dns, "timeout", config->dns.timeout_ms, DNS_TIMEOUT_MAX_MS,
+                             why))
+        return false;
+    if (servers == NULL)
+        return true;
+    config->dns.servers = (const char *const *)servers->items;
+    config->dns.server_count = servers->count;
+    if (servers->count > TXT_SERVERS_MAX) {
+        why_set(why, "takes %d name servers at most", TXT_SERVERS_MAX);
+        return config_complain(why, config, dns, "servers");
+    }
+    for (size_t i = 0; i < servers->count; i++)
+        if (!txt_server_is_valid(slice_of(servers->items[i]))) {
+            why_set(why, "\"%.80s\" is no address: it is like 192.0.2.1 or [2001:db8::1]:5353",
+                    servers->items[i]);
+            return config_complain(why, config, dns, "servers");
+        }
+    return true;
 }
 
 /* Rounded up, so that what is short does not become never. */
@@ -288,6 +326,7 @@ static bool fill_state(struct config *config, const struct config_file *file, st
 {
     if (!fill_top(config, config_section_at(file, "", 0), why) ||
         !fill_limits(config, config_section_at(file, "limits", 0), why) ||
+        !fill_dns(config, config_section_at(file, "dns", 0), why) ||
         !fill_stores(config, file, why))
         return false;
     fill_plans(config, file);

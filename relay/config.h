@@ -11,6 +11,7 @@
 #include "relay/base/log.h"
 #include "relay/http/server.h"
 #include "relay/net/tls.h"
+#include "relay/net/txt_lookup.h"
 #include "relay/smtp/session.h"
 #include "relay/upstream/route.h"
 #include "relay/upstream/upstream.h"
@@ -26,6 +27,7 @@ struct config_http {
     const char *address;
     uint16_t port;
     bool tls;
+    size_t body_memory; /* of all large bodies */
     struct http_limits limits;
 };
 
@@ -48,13 +50,13 @@ struct config { /* everything in it is owned by it and lives as long as it */
     struct config_listener *listeners;
     size_t listener_count;
     struct config_http http;
+    struct txt_options dns;
     unsigned sessions, sessions_per_address;
     struct smtp_limits smtp;
     bool hide_client_address;
     struct auth_options auth;
     struct queue_options queue;
-    struct upstream_options
-        *upstreams; /* ceilings are for the whole process: worker.c shares them out */
+    struct upstream_options *upstreams; /* without gates: see generation.c */
     size_t upstream_count;
     struct route_table routes;
     void *memory; /* private */

@@ -49,11 +49,19 @@ const struct config_setting config_settings[] = {
     { "http", "port", CONFIG_PORT, false, "8025", "TCP port" },
     { "http", "tls", CONFIG_TLS, false, "implicit",
       "implicit, or none (only on a loopback address)" },
-    { "http", "body_size", CONFIG_SIZE, false, "1M",
-      "largest request body, 1M at most: 413 above" },
+    { "http", "body_size", CONFIG_SIZE, false, "0",
+      "largest request body that sends mail, and of others if less than 1M, which is their limit: "
+      "413 above; 0: 4/3 of limits.message_size (base64) and 1M" },
+    { "http", "body_memory", CONFIG_SIZE, false, "256M",
+      "for all bodies over 64K at once, each of which counts twice: 503 and Retry-After beyond" },
     { "http", "connections", CONFIG_COUNT, false, "1000", "open connections: more are closed" },
     { "http", "head_time", CONFIG_DURATION, false, "30s", "time for a whole request head" },
     { "http", "idle_time", CONFIG_DURATION, false, "75s", "time between two requests" },
+
+    { "dns", "servers", CONFIG_TEXT, true, "",
+      "name servers for the verification of domains, such as 192.0.2.1 or [2001:db8::1]:5353; the "
+      "system's when not set" },
+    { "dns", "timeout", CONFIG_DURATION, false, "5s", "one look-up with all its tries" },
 
     { "upstream", "host", CONFIG_NAME, false, "", "host name or IP address of the mail service" },
     { "upstream", "port", CONFIG_PORT, false, "587", "its TCP port" },
@@ -84,6 +92,15 @@ const struct config_setting config_settings[] = {
     { "upstream", "dot_timeout", CONFIG_DURATION, false, "10m", "the answer to the final dot" },
     { "upstream", "idle_timeout", CONFIG_DURATION, false, "30s",
       "how long a connection waits for the next message" },
+    { "upstream", "connection_age", CONFIG_DURATION, false, "50s",
+      "then a connection is left after its message, so that a changed address is followed" },
+    { "upstream", "failures_before_rest", CONFIG_COUNT, false, "3",
+      "connections that fail in a row, none working: then it rests" },
+    { "upstream", "rest_first", CONFIG_DURATION, false, "5s",
+      "its first rest; twice as long after each further failure ..." },
+    { "upstream", "rest_longest", CONFIG_DURATION, false, "60s", "... up to this" },
+    { "upstream", "rest_after_login", CONFIG_DURATION, false, "60s",
+      "the rest after a refused login" },
 
     { "route", "account", CONFIG_TEXT, true, "", "accounts it is for; any when not set" },
     { "route", "key", CONFIG_TEXT, true, "", "key ids it is for; any when not set" },
@@ -132,9 +149,10 @@ const struct config_setting config_settings[] = {
 const size_t config_setting_count = ARRAY_LEN(config_settings);
 
 const struct config_section_kind config_sections[] = {
-    { "", false, false },       { "tls", false, false },    { "listener", true, true },
-    { "http", false, false },   { "upstream", true, true }, { "route", false, true },
-    { "limits", false, false }, { "retry", false, false },  { "plan", true, true },
+    { "", false, false },     { "tls", false, false },    { "listener", true, true },
+    { "http", false, false }, { "dns", false, false },    { "upstream", true, true },
+    { "route", false, true }, { "limits", false, false }, { "retry", false, false },
+    { "plan", true, true },
 };
 const size_t config_section_count = ARRAY_LEN(config_sections);
 

@@ -79,8 +79,9 @@ static bool check_timeouts(const struct config *config, const struct config_sect
                            struct why *why)
 {
     static const char *const names[] = {
-        "connect_timeout", "banner_timeout", "command_timeout", "data_timeout",
-        "block_timeout",   "dot_timeout",    "idle_timeout",
+        "connect_timeout", "banner_timeout", "command_timeout",  "data_timeout",
+        "block_timeout",   "dot_timeout",    "idle_timeout",     "connection_age",
+        "rest_first",      "rest_longest",   "rest_after_login",
     };
 
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
@@ -108,6 +109,11 @@ static bool fill_upstream(struct config *config, const struct config_section *se
         .max_messages_per_connection =
             config_get_count(section, "upstream", "max_messages_per_connection"),
         .rate = config_get_rate(section, "upstream", "rate"),
+        .connection_age_ms = config_get_duration(section, "upstream", "connection_age"),
+        .failures_max = config_get_count(section, "upstream", "failures_before_rest"),
+        .rest_first_ms = config_get_duration(section, "upstream", "rest_first"),
+        .rest_longest_ms = config_get_duration(section, "upstream", "rest_longest"),
+        .rest_login_ms = config_get_duration(section, "upstream", "rest_after_login"),
         .timeouts = {
             .connect = config_get_duration(section, "upstream", "connect_timeout"),
             .banner = config_get_duration(section, "upstream", "banner_timeout"),
@@ -122,6 +128,8 @@ static bool fill_upstream(struct config *config, const struct config_section *se
                              why) ||
         !config_get_positive(config, section, "max_messages_per_connection",
                              upstream->max_messages_per_connection, 1000000, why) ||
+        !config_get_positive(config, section, "failures_before_rest", upstream->failures_max,
+                             1000000, why) ||
         !check_timeouts(config, section, why))
         return false;
     if ((url == NULL) == (upstream->host == NULL)) {

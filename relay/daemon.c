@@ -21,6 +21,8 @@
 #include "relay/config_value.h"
 #include "relay/fence.h"
 #include "relay/generation.h"
+#include "relay/http/budget.h"
+#include "relay/http/work.h"
 #include "relay/inherited.h"
 #include "relay/net/listener.h"
 #include "relay/notify.h"
@@ -50,7 +52,10 @@ struct daemon {
     struct worker **workers;
     size_t worker_count, drained_count;
     struct upstreams *upstreams;
+    struct txt_resolver *txt;
     struct api api;
+    struct work_queue work;
+    struct budget budget;
     struct http_service control, http;
     bool http_is_secure; /* as it was when the listener was opened, until a restart */
     struct listener *control_listener, *http_listener;
@@ -63,6 +68,20 @@ struct daemon {
 };
 
 static const struct http_door control_door = { .name = "control", .is_control = true };
+
+/* What mail by HTTP is measured by. The texts live as long as their generation, which is until the
+ * end. */
+static void apply_mail_rules(struct daemon *daemon, const struct config *config)
+{
+    daemon->api.mail = (struct api_mail){
+        .hostname = config->hostname,
+        .message_bytes = config->smtp.message_bytes,
+        .recipients = config->smtp.recipients,
+        .header_bytes = config->smtp.header_bytes,
+        .hide_client_address = config->hide_client_address,
+    };
+    atomic_store(&daemon->budget.max, config->http.body_memory);
+}
 
 /* --- reload ----------------------------------------------------------------------------------- */
 
@@ -85,15 +104,16 @@ static void apply(struct daemon *daemon, struct generation *generation,
 {
     const struct config *config = generation->config;
 
-    generation->older = daemon->current;
     daemon->current = generation;
     upstreams_configure(daemon->upstreams, config->upstreams, config->upstream_count);
     log_configure(config->log_level, config->log_format);
     auth_set_plans(daemon->auth, config->auth.plans, config->auth.plan_count);
     atomic_store(&daemon->bounces.hostname, config->hostname);
     queue_set_schedule(daemon->queue, &config->queue.schedule, config->queue.retention_ms);
+    txt_resolver_set(daemon->txt, &config->dns);
     listener_limits_set(daemon->admissions, config->sessions, config->sessions_per_address);
     daemon->control.limits = daemon->http.limits = config->http.limits;
+    apply_mail_rules(daemon, config);
     if (contexts[daemon->worker_count] !=
         NULL) { /* else the listener, if secure, keeps what it has */
         tls_context_unref(daemon->http.tls);
@@ -123,9 +143,9 @@ static void reload(struct daemon *daemon)
         if (fixed != NULL)
             LOG(LOG_WARNING, "reload_partial", LOG_STR("setting", fixed),
                 LOG_STR("reason", "takes effect at a restart"));
-        struct generation *generation =
-            generation_new(config, daemon->worker_count, &daemon->inherited);
-        apply(daemon, generation, contexts);
+        apply(daemon,
+              generation_new(config, daemon->worker_count, daemon->current, &daemon->inherited),
+              contexts);
         LOG(LOG_INFO, "reloaded", LOG_STR("config", config->path));
     }
     tell_ready(daemon, why.text);
@@ -348,13 +368,19 @@ static bool open_http(struct daemon *daemon, struct why *why)
         .backlog = 1024,
     };
 
+    daemon->txt = txt_resolver_new(&daemon->loop, &config->dns);
     daemon->api = (struct api){
         .auth = daemon->auth,
         .queue = daemon->queue,
         .answers = &daemon->loop.mailbox,
         .upstreams = upstreams_api(daemon->upstreams),
+        .txt = daemon->txt,
         .version = LATCHPOST_VERSION,
+        .work = &daemon->work,
+        .budget = &daemon->budget,
     };
+    work_queue_init(&daemon->work, &daemon->loop);
+    apply_mail_rules(daemon, config);
     daemon->control.loop = daemon->http.loop = &daemon->loop;
     daemon->control.api = daemon->http.api = &daemon->api;
     daemon->control.limits = daemon->http.limits = config->http.limits;
@@ -457,6 +483,7 @@ static void close_all(struct daemon *daemon)
             http_service_stop(&daemon->control);
             http_service_stop(&daemon->http);
         }
+        txt_resolver_free(daemon->txt);
         for (size_t i = 0; i < daemon->signal_count; i++)
             uv_close((uv_handle_t *)&daemon->signals[i], NULL);
         if (daemon->has_timers) {
@@ -465,6 +492,7 @@ static void close_all(struct daemon *daemon)
             loop_timer_close(&daemon->beat_timer, NULL);
         }
     }
+    daemon->api.stopped = true;
     if (daemon->queue != NULL)
         queue_stop(daemon->queue);
     if (daemon->has_loop)
@@ -500,7 +528,7 @@ int daemon_run(struct config *config)
     if (!notify_open(&daemon.manager, &why))
         LOG(LOG_WARNING, "no_service_manager", LOG_STR("reason", why.text));
     ok = inherited_open(&daemon.inherited, &why);
-    daemon.current = generation_new(config, config->workers, &daemon.inherited);
+    daemon.current = generation_new(config, config->workers, NULL, &daemon.inherited);
     if (ok && generation_sockets_are_safe(config, &daemon.inherited, &why) &&
         start(&daemon, &why)) {
         log_ready(&daemon);

@@ -108,18 +108,32 @@ static void settle_exhausted(struct attempt *attempt, const char *upstream, cons
 
 /* --- one upstream after the other ------------------------------------------------------------- */
 
-/* The next usable upstream of the route's list, or NULL. The routes belong to the current fleet.
- * *held: the first that was passed over because it is held, or NULL: then the message waits for
- * that one, and is found by its name when it is let go. */
-static struct upstream *next_upstream(struct attempt *attempt, const char **reason,
+/* Why `rests`, the first of those that were passed over, is not usable: what an operator who looks
+ * at a message wants to know. */
+static void explain_rest(const struct upstream *rests, struct why *reason)
+{
+    struct upstream_view view;
+
+    why_set(reason, "no upstream is usable");
+    if (rests == NULL)
+        return;
+    upstream_look(rests, &view);
+    if (view.reason.text[0] != '\0')
+        why_set(reason, "no upstream is usable; \"%s\" rests: %s", view.name, view.reason.text);
+}
+
+/* The next usable upstream of the route's list, or NULL and the reason. The routes belong to the
+ * current fleet. *held: the first that was passed over because it is held, or NULL: then the
+ * message waits for that one, and is found by its name when it is let go. */
+static struct upstream *next_upstream(struct attempt *attempt, struct why *reason,
                                       const char **held)
 {
     const struct queue_message *message = attempt->message;
+    const struct upstream *rests = NULL;
     size_t count;
     const unsigned *list = route_find(attempt->delivery->options.routes, slice_of(message->account),
                                       slice_of(message->key_id), slice_of(message->sender), &count);
 
-    *reason = count == 0 ? "no upstream is configured for this message" : "no upstream is usable";
     *held = NULL;
     while (attempt->next < count) {
         unsigned index = list[attempt->next++];
@@ -131,9 +145,15 @@ static struct upstream *next_upstream(struct attempt *attempt, const char **reas
             return upstream;
         if (upstream_is_held(upstream) && *held == NULL)
             *held = upstream_name(upstream);
+        else if (rests == NULL)
+            rests = upstream;
     }
     if (*held != NULL)
-        *reason = upstream_held_text;
+        why_set(reason, "%s", upstream_held_text);
+    else if (count == 0)
+        why_set(reason, "no upstream is configured for this message");
+    else
+        explain_rest(rests, reason);
     return NULL;
 }
 
@@ -152,7 +172,8 @@ static void fill_job(struct attempt *attempt)
 /* upstream: the one that was tried last, or NULL. */
 static void go_on(struct attempt *attempt, const char *upstream)
 {
-    const char *reason, *held;
+    struct why reason;
+    const char *held;
 
     if (attempt->delivery->draining) {
         settle(attempt, upstream);
@@ -165,7 +186,7 @@ static void go_on(struct attempt *attempt, const char *upstream)
     struct upstream *next = next_upstream(attempt, &reason, &held);
 
     if (next == NULL) {
-        settle_exhausted(attempt, upstream != NULL ? upstream : held, reason);
+        settle_exhausted(attempt, upstream != NULL ? upstream : held, reason.text);
         return;
     }
     fill_job(attempt);

@@ -5,24 +5,79 @@
 #include <string.h>
 
 #include "relay/base/alloc.h"
+#include "relay/upstream/gate.h"
 
-static unsigned share(unsigned total, size_t workers)
+/* --- ceilings, over reloads ------------------------------------------------------------------- */
+
+static bool is_same_text(const char *a, const char *b)
 {
-    return total == 0 ? 0 : (unsigned)((total + workers - 1) / workers);
+    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
 }
 
-/* A worker's part of each upstream's ceilings, so that together they keep to them (rounded up, so
- * that each worker may have at least one connection). */
-static struct upstream_options *share_upstreams(const struct config *config, size_t workers)
+/* The same account of the same service: what the service counts is counted here. */
+static bool is_same_service(const struct upstream_options *a, const struct upstream_options *b)
 {
-    struct upstream_options *shared = xcalloc(config->upstream_count + 1, sizeof(*shared));
+    return a->maildir == NULL && b->maildir == NULL && a->host != NULL && b->host != NULL &&
+           strcmp(a->host, b->host) == 0 && a->port == b->port &&
+           is_same_text(a->username, b->username);
+}
 
-    for (size_t i = 0; i < config->upstream_count; i++) {
-        shared[i] = config->upstreams[i];
-        shared[i].max_connections = share(shared[i].max_connections, workers);
-        shared[i].rate = share(shared[i].rate, workers);
+static bool has_upstream(const struct config *config, const char *name)
+{
+    for (size_t i = 0; i < config->upstream_count; i++)
+        if (strcmp(config->upstreams[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+static bool is_taken(const struct generation *generation, size_t count, const struct gate *gate)
+{
+    for (size_t i = 0; i < count; i++)
+        if (generation->upstreams[i].gate == gate)
+            return true;
+    return false;
+}
+
+/* The gate of the reading before, so that its connections and bookings go on counting until they
+ * end; or NULL. One that was renamed is still the same; of two with one service each keeps its
+ * own. */
+static struct gate *find_gate(const struct generation *generation, size_t i)
+{
+    const struct generation *older = generation->older;
+    const struct upstream_options *wanted = &generation->config->upstreams[i];
+    struct gate *renamed = NULL;
+
+    for (size_t n = 0; older != NULL && n < older->config->upstream_count; n++) {
+        const struct upstream_options *before = &older->upstreams[n];
+
+        if (before->gate == NULL || !is_same_service(before, wanted))
+            continue;
+        if (strcmp(before->name, wanted->name) == 0)
+            return before->gate;
+        if (!has_upstream(generation->config, before->name) &&
+            !is_taken(generation, i, before->gate))
+            renamed = before->gate;
     }
-    return shared;
+    return renamed;
+}
+
+static void take_upstreams(struct generation *generation)
+{
+    const struct config *config = generation->config;
+
+    generation->upstreams = xcalloc(config->upstream_count + 1, sizeof(*generation->upstreams));
+    for (size_t i = 0; i < config->upstream_count; i++) {
+        struct upstream_options *upstream = &generation->upstreams[i];
+        struct gate *gate = find_gate(generation, i);
+
+        *upstream = config->upstreams[i];
+        if (gate != NULL) {
+            upstream_gate_configure(gate, upstream);
+            upstream->gate = gate_ref(gate);
+        } else if (upstream->maildir == NULL) {
+            upstream->gate = upstream_gate_new(upstream);
+        }
+    }
 }
 
 /* --- inherited sockets ------------------------------------------------------------------------ */
@@ -113,16 +168,17 @@ bool generation_sockets_are_safe(const struct config *config, const struct inher
                                      unsafe);
 }
 
-/* --- one generation --------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------- */
 
-struct generation *generation_new(struct config *config, size_t workers,
+struct generation *generation_new(struct config *config, size_t workers, struct generation *older,
                                   const struct inherited *inherited)
 {
     struct generation *generation = xcalloc(1, sizeof(*generation));
-    struct upstream_options *upstreams = share_upstreams(config, workers);
     struct worker_listener *listeners = xcalloc(config->listener_count, sizeof(*listeners));
 
+    generation->older = older;
     generation->config = config;
+    take_upstreams(generation);
     generation->settings = xcalloc(workers, sizeof(*generation->settings));
     for (size_t i = 0; i < config->listener_count; i++)
         listeners[i] = (struct worker_listener){ .door = config->listeners[i].door,
@@ -136,7 +192,7 @@ struct generation *generation_new(struct config *config, size_t workers,
             .hide_client_address = config->hide_client_address,
             .listeners = listeners,
             .listener_count = config->listener_count,
-            .upstreams = upstreams,
+            .upstreams = generation->upstreams,
             .upstream_count = config->upstream_count,
             .routes = &config->routes,
         };
@@ -148,8 +204,10 @@ void generations_free(struct generation *generation)
     while (generation != NULL) {
         struct generation *older = generation->older;
 
+        for (size_t i = 0; i < generation->config->upstream_count; i++)
+            gate_unref(generation->upstreams[i].gate);
         free((void *)generation->settings[0].listeners);
-        free((void *)generation->settings[0].upstreams);
+        free(generation->upstreams);
         free(generation->settings);
         free(generation->sockets);
         config_free(generation->config);
@@ -186,11 +244,6 @@ bool generation_contexts(const struct config *config, size_t workers, struct tls
         return false;
     }
     return true;
-}
-
-static bool is_same_text(const char *a, const char *b) /* NULL: not set */
-{
-    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
 }
 
 const char *generation_fixed(const struct config *was, const struct config *is)

@@ -11,13 +11,16 @@
 struct generation {
     struct generation *older;
     struct config *config;
-    struct worker_settings *settings; /* one a worker */
-    int *sockets;                     /* the listeners' inherited sockets, one after the other */
-    int http_socket;                  /* inherited, or 0 */
+    struct worker_settings *settings;   /* one a worker */
+    struct upstream_options *upstreams; /* the configuration's, each with the gate that the workers
+                                            share: of the generation before, where it is the same */
+    int *sockets;                       /* the listeners' inherited sockets, one after the other */
+    int http_socket;                    /* inherited, or 0 */
 };
 
-/* Takes over the configuration; the numbers of the sockets are copied. */
-struct generation *generation_new(struct config *config, size_t workers,
+/* Takes over the configuration, and the older generation, or NULL, whose upstreams' ceilings change
+ * at once. The numbers of the sockets are copied. */
+struct generation *generation_new(struct config *config, size_t workers, struct generation *older,
                                   const struct inherited *inherited);
 /* With all that are older. Accepts NULL. */
 void generations_free(struct generation *generation);

@@ -20,7 +20,7 @@ static const struct {
     { "check", cli_check, "is the configuration right?" },
     { "key", cli_key, "create | list | show | revoke" },
     { "account", cli_account, "create | list" },
-    { "domain", cli_domain, "add | list | remove" },
+    { "domain", cli_domain, "add | verify | list | remove" },
     { "queue", cli_queue, "list | show | retry | hold | release | cancel | stats" },
     { "upstream", cli_upstream, "list | hold | release" },
     { "version", run_version, "print the version" },

@@ -25,7 +25,7 @@ struct worker_settings {
     bool hide_client_address;
     const struct worker_listener *listeners;
     size_t listener_count;
-    const struct upstream_options *upstreams; /* this worker's share of the ceilings */
+    const struct upstream_options *upstreams; /* their gates are shared by all workers */
     size_t upstream_count;
     const struct route_table *routes;
 };

@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "relay/base/alloc.h"
+#include "relay/base/gather.h"
 #include "relay/base/log.h"
 
 struct statement {
@@ -194,7 +195,7 @@ static bool open_handle(struct db *db, struct why *why)
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
 
     errno = 0;
-    if (sqlite3_open_v2(db->path, &db->handle, flags, NULL) != SQLITE_OK)
+    if (sqlite3_open_v2(db->path, &db->handle, flags, gather_vfs()) != SQLITE_OK)
         return db->handle == NULL ? why_set(why, "%s: cannot open: out of memory", db->path)
                                   : explain(db, "open it", why);
     if (sqlite3_db_readonly(db->handle, "main") != 0) /* SQLite falls back to that by itself */

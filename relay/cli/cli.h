@@ -35,6 +35,7 @@ struct cli_option {
 struct cli_arguments {  /* borrows argv */
     const char *config; /* -c FILE, or NULL */
     bool json;
+    const char *url, *key_file, *ca_file; /* of a relay elsewhere, or NULL */
     /* By the option's place in its table: */
     const char **values[CLI_OPTIONS_MAX];
     size_t counts[CLI_OPTIONS_MAX]; /* of values; of a flag, how often it was given */

@@ -1,4 +1,4 @@
-/* client.h - one command's way to the API: the control socket, or this process.
+/* client.h - one command's way to the API: the control socket, a relay elsewhere, or this process.
  * Failures are told on standard error by the function that met them (with --json the API's refusal
  * is printed on standard output, too) and come as an exit code of sysexits.h. */
 #ifndef LATCHPOST_CLIENT_H
@@ -8,8 +8,10 @@
 
 struct cli_client;
 
-/* Reads the configuration, then finds the daemon, or, where none runs, opens the state directory
- * itself, which until cli_close() keeps a daemon from starting. EX_OK, or *client is NULL. */
+/* With a URL (--url, or $LATCHPOST_URL when no configuration is named): makes ready to ask there,
+ * with the key of a file. Else reads the configuration, then finds the daemon, or, where none runs,
+ * opens the state directory itself, which until cli_close() keeps a daemon from starting. EX_OK, or
+ * *client is NULL. */
 int cli_open(struct cli_client **client, const struct cli_arguments *arguments);
 void cli_close(struct cli_client *client); /* accepts NULL */
 
@@ -31,7 +33,7 @@ int cli_ask_once(const struct cli_arguments *arguments, const char *method, cons
 /* "%40" for "@" and the like: a text as part of a path or query. The caller frees. */
 char *cli_encode(const char *text);
 
-/* 404 and 422 are the asker's mistake, 503 is not: status to exit code. */
+/* 404 and 422 are the asker's mistake, 503 is not: status to exit code. Success is 200 to 299. */
 int cli_exit_code(int status);
 
 #endif

@@ -12,7 +12,7 @@
 #include "relay/base/macros.h"
 #include "relay/cli/cli.h"
 
-#define SHARED_OPTIONS 3 /* --config, --json, --help */
+enum { SHARED_OPTIONS = 6 }; /* --config, --url, --key-file, --ca-file, --json, --help */
 
 int cli_fail(int code, const char *format, ...)
 {
@@ -62,6 +62,11 @@ static void print_shared(void)
     printf("\nAlways:\n");
     print_option("-c, --config", "FILE",
                  "else $LATCHPOST_CONFIG, else /etc/latchpost/latchpost.conf");
+    print_option("--url", "URL", "a relay elsewhere, with a key, instead; else $LATCHPOST_URL");
+    print_option("--key-file", "FILE",
+                 "whose key, 0600, or - for standard input; else $LATCHPOST_KEY_FILE");
+    print_option("--ca-file", "FILE",
+                 "CAs to trust instead of the system's; else $LATCHPOST_CA_FILE");
     print_option("--json", NULL, "print the answer of the API");
     print_option("-h, --help", NULL, "print this");
 }
@@ -72,10 +77,11 @@ static void print_help(const struct cli_noun *noun)
     for (size_t i = 0; i < noun->verb_count; i++)
         print_verb(noun->name, &noun->verbs[i]);
     print_shared();
-    printf("\nExit codes (sysexits.h): 0 done, 64 misuse, 65 refused as wrong, unknown or in "
-           "conflict, 69 the\nstores cannot be opened or the daemon is needed, 75 try again later, "
-           "77 not permitted, 78 "
-           "configuration.\n");
+    printf(
+        "\nExit codes (sysexits.h): 0 done, 64 misuse, 65 refused as wrong, unknown or in "
+        "conflict, 66 a\nfile cannot be read, 69 the stores cannot be opened, the relay cannot be "
+        "reached or the daemon is\nneeded, 75 try again later, 76 the answer makes no sense, 77 "
+        "not permitted, 78 configuration.\n");
 }
 
 /* --- reading ---------------------------------------------------------------------------------- */
@@ -101,9 +107,9 @@ static int misuse(const struct reader *reader, const char *format, const char *d
 static void make_options(const struct cli_verb *verb, struct option *options)
 {
     static const struct option shared[SHARED_OPTIONS] = {
-        { "config", required_argument, NULL, 'c' },
-        { "json", no_argument, NULL, 'j' },
-        { "help", no_argument, NULL, 'h' },
+        { "config", required_argument, NULL, 'c' },   { "url", required_argument, NULL, 'u' },
+        { "key-file", required_argument, NULL, 'k' }, { "ca-file", required_argument, NULL, 'a' },
+        { "json", no_argument, NULL, 'j' },           { "help", no_argument, NULL, 'h' },
     };
 
     memcpy(options, shared, sizeof(shared));
@@ -133,6 +139,15 @@ static int take_option(struct reader *reader, int option, char **argv)
     switch (option) {
     case 'c':
         reader->arguments.config = optarg;
+        return EX_OK;
+    case 'u':
+        reader->arguments.url = optarg;
+        return EX_OK;
+    case 'k':
+        reader->arguments.key_file = optarg;
+        return EX_OK;
+    case 'a':
+        reader->arguments.ca_file = optarg;
         return EX_OK;
     case 'j':
         reader->arguments.json = true;

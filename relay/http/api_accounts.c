@@ -40,11 +40,12 @@ static void answer_account(struct api_call *call, const char *handle)
     api_done(call, 201, found != NULL ? found : json_pack("{s:s}", "handle", handle), NULL);
 }
 
+static const struct api_field create_fields[] = { { "handle", API_TEXT }, { "plan", API_TEXT } };
+
 void api_accounts_create(struct api_call *call, const struct api_request *request)
 {
-    static const struct api_field fields[] = { { "handle", API_TEXT }, { "plan", API_TEXT } };
     struct why why = { "" };
-    json_t *body = api_body(call, request, fields, ARRAY_LEN(fields));
+    json_t *body = api_body(call, request, create_fields, ARRAY_LEN(create_fields));
 
     if (body == NULL)
         return;
@@ -62,3 +63,14 @@ void api_accounts_create(struct api_call *call, const struct api_request *reques
         api_fail_auth(call, result == AUTH_NOT_FOUND ? AUTH_INVALID : result, &why);
     json_decref(body);
 }
+
+const struct api_shape api_accounts_shapes[] = {
+    { .run = api_accounts_list, .status = 200, .data = "[Account]", .meta = "Total" },
+    { .run = api_accounts_create,
+      API_FIELDS(create_fields),
+      .required = "handle",
+      .status = 201,
+      .data = "Account",
+      .refusals = { 409 } },
+    { 0 },
+};

@@ -6,15 +6,7 @@
 #define AGE_MAX_MS (INT64_C(10000) * 86400000)
 
 const char *const api_filter_names[API_FILTER_COUNT + 1] = {
-    [API_FILTER_STATE] = "state",
-    [API_FILTER_ACCOUNT] = "account",
-    [API_FILTER_KEY] = "key",
-    [API_FILTER_SENDER] = "sender",
-    [API_FILTER_RECIPIENT] = "recipient",
-    [API_FILTER_UPSTREAM] = "upstream",
-    [API_FILTER_OLDER_THAN] = "olderThan",
-    [API_FILTER_NEWER_THAN] = "newerThan",
-    [API_FILTER_COUNT] = NULL,
+    API_FILTER_WORDS(API_FILTER_NAME)[API_FILTER_COUNT] = NULL,
 };
 
 static bool parse_age(struct slice text, int64_t *age_ms)

@@ -63,14 +63,15 @@ json_t *api_key_json(const struct auth_key_view *view)
     return json;
 }
 
+static const char *const list_names[] = { "account", NULL };
+
 void api_keys_list(struct api_call *call, const struct api_request *request)
 {
-    static const char *const names[] = { "account", NULL };
     char values[1][API_QUERY_MAX];
     const char *account;
     struct auth_keys keys;
 
-    if (!api_query(call, request->query, names, values) ||
+    if (!api_query(call, request->query, list_names, values) ||
         !api_account(call, values[0][0] == '\0' ? NULL : values[0], &account))
         return;
     auth_key_list(call->api->auth, account, clock_wall_s(), &keys);
@@ -154,12 +155,14 @@ static bool refuse_value(struct api_call *call, const char *field, const char *v
     return false;
 }
 
+typedef enum domain_error domain_parse_fn(struct slice name, char text[static DOMAIN_TEXT_MAX]);
+
 /* Replaces the i-th text by its one spelling. */
-static bool spell_domain(struct api_call *call, const char *field, struct api_texts *texts,
-                         size_t i)
+static bool spell_pattern(struct api_call *call, const char *field, struct api_texts *texts,
+                          size_t i, domain_parse_fn *parse)
 {
     char text[DOMAIN_TEXT_MAX];
-    enum domain_error error = domain_parse_pattern(slice_of(texts->items[i]), text);
+    enum domain_error error = parse(slice_of(texts->items[i]), text);
 
     if (error != DOMAIN_OK)
         return refuse_value(call, field, texts->items[i], domain_error_text(error));
@@ -168,8 +171,8 @@ static bool spell_domain(struct api_call *call, const char *field, struct api_te
     return true;
 }
 
-static bool spell_address(struct api_call *call, const char *field, struct api_texts *texts,
-                          size_t i)
+static bool spell_mailbox(struct api_call *call, const char *field, struct api_texts *texts,
+                          size_t i, domain_parse_fn *parse)
 {
     struct address address;
     char text[DOMAIN_TEXT_MAX];
@@ -181,7 +184,7 @@ static bool spell_address(struct api_call *call, const char *field, struct api_t
         return refuse_value(call, field, texts->items[i], "an IP address is no domain");
     if (slice_equal(address.local, SLICE("*"))) /* legal, but what is meant is never that */
         return refuse_value(call, field, texts->items[i], "it is no pattern: name the domain");
-    enum domain_error wrong = domain_parse(address.domain, text);
+    enum domain_error wrong = parse(address.domain, text);
     if (wrong != DOMAIN_OK)
         return refuse_value(call, field, texts->items[i], domain_error_text(wrong));
     char *spelt = xasprintf("%.*s@%s", SLICE_ARG(address.local), text);
@@ -190,12 +193,25 @@ static bool spell_address(struct api_call *call, const char *field, struct api_t
     return true;
 }
 
+static bool spell_domain(struct api_call *call, const char *field, struct api_texts *texts,
+                         size_t i)
+{
+    return spell_pattern(call, field, texts, i, domain_parse_pattern);
+}
+
+static bool spell_address(struct api_call *call, const char *field, struct api_texts *texts,
+                          size_t i)
+{
+    return spell_mailbox(call, field, texts, i, domain_parse);
+}
+
 static bool spell_recipient(struct api_call *call, const char *field, struct api_texts *texts,
                             size_t i)
 {
     bool is_address = strchr(texts->items[i], '@') != NULL;
 
-    return (is_address ? spell_address : spell_domain)(call, field, texts, i);
+    return (is_address ? spell_mailbox : spell_pattern)(call, field, texts, i,
+                                                        domain_parse_recipient);
 }
 
 typedef bool spell_fn(struct api_call *call, const char *field, struct api_texts *texts, size_t i);
@@ -424,19 +440,39 @@ static void create(struct api_call *call, struct wish *wish)
     explicit_bzero(secret, sizeof(secret));
 }
 
+static const struct api_field create_fields[] = {
+    { "name", API_TEXT },      { "scopes", API_LIST },           { "domain", API_TEXT },
+    { "domains", API_LIST },   { "expirationDays", API_NUMBER }, { "rateLimit", API_NUMBER },
+    { "allowFrom", API_LIST }, { "recipients", API_LIST },       { "senders", API_LIST },
+    { "test", API_FLAG },      { "account", API_TEXT },
+};
+
 void api_keys_create(struct api_call *call, const struct api_request *request)
 {
-    static const struct api_field fields[] = {
-        { "name", API_TEXT },      { "scopes", API_LIST },           { "domain", API_TEXT },
-        { "domains", API_LIST },   { "expirationDays", API_NUMBER }, { "rateLimit", API_NUMBER },
-        { "allowFrom", API_LIST }, { "recipients", API_LIST },       { "senders", API_LIST },
-        { "test", API_FLAG },      { "account", API_TEXT },
-    };
     struct wish wish = { .notes = json_array() };
-    json_t *body = api_body(call, request, fields, ARRAY_LEN(fields));
+    json_t *body = api_body(call, request, create_fields, ARRAY_LEN(create_fields));
 
     if (body != NULL && read_wish(call, body, &wish))
         create(call, &wish);
     wish_free(&wish);
     json_decref(body);
 }
+
+const struct api_shape api_keys_shapes[] = {
+    { .run = api_keys_list,
+      .query = list_names,
+      .status = 200,
+      .data = "[Key]",
+      .meta = "Total",
+      .refusals = { 400, 404 } },
+    { .run = api_keys_create,
+      API_FIELDS(create_fields),
+      .required = "name",
+      .status = 201,
+      .data = "NewKey",
+      .meta = "NewKeyMeta",
+      .refusals = { 404, 409 } },
+    { .run = api_keys_show, .status = 200, .data = "Key", .refusals = { 404 } },
+    { .run = api_keys_revoke, .status = 200, .data = "RevokedKey", .refusals = { 404 } },
+    { 0 },
+};

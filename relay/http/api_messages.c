@@ -72,6 +72,10 @@ static bool refuse_parameter(struct api_call *call, const char *name, const char
 
 /* The words of a filter come first, then these. */
 enum { LIST_BEFORE = API_FILTER_COUNT, LIST_LIMIT, LIST_COUNT };
+static const char *const list_names[LIST_COUNT + 1] = {
+    API_FILTER_WORDS(API_FILTER_NAME)[LIST_BEFORE] = "before",
+    [LIST_LIMIT] = "limit",
+};
 
 static bool read_filter(struct api_call *call, char (*values)[API_QUERY_MAX],
                         struct queue_filter *filter)
@@ -93,15 +97,10 @@ static bool read_filter(struct api_call *call, char (*values)[API_QUERY_MAX],
 
 void api_messages_list(struct api_call *call, const struct api_request *request)
 {
-    const char *names[LIST_COUNT + 1];
     char values[LIST_COUNT][API_QUERY_MAX];
     struct queue_filter filter = { 0 };
 
-    memcpy(names, api_filter_names, sizeof(api_filter_names));
-    names[LIST_BEFORE] = "before";
-    names[LIST_LIMIT] = "limit";
-    names[LIST_COUNT] = NULL;
-    if (api_query(call, request->query, names, values) && read_filter(call, values, &filter))
+    if (api_query(call, request->query, list_names, values) && read_filter(call, values, &filter))
         queue_list(call->api->queue, &filter, on_page, call, call->api->answers);
 }
 
@@ -180,3 +179,14 @@ void api_messages_show(struct api_call *call, const struct api_request *request)
     if (api_message_id(call))
         queue_show(call->api->queue, call->message_id, on_story, call, call->api->answers);
 }
+
+const struct api_shape api_messages_shapes[] = {
+    { .run = api_messages_list,
+      .query = list_names,
+      .status = 200,
+      .data = "[Message]",
+      .meta = "Page",
+      .refusals = { 400, 404, 422 } },
+    { .run = api_messages_show, .status = 200, .data = "Story", .refusals = { 404 } },
+    { 0 },
+};

@@ -15,14 +15,18 @@
 struct api_call { /* from api_call() to its answer; the calling thread's */
     struct api *api;
     bool is_operator;
-    struct auth_grant *grant;  /* the caller's key, or NULL for the operator and for nobody */
-    const char *actor;         /* for the audit trail: "operator" or the key's id */
-    char param[API_PARAM_MAX]; /* what stands for {...} in the path, decoded */
+    struct auth_grant *grant;      /* the caller's key, or NULL for the operator and for nobody */
+    const struct api_shape *shape; /* of its endpoint, or NULL */
+    const char *actor;             /* for the audit trail: "operator" or the key's id */
+    const char *client_address, *client_tls; /* or NULL */
+    char param[API_PARAM_MAX];               /* what stands for {...} in the path, decoded */
 
     /* What a handler needs again when the queue has answered. */
     int64_t message_id;
     enum queue_act act;
     bool hold;
+    /* ... or when the DNS has: */
+    char account[AUTH_ACCOUNT_MAX + 1];
 
     struct letter letter; /* private to endpoints.c from here on */
     bool inside;
@@ -33,6 +37,8 @@ struct api_call { /* from api_call() to its answer; the calling thread's */
     api_answer_cb *cb;
     void *owner;
 };
+
+struct api_shape;
 
 /* A handler answers the call exactly once, now or from a callback of the queue; then the call is
  * gone or on its way. `request` is lent. */
@@ -73,11 +79,16 @@ struct api_field {
     enum api_type type;
 };
 /* The body as an object (an empty body is {}), in which only these fields stand, each of its type
- * or null. NULL: answered already. The caller decrefs. */
+ * or null. Where the endpoint has a shape, they are the fields of that. NULL: answered already. The
+ * caller decrefs. */
 json_t *api_body(struct api_call *call, const struct api_request *request,
                  const struct api_field *fields, size_t count);
 /* Is it strict JSON of an object, with our limits? NULL and a phrase when not. */
 json_t *api_parse_json(struct slice text, char *problem, size_t size);
+/* The same for those who look at the length of texts, in which a NUL may stand then. *nul_in_name:
+ * one stands in the name of a member, which cannot be. */
+json_t *api_parse_json_with_nul(struct slice text, char *problem, size_t size, bool *nul_in_name);
+bool api_is_json_type(struct slice content_type);
 
 /* Members of a body that api_body() let pass; NULL, 0 and false for what is absent or null. */
 const char *api_text(const json_t *body, const char *name); /* borrowed */
@@ -98,8 +109,9 @@ struct auth_list api_texts_list(const struct api_texts *texts); /* borrowed */
 bool api_texts_read(struct api_call *call, const json_t *body, const char *name,
                     struct api_texts *texts);
 
-/* The value of a query parameter, decoded; false, and answered with 400, for a parameter that is
- * not in `names` (NULL-ended), given twice or not readable. values[i]: empty when absent. */
+/* The value of a query parameter, decoded; `names` are those of the shape, where there is one.
+ * False, and answered with 400, for a parameter that is not in `names` (NULL-ended), given twice or
+ * not readable. values[i]: empty when absent. */
 #define API_QUERY_MAX 320 /* an address may have 254 */
 bool api_query(struct api_call *call, struct slice query, const char *const *names,
                char (*values)[API_QUERY_MAX]);
@@ -109,17 +121,15 @@ bool api_decode(struct slice text, char *out, size_t size); /* %XX; false: not r
 /* --- values for answers (json.c) -------------------------------------------------------------- */
 
 /* The words that say which messages are meant (api_filter.c). */
-enum api_filter {
-    API_FILTER_STATE,
-    API_FILTER_ACCOUNT,
-    API_FILTER_KEY,
-    API_FILTER_SENDER,
-    API_FILTER_RECIPIENT,
-    API_FILTER_UPSTREAM,
-    API_FILTER_OLDER_THAN,
-    API_FILTER_NEWER_THAN,
-    API_FILTER_COUNT
-};
+#define API_FILTER_WORDS(row)                                                                      \
+    row(API_FILTER_STATE, "state") row(API_FILTER_ACCOUNT, "account") row(API_FILTER_KEY, "key")   \
+        row(API_FILTER_SENDER, "sender") row(API_FILTER_RECIPIENT, "recipient")                    \
+            row(API_FILTER_UPSTREAM, "upstream") row(API_FILTER_OLDER_THAN, "olderThan")           \
+                row(API_FILTER_NEWER_THAN, "newerThan")
+#define API_FILTER_INDEX(which, word) which,
+#define API_FILTER_NAME(which, word)  [which] = word,
+#define API_FILTER_FIELD(which, word) [which] = { word, API_TEXT },
+enum api_filter { API_FILTER_WORDS(API_FILTER_INDEX) API_FILTER_COUNT };
 extern const char *const api_filter_names[API_FILTER_COUNT + 1]; /* NULL-ended */
 /* NULL: not given. The filter borrows the values. False: answered already. */
 bool api_filter_read(struct api_call *call, const char *const values[API_FILTER_COUNT],
@@ -133,16 +143,60 @@ json_t *api_json_texts(char *const *texts); /* NULL-ended; an array */
 json_t *api_json_time(int64_t unix_s);      /* ISO 8601; null for 0 */
 json_t *api_json_time_ms(int64_t unix_ms);
 
+/* --- shapes: what an endpoint takes and gives, for its documentation (api_shape.c) --------------
+ */
+
+/* Stands beside the handler, in the same file; api_shape.c collects them. A handler that reads
+ * another table than its shape tells of is an error of ours, and stops the process. */
+struct api_shape {
+    api_handler *run;
+    const struct api_field *fields; /* of the body; NULL: it takes none, or has a reader ... */
+    size_t field_count;
+    const char *body;         /* ... of its own: a name of openapi_schema.c; else NULL */
+    const char *required;     /* names of fields without which it is refused, with blanks between */
+    const char *const *query; /* NULL-ended, or NULL */
+    int status;               /* of success */
+    /* The answer's data and meta: names of openapi_schema.c, "Key", or "[Key]" for a list. */
+    const char *data, *meta;
+    int refusals[4]; /* besides those that follow from the access and from the body; 0-ended */
+};
+#define API_FIELDS(table) .fields = (table), .field_count = ARRAY_LEN(table)
+/* Each ends with a row without a handler. */
+extern const struct api_shape api_accounts_shapes[], api_domain_verify_shapes[],
+    api_domains_shapes[], api_emails_shapes[], api_keys_shapes[], api_messages_shapes[],
+    api_queue_shapes[], api_steer_shapes[], api_upstreams_shapes[], api_openapi_shapes[],
+    api_status_shapes[];
+const struct api_shape *api_shape_find(api_handler *run); /* or NULL */
+const struct api_shape *api_endpoint_shape(size_t i);     /* of the i-th endpoint, or NULL */
+
+/* The schemas of answers (openapi_schema.c): all of them, and a reference to one, or a list, or
+ * alternatives, as a shape names it. */
+json_t *openapi_schemas(void);
+json_t *openapi_schema_of(struct slice name);
+json_t *openapi_body_of(const struct api_shape *shape);
+
 /* --- handlers --------------------------------------------------------------------------------- */
 
 api_handler api_health, api_ready, api_metrics, api_whoami; /* status.c */
+api_handler api_openapi;
 api_handler api_keys_list, api_keys_create, api_keys_show, api_keys_revoke;
 api_handler api_domains_list, api_domains_add, api_domains_remove;
+api_handler api_domains_verify; /* api_domain_verify.c */
 api_handler api_accounts_list, api_accounts_create;
+api_handler api_emails_send, api_emails_send_personalized;
 api_handler api_messages_list, api_messages_show, api_messages_retry, api_messages_hold,
     api_messages_release, api_messages_cancel;
 api_handler api_queue_retry, api_queue_hold, api_queue_release, api_queue_cancel, api_queue_stats;
 api_handler api_upstreams_list, api_upstreams_hold, api_upstreams_release;
+
+/* A domain as answers show it, and the way to it by its name in the path (api_domains.c). */
+#define API_RECORD_NAME_BYTES 280
+void api_domain_record(const char *domain, char name[static API_RECORD_NAME_BYTES]);
+json_t *api_domain_json(const struct api_call *call, const struct auth_domain_view *view);
+/* The caller's domain of this name; of several accounts' the one that is asked for (NULL: any).
+ * *domain is a member of *domains, which the caller frees whatever is returned. False: answered. */
+bool api_domain_find(struct api_call *call, const char *asked, struct auth_domains *domains,
+                     const struct auth_domain_view **domain);
 
 /* A key as answers show it (api_keys.c). */
 json_t *api_key_json(const struct auth_key_view *view);

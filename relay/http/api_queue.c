@@ -23,3 +23,8 @@ void api_queue_stats(struct api_call *call, const struct api_request *request)
     (void)request;
     queue_stats(call->api->queue, on_stats, call, call->api->answers);
 }
+
+const struct api_shape api_queue_shapes[] = {
+    { .run = api_queue_stats, .status = 200, .data = "Stats" },
+    { 0 },
+};

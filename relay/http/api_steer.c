@@ -82,16 +82,9 @@ static void on_many(void *owner, enum queue_result result, uint64_t changed, uin
         api_fail_queue(call, result);
 }
 
-/* The fields of a filter, all texts, and "all". */
-static json_t *read_body(struct api_call *call, const struct api_request *request)
-{
-    struct api_field fields[API_FILTER_COUNT + 1];
-
-    for (size_t i = 0; i < API_FILTER_COUNT; i++)
-        fields[i] = (struct api_field){ api_filter_names[i], API_TEXT };
-    fields[API_FILTER_COUNT] = (struct api_field){ "all", API_FLAG };
-    return api_body(call, request, fields, ARRAY_LEN(fields));
-}
+static const struct api_field many_fields[] = {
+    API_FILTER_WORDS(API_FILTER_FIELD)[API_FILTER_COUNT] = { "all", API_FLAG },
+};
 
 static void steer_wanted(struct api_call *call, const json_t *body, enum queue_act act)
 {
@@ -112,7 +105,7 @@ static void steer_wanted(struct api_call *call, const json_t *body, enum queue_a
 
 static void steer_many(struct api_call *call, const struct api_request *request, enum queue_act act)
 {
-    json_t *body = read_body(call, request);
+    json_t *body = api_body(call, request, many_fields, ARRAY_LEN(many_fields));
 
     if (body == NULL)
         return;
@@ -140,3 +133,25 @@ void api_queue_cancel(struct api_call *call, const struct api_request *request)
 {
     steer_many(call, request, QUEUE_CANCEL);
 }
+
+#define ONE(handler, schema)                                                                       \
+    {                                                                                              \
+        .run = (handler), .status = 200, .data = (schema), .refusals = { 404, 409 }                \
+    }
+#define MANY(handler, schema)                                                                      \
+    {                                                                                              \
+        .run = (handler), API_FIELDS(many_fields), .status = 200, .data = (schema), .refusals = {  \
+            404                                                                                    \
+        }                                                                                          \
+    }
+const struct api_shape api_steer_shapes[] = {
+    ONE(api_messages_retry, "Retried"),
+    ONE(api_messages_hold, "Held"),
+    ONE(api_messages_release, "Released"),
+    ONE(api_messages_cancel, "Cancelled"),
+    MANY(api_queue_retry, "RetriedMany"),
+    MANY(api_queue_hold, "HeldMany"),
+    MANY(api_queue_release, "ReleasedMany"),
+    MANY(api_queue_cancel, "CancelledMany"),
+    { 0 },
+};

@@ -107,3 +107,13 @@ void api_upstreams_release(struct api_call *call, const struct api_request *requ
 {
     hold(call, request, false);
 }
+
+const struct api_shape api_upstreams_shapes[] = {
+    { .run = api_upstreams_list, .status = 200, .data = "[Upstream]", .meta = "Total" },
+    { .run = api_upstreams_hold, .status = 200, .data = "UpstreamHeld", .refusals = { 404 } },
+    { .run = api_upstreams_release,
+      .status = 200,
+      .data = "UpstreamReleased",
+      .refusals = { 404, 409 } },
+    { 0 },
+};

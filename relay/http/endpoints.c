@@ -28,6 +28,7 @@ static const struct endpoint {
       "mail is accepted: 503 while it drains or the store has no room" },
     { "GET", "/metrics", API_SCOPED, AUTH_METRICS, api_metrics,
       "counters and the queue's depth, as Prometheus reads them" },
+    { "GET", "/v1/openapi.json", API_OPEN, 0, api_openapi, "all of this, for programs: OpenAPI 3.1" },
     { "GET", "/v1/whoami", API_KEY, 0, api_whoami, "what the key of this request is and may do" },
     { "GET", "/v1/api-keys", API_SCOPED, AUTH_KEYS, api_keys_list,
       "the keys of the account; the operator's ?account= narrows" },
@@ -39,11 +40,18 @@ static const struct endpoint {
     { "GET", "/v1/domains", API_SCOPED, AUTH_DOMAINS, api_domains_list,
       "the domains of the account; the operator's ?account= narrows" },
     { "POST", "/v1/domains", API_SCOPED, AUTH_DOMAINS, api_domains_add,
-      "add a domain; verified at once when the operator says so" },
+      "add a domain; verified at once when the operator says so, else by a TXT record" },
+    { "POST", "/v1/domains/{name}/verify", API_SCOPED, AUTH_DOMAINS, api_domains_verify,
+      "look for the domain's TXT record in the DNS; when it is there the domain is verified" },
     { "DELETE", "/v1/domains/{name}", API_SCOPED, AUTH_DOMAINS, api_domains_remove,
-      "remove a domain; keys can no longer send as it" },
+      "remove a domain; keys can no longer send as it; ?account= where several have added it" },
     { "GET", "/v1/accounts", API_SCOPED, AUTH_ACCOUNTS, api_accounts_list, "the accounts" },
     { "POST", "/v1/accounts", API_OPERATOR, 0, api_accounts_create, "make an account" },
+    { "POST", "/v1/emails", API_SCOPED, AUTH_SEND, api_emails_send,
+      "send a message: from, to, cc, bcc, reply_to, subject, text, html, headers, attachments" },
+    { "POST", "/v2/emails", API_SCOPED, AUTH_SEND, api_emails_send, "the same" },
+    { "POST", "/tx/v1/send", API_SCOPED, AUTH_SEND, api_emails_send_personalized,
+      "send a message for each of the personalizations, or none" },
     { "GET", "/v1/messages", API_SCOPED, AUTH_MESSAGES, api_messages_list,
       "messages, newest first: ?state= ?account= ?key= ?sender= ?recipient= ?upstream= ?olderThan= "
       "?newerThan= ?before= ?limit=" },
@@ -87,6 +95,12 @@ bool api_endpoint(size_t i, struct api_endpoint_row *row)
                                       .access = endpoint->access,
                                       .scopes = endpoint->scope };
     return true;
+}
+
+const struct api_shape *api_endpoint_shape(size_t i)
+{
+    assert(i < ARRAY_LEN(endpoints));
+    return api_shape_find(endpoints[i].run);
 }
 
 /* --- answering -------------------------------------------------------------------------------- */
@@ -211,6 +225,8 @@ void api_fail_auth(struct api_call *call, enum auth_result result, const struct 
         [AUTH_INVALID] = { 422, "invalid_value", "A value is not allowed." },
         [AUTH_LIMIT] = { 409, "key_limit_reached", "The account has as many keys as it may have." },
         [AUTH_CONFLICT] = { 409, "conflict", "It exists already, or belongs to another account." },
+        [AUTH_DOMAIN_LIMIT] = { 409, "domain_limit_reached",
+                                "The account has as many domains as it may have." },
         [AUTH_FAILED] = { 503, "store_unavailable", "The key store cannot be written now." },
     };
 
@@ -352,6 +368,8 @@ static struct api_call *call_new(struct api *api, const struct api_caller *calle
     call->actor = caller->is_operator   ? "operator"
                   : call->grant != NULL ? auth_grant_key_id(call->grant)
                                         : "nobody";
+    call->client_address = caller->address;
+    call->client_tls = caller->tls;
     call->cb = cb;
     call->owner = owner;
     buf_init(&call->body, API_BODY_MAX);
@@ -377,8 +395,21 @@ static void run(struct api_call *call, const struct api_caller *caller,
         refuse_method(call, judged);
     else if (!api_decode(param, call->param, sizeof(call->param)))
         api_fail(call, 404, "not_found", "There is no such thing.");
-    else
+    else {
+        call->shape = api_shape_find(endpoint->run);
         endpoint->run(call, request);
+    }
+}
+
+bool api_takes_mail(const struct api_caller *caller, struct slice method, struct slice path)
+{
+    const struct api_request request = { .method = method, .path = path };
+    const struct endpoint *other;
+    struct slice param;
+    const struct endpoint *endpoint = find_endpoint(&request, &param, &other);
+
+    return endpoint != NULL && endpoint->scope == AUTH_SEND && caller->grant != NULL &&
+           auth_grant_has(caller->grant, AUTH_SEND);
 }
 
 void api_call(struct api *api, const struct api_caller *caller, const struct api_request *request,

@@ -27,13 +27,29 @@ struct api_upstreams {
     bool (*hold)(void *owner, const char *name, bool hold, struct why *why);
 };
 
+struct txt_resolver;
+struct api_mail {         /* the rules of mail that comes by HTTP: those of SMTP */
+    const char *hostname; /* stays valid as long as the API */
+    uint64_t message_bytes;
+    unsigned recipients; /* of one message */
+    size_t header_bytes;
+    bool hide_client_address;
+};
+
+struct work_queue; /* work.h */
+struct budget;     /* budget.h */
 struct api {
     struct auth *auth;
     struct queue *queue;
     struct mailbox *answers;               /* of the thread that calls */
     const struct api_upstreams *upstreams; /* NULL: no daemon runs */
+    struct txt_resolver *txt;              /* NULL: the DNS cannot be asked */
     const char *version;
-    bool draining; /* /readyz says 503 */
+    struct api_mail mail;    /* may be changed between two calls */
+    struct work_queue *work; /* for what takes long; NULL: it is done at once */
+    struct budget *budget;   /* for large requests; NULL: without bounds */
+    bool draining;           /* /readyz says 503, and no mail is taken */
+    _Atomic bool stopped;    /* the queue takes no more questions */
 };
 
 struct api_caller {
@@ -41,12 +57,19 @@ struct api_caller {
     struct auth_grant *grant; /* else the key; NULL: none was given, or it was not accepted */
     const char *refusal;      /* why the key that was given is not accepted; static, or NULL */
     unsigned penalty_s;       /* too many refused logins: for so long no key is looked at */
+    const char *address;      /* of the client, or NULL; this and the next: until the answer */
+    const char *tls;          /* "TLSv1.3 ...", or NULL */
 };
 
-#define API_REQUEST_MAX (1024 * 1024) /* octets of the largest body that an endpoint takes */
+#define API_REQUEST_MAX                                                                            \
+    (1024 * 1024)                 /* octets of the largest body that an endpoint takes; those      \
+                                     that send mail take more */
+#define API_SMALL_MAX (64 * 1024) /* up to here a body is dealt with at once */
 
 struct api_request { /* borrowed for the call */
     struct slice method, path, query, body, content_type;
+    struct slice idempotency_key; /* data NULL: there is none */
+    struct buf *content;          /* what holds body: may be moved away; or NULL */
 };
 
 struct api_answer { /* lent for the call */
@@ -54,7 +77,7 @@ struct api_answer { /* lent for the call */
     const char *content_type;
     struct slice body;      /* JSON (or text for /metrics); it may hold a new key: wipe copies */
     const char *allow;      /* of a 405: the methods of this path; else NULL */
-    unsigned retry_after_s; /* of a 429; else 0 */
+    unsigned retry_after_s; /* of a 429 or 503; else 0 */
     const char *endpoint; /* the path as the table has it: fit for a log, where the path as sent may
                              hold a secret by mistake; NULL: unknown */
     const char *code;     /* of an error, as in its body; else NULL */
@@ -64,6 +87,9 @@ struct api_answer { /* lent for the call */
 typedef void api_answer_cb(void *owner, const struct api_answer *answer);
 void api_call(struct api *api, const struct api_caller *caller, const struct api_request *request,
               api_answer_cb *cb, void *owner);
+
+/* May this caller send mail at this path, so that a body may be larger than API_REQUEST_MAX? */
+bool api_takes_mail(const struct api_caller *caller, struct slice method, struct slice path);
 
 /* The body of an error answer, for those that come before any endpoint. */
 bool api_format_error(struct buf *out, const char *code, const char *message) MUST_USE;

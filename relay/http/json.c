@@ -5,6 +5,7 @@
  * goes to 2048 levels and a hostile megabyte becomes fifty. Which members are known, and of which
  * type, is told by the handler's table; anything else is refused by name, because a misspelt
  * restriction that is silently ignored would make a key that may do too much. */
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -36,17 +37,19 @@ static const char *check_size(struct slice text)
     return NULL;
 }
 
-json_t *api_parse_json(struct slice text, char *problem, size_t size)
+static json_t *parse(struct slice text, size_t flags, char *problem, size_t size, bool *nul_in_name)
 {
     json_error_t error;
     const char *limit = check_size(text);
 
+    *nul_in_name = false;
     if (limit != NULL) {
         snprintf(problem, size, "%s", limit);
         return NULL;
     }
-    json_t *json =
-        json_loadb(text.data == NULL ? "" : text.data, text.len, JSON_REJECT_DUPLICATES, &error);
+    json_t *json = json_loadb(text.data == NULL ? "" : text.data, text.len,
+                              JSON_REJECT_DUPLICATES | flags, &error);
+    *nul_in_name = json == NULL && json_error_code(&error) == json_error_null_byte_in_key;
     /* jansson's own words may quote the text, which may hold anything. */
     if (json == NULL)
         snprintf(problem, size, "it is not strict JSON (line %d, column %d)", error.line,
@@ -60,9 +63,21 @@ json_t *api_parse_json(struct slice text, char *problem, size_t size)
     return json;
 }
 
+json_t *api_parse_json(struct slice text, char *problem, size_t size)
+{
+    bool nul_in_name;
+
+    return parse(text, 0, problem, size, &nul_in_name);
+}
+
+json_t *api_parse_json_with_nul(struct slice text, char *problem, size_t size, bool *nul_in_name)
+{
+    return parse(text, JSON_ALLOW_NUL, problem, size, nul_in_name);
+}
+
 /* application/json, with charset=utf-8 tolerated (RFC 8259 section 11 knows no such parameter, but
  * many clients send it). */
-static bool is_json_type(struct slice type)
+bool api_is_json_type(struct slice type)
 {
     struct slice rest = type;
 
@@ -149,13 +164,14 @@ json_t *api_body(struct api_call *call, const struct api_request *request,
 {
     char problem[128];
 
+    assert(call->shape == NULL || call->shape->fields == fields); /* or the documentation lies */
     if (request->body.len == 0)
         return json_object();
     if (request->body.len > API_REQUEST_MAX) {
         api_fail(call, 413, "too_large", "The body is larger than is allowed.");
         return NULL;
     }
-    if (!is_json_type(request->content_type)) {
+    if (!api_is_json_type(request->content_type)) {
         api_fail(call, 415, "unsupported_media_type", "The body must be application/json.");
         return NULL;
     }
@@ -321,6 +337,7 @@ static bool take_parameter(struct api_call *call, struct slice pair, const char 
 bool api_query(struct api_call *call, struct slice query, const char *const *names,
                char (*values)[API_QUERY_MAX])
 {
+    assert(call->shape == NULL || call->shape->query == names);
     for (size_t i = 0; names[i] != NULL; i++)
         values[i][0] = '\0';
     for (struct slice rest = query; rest.data != NULL && query.len > 0;) {

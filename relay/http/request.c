@@ -104,6 +104,7 @@ void http_request_reset(struct http_request *request)
 {
     buf_wipe(&request->head);
     buf_wipe(&request->body);
+    request->body.max = request->body_max; /* http_request_narrow(), or a mover, changed it */
     llhttp_init(&request->parser, HTTP_REQUEST, &settings);
     request->parser.data = request;
     request->stage = STAGE_HEAD;
@@ -384,6 +385,11 @@ struct slice http_request_body(const struct http_request *request)
     return buf_slice(&request->body);
 }
 
+struct buf *http_request_content(struct http_request *request)
+{
+    return &request->body;
+}
+
 struct slice http_request_field(const struct http_request *request, struct slice name)
 {
     struct slice raw = raw_field(request, name);
@@ -423,4 +429,29 @@ bool http_request_wants_continue(struct http_request *request)
 
     request->wants_continue = wants ? false : request->wants_continue;
     return wants;
+}
+
+size_t http_request_body_length(const struct http_request *request)
+{
+    return request->chunked ? 0 : buf_len(&request->body) + (size_t)request->body_left;
+}
+
+size_t http_request_body_read(const struct http_request *request)
+{
+    return buf_len(&request->body);
+}
+
+bool http_request_narrow(struct http_request *request, size_t body_max)
+{
+    assert(request->stage == STAGE_BODY && body_max <= request->body_max);
+    request->body.max = body_max;
+    return http_request_body_length(request) <= body_max && buf_len(&request->body) <= body_max;
+}
+
+void http_request_make_room(struct http_request *request)
+{
+    bool fits = request->chunked || buf_reserve(&request->body, (size_t)request->body_left) != NULL;
+
+    assert(fits); /* http_request_narrow() has said so */
+    (void)fits;
 }

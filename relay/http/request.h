@@ -35,6 +35,7 @@ struct slice http_request_method(const struct http_request *request);
 struct slice http_request_path(const struct http_request *request);  /* as sent, up to '?' */
 struct slice http_request_query(const struct http_request *request); /* behind '?', may be empty */
 struct slice http_request_body(const struct http_request *request);
+struct buf *http_request_content(struct http_request *request); /* holds it; may be moved away */
 /* The value of a field (name without case), trimmed; data NULL when absent. A field that is given
  * twice and must not be (Authorization, X-API-Key, Content-Type, Idempotency-Key, Host ...) was
  * refused. */
@@ -46,6 +47,15 @@ bool http_request_keeps_alive(const struct http_request *request);
 /* At any time: some byte of a request was seen; its head is complete and its body is awaited. */
 bool http_request_began(const struct http_request *request);
 bool http_request_in_body(const struct http_request *request);
+/* While its body is awaited: how long it will be, as far as the head says (0: it does not), and how
+ * much is there. */
+size_t http_request_body_length(const struct http_request *request);
+size_t http_request_body_read(const struct http_request *request);
+/* While its body is awaited: it may have so many octets, which are no more than those given at the
+ * beginning. False: the head has announced more. */
+bool http_request_narrow(struct http_request *request, size_t body_max) MUST_USE;
+/* After that: takes at once the memory for what is announced, and not in steps that copy. */
+void http_request_make_room(struct http_request *request);
 /* True once per request: its head asked for "100 Continue" before it sends the body, and none of
  * the body has come. */
 bool http_request_wants_continue(struct http_request *request);

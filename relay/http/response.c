@@ -12,6 +12,7 @@ static const struct status_row {
 } statuses[] = {
     { 200, "OK", NULL },
     { 201, "Created", NULL },
+    { 202, "Accepted", NULL },
     { 400, "Bad Request", "bad_request" },
     { 401, "Unauthorized", "unauthorized" },
     { 403, "Forbidden", "forbidden" },
@@ -28,6 +29,7 @@ static const struct status_row {
     { 500, "Internal Server Error", "internal" },
     { 501, "Not Implemented", "not_implemented" },
     { 503, "Service Unavailable", "unavailable" },
+    { 504, "Gateway Timeout", "timeout" },
     { 505, "HTTP Version Not Supported", "version_not_supported" },
     { 507, "Insufficient Storage", "store_full" },
 };

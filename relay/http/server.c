@@ -7,6 +7,10 @@
  * A connection is freed by its last reference: one is the stream's, one goes with a request to the
  * API, whose answer may come when the peer is long gone.
  *
+ * A body that is not small has twice its size taken from the budget of the API before it is read:
+ * once for itself, once for what is made of it. When there is too little left, the client hears 503
+ * before it has sent much, and when to come again.
+ *
  * The key of a request is looked at here and nowhere else on this side: the API gets a grant. It is
  * looked at when the head is complete, so that nobody without a key makes us keep a body, and again
  * when the body is, because it may have been revoked meanwhile. Nothing that a client sent is
@@ -15,6 +19,7 @@
 #include "relay/http/server.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -22,10 +27,14 @@
 #include "relay/base/clock.h"
 #include "relay/base/log.h"
 #include "relay/base/metrics.h"
+#include "relay/http/budget.h"
 #include "relay/http/request.h"
 #include "relay/http/response.h"
 #include "relay/http/secret.h"
 
+#define BUSY_S             5 /* after so long a large body may come again */
+#define CHUNKED_STEP       (512u * 1024)
+#define TLS_TEXT_BYTES     96
 #define TURN_AWAY_EVERY_MS 10 /* a polite 503 lingers for seconds: not one for each of a flood */
 
 enum connection_state {                      /* and what ends each */
@@ -51,16 +60,28 @@ struct connection {
     size_t unwritten;                           /* of it, when that was last looked at */
     bool head_only;                             /* the answer's body is not sent */
     uint64_t window_octets;                     /* of a body, since its rate was last judged */
+    size_t mail_max;                            /* octets of the largest body, and ... */
+    size_t body_max;                            /* ... of that of the request under way */
+    size_t reserved;                            /* for it, from the budget */
     char method[16], key_id[AUTH_KEY_ID_BYTES]; /* for the log */
+    char tls[TLS_TEXT_BYTES]; /* what protects it; the stream may go before the answer comes */
     int64_t began_ms;
 };
 
 /* --- life ------------------------------------------------------------------------------------- */
 
+static void release_budget(struct connection *connection)
+{
+    if (connection->reserved > 0)
+        budget_give(connection->service->api->budget, connection->reserved);
+    connection->reserved = 0;
+}
+
 static void connection_unref(struct connection *connection)
 {
     if (--connection->refs > 0)
         return;
+    release_budget(connection);
     http_request_free(connection->request);
     free(connection);
 }
@@ -218,6 +239,7 @@ static void begin_request(struct connection *connection)
 static void wait_for_request(struct connection *connection)
 {
     http_request_reset(connection->request);
+    release_budget(connection);
     enter(connection, CONNECTION_IDLE, connection->service->limits.idle_ms);
     stream_resume(connection->stream);
 }
@@ -262,6 +284,18 @@ static void note_method(struct connection *connection)
     connection->method[method.len] = '\0';
 }
 
+static void note_tls(struct connection *connection, struct api_caller *caller)
+{
+    const char *tls = connection->door.tls ? stream_tls_text(connection->stream) : NULL;
+
+    if (tls != NULL) {
+        snprintf(connection->tls, sizeof(connection->tls), "%s", tls);
+        caller->tls = connection->tls;
+    }
+    if (connection->peer.has_address)
+        caller->address = connection->peer.text;
+}
+
 static void dispatch(struct connection *connection)
 {
     const struct http_request *request = connection->request;
@@ -280,7 +314,10 @@ static void dispatch(struct connection *connection)
         .query = http_request_query(request),
         .body = http_request_body(request),
         .content_type = http_request_field(request, SLICE("Content-Type")),
+        .idempotency_key = http_request_field(request, SLICE("Idempotency-Key")),
+        .content = http_request_content(connection->request),
     };
+    note_tls(connection, &caller);
     enter(connection, CONNECTION_ANSWER, 0);
     stream_pause(connection->stream);
     connection->refs++;
@@ -289,22 +326,74 @@ static void dispatch(struct connection *connection)
     http_request_reset(connection->request); /* wipes the key now, not when the answer comes */
 }
 
-/* The head is complete, its body is not: may this client send us one at all? */
+/* Takes from the budget what a body of this size needs, beyond what was taken. */
+static bool reserve(struct connection *connection, size_t body_octets)
+{
+    struct budget *budget = connection->service->api->budget;
+    size_t needed = body_octets > API_SMALL_MAX ? body_octets * 2 : 0;
+
+    if (budget == NULL || needed <= connection->reserved)
+        return true;
+    if (!budget_take(budget, needed - connection->reserved))
+        return false;
+    connection->reserved = needed;
+    return true;
+}
+
+/* The length of a body in chunks is not known before its end: it is expected to be a little longer
+ * than it is. */
+static size_t expected_length(const struct connection *connection)
+{
+    size_t announced = http_request_body_length(connection->request);
+    size_t read = http_request_body_read(connection->request);
+    size_t left = connection->body_max - read;
+
+    if (announced > 0 || read <= API_SMALL_MAX || read * 2 <= connection->reserved)
+        return announced;
+    return read + (left < CHUNKED_STEP ? left : CHUNKED_STEP);
+}
+
+/* May this body come? False: refused, and the connection is closed. */
+static bool admit_body(struct connection *connection)
+{
+    if (reserve(connection, expected_length(connection)))
+        return true;
+    refuse_for(connection, 503, "too much large mail is under way: try again later", BUSY_S);
+    return false;
+}
+
+static size_t small_max(const struct connection *connection)
+{
+    return connection->mail_max < API_REQUEST_MAX ? connection->mail_max : API_REQUEST_MAX;
+}
+
+/* The head is complete, its body is not: may this client send us one at all, and how large? */
 static void begin_body(struct connection *connection)
 {
+    struct http_request *request = connection->request;
     struct api_caller caller = { 0 };
 
     if (!identify(connection, &caller))
         return;
+    note_method(connection);
     if (!caller.is_operator && caller.grant == NULL) {
-        note_method(connection);
         refuse_stranger(connection, &caller);
         return;
     }
+    bool takes_mail =
+        api_takes_mail(&caller, http_request_method(request), http_request_path(request));
+    connection->body_max = takes_mail ? connection->mail_max : small_max(connection);
     auth_grant_unref(caller.grant);
+    if (!http_request_narrow(request, connection->body_max)) {
+        refuse(connection, 413, "the body is larger than is allowed");
+        return;
+    }
+    if (!admit_body(connection))
+        return;
+    http_request_make_room(request);
     connection->window_octets = 0;
     enter(connection, CONNECTION_BODY, connection->service->limits.head_ms);
-    if (http_request_wants_continue(connection->request))
+    if (http_request_wants_continue(request))
         stream_write(connection->stream, SLICE("HTTP/1.1 100 Continue\r\n\r\n"));
 }
 
@@ -317,6 +406,7 @@ static void note_progress(struct connection *connection, size_t octets)
         begin_body(connection);
     } else if (connection->state == CONNECTION_BODY) {
         connection->window_octets += octets;
+        (void)admit_body(connection); /* refused: it is closed, and nothing more is read */
     }
 }
 
@@ -490,9 +580,8 @@ void http_accept(struct http_service *service, const struct http_door *door, uv_
         connection_unref(connection);
         return;
     }
-    connection->request =
-        http_request_new(service->limits.body_bytes < API_REQUEST_MAX ? service->limits.body_bytes
-                                                                      : API_REQUEST_MAX);
+    connection->mail_max = service->limits.body_bytes;
+    connection->request = http_request_new(connection->mail_max);
     stream_peer(connection->stream, &connection->peer);
     list_add_tail(&service->connections, &connection->node);
     if (!door->is_control)

@@ -8,7 +8,7 @@
 #include "relay/net/stream.h"
 
 struct http_limits {
-    size_t body_bytes;    /* 413 above */
+    size_t body_bytes;    /* of mail, and API_REQUEST_MAX of all else at most: 413 above */
     unsigned connections; /* 503 above */
     uint64_t head_ms;     /* time for a whole head: 30 s, then 408 */
     uint64_t idle_ms;     /* between requests: 75 s */

@@ -87,3 +87,11 @@ void api_metrics(struct api_call *call, const struct api_request *request)
     (void)request;
     queue_stats(call->api->queue, on_stats, call, call->api->answers);
 }
+
+const struct api_shape api_status_shapes[] = {
+    { .run = api_health, .status = 200, .data = "Status" },
+    { .run = api_ready, .status = 200, .data = "Status" },
+    { .run = api_metrics, .status = 200, .data = "text" },
+    { .run = api_whoami, .status = 200, .data = "Key|Operator", .meta = "Version" },
+    { 0 },
+};

@@ -242,6 +242,26 @@ enum domain_error domain_parse_pattern(struct slice name, char text[static DOMAI
     return DOMAIN_OK;
 }
 
+enum domain_error domain_parse_recipient(struct slice name, char text[static DOMAIN_TEXT_MAX])
+{
+    enum domain_error error = domain_parse_pattern(name, text);
+    bool is_wildcard = slice_starts_nocase(name, SLICE("*."));
+    struct slice base = slice_from(name, is_wildcard ? 2 : 0);
+
+    if (error != DOMAIN_BAD_IDN || !is_ascii(name))
+        return error;
+    if (base.len > 1 && base.data[base.len - 1] == '.')
+        base.len--;
+    if (domain_check(base) != DOMAIN_OK)
+        return error;
+    memcpy(text, "*.", 2);
+    size_t len = is_wildcard ? 2 : 0;
+    for (size_t i = 0; i < base.len; i++) /* domain_check() has bounded it */
+        text[len++] = ascii_lower(base.data[i]);
+    text[len] = '\0';
+    return DOMAIN_OK;
+}
+
 bool domain_covers(struct slice pattern, struct slice domain)
 {
     if (pattern.len < 2 || memcmp(pattern.data, "*.", 2) != 0)

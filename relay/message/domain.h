@@ -25,6 +25,10 @@ enum domain_error {
 enum domain_error domain_parse(struct slice name, char text[static DOMAIN_TEXT_MAX]);
 enum domain_error domain_parse_pattern(struct slice name, char text[static DOMAIN_TEXT_MAX]);
 
+/* A pattern for recipients. It is compared with what stands on the wire, so A-labels that IDNA2008
+ * refuses (emoji) are taken as they are: such names do receive mail. Never for an identity. */
+enum domain_error domain_parse_recipient(struct slice name, char text[static DOMAIN_TEXT_MAX]);
+
 /* Is it a host name at all: labels of letters, digits and hyphens, at most 253 octets (RFC 1035
  * section 2.3.4 in text), no trailing dot? For recipients: labels starting "xn--" are not looked
  * into, because names that IDNA2008 refuses (emoji) do receive mail. */

@@ -15,7 +15,7 @@
 #define WORD_BYTES  64  /* most of any other fact */
 #define TLS_BYTES   128
 
-static const char *const dropped[] = { "Bcc", "Resent-Bcc", "Return-Path" };
+static const char *const dropped[] = { "Bcc", "Resent-Bcc", "Return-Path", "Idempotency-Key" };
 
 bool fixup_is_loop(const struct header *header)
 {

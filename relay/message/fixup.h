@@ -1,6 +1,7 @@
 /* fixup.h - what does a submission server add or remove? (pure; RFC 6409 section 8)
  * Edits over the original header block; the body is never touched. Adds Received on top, Date and
- * Message-ID where missing (at the end of the block); drops Bcc, Resent-Bcc and Return-Path. */
+ * Message-ID where missing (at the end of the block); drops Bcc, Resent-Bcc, Return-Path,
+ * and Idempotency-Key, which is for us. */
 #ifndef LATCHPOST_FIXUP_H
 #define LATCHPOST_FIXUP_H
 

@@ -84,6 +84,11 @@ void loop_run(struct loop *loop)
         uv_run(&loop->uv, UV_RUN_DEFAULT);
 }
 
+void loop_turn(struct loop *loop)
+{
+    uv_run(&loop->uv, UV_RUN_ONCE);
+}
+
 void loop_stop(struct loop *loop)
 {
     atomic_store(&loop->stop_asked, true);

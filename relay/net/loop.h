@@ -37,6 +37,9 @@ bool loop_init(struct loop *loop, struct why *why);
  * until it is freed (paused or not), pending tasks, and whoever called loop_hold(). The mailbox by
  * itself is not: whoever only waits for a letter holds the loop. */
 void loop_run(struct loop *loop);
+/* One turn: waits for something to happen, if anything is alive, and does what follows from it. For
+ * a program that is not made of callbacks. */
+void loop_turn(struct loop *loop);
 /* Any thread: loop_run() returns after the current turn, or at once when it is called later. */
 void loop_stop(struct loop *loop);
 /* Keeps loop_run() running, counted. */

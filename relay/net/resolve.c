@@ -14,7 +14,7 @@
 #include "relay/base/clock.h"
 #include "relay/base/map.h"
 
-#define KEEP_MS        30000
+#define KEEP_MS        5000 /* getaddrinfo tells no TTL: long enough for a burst of questions */
 #define KEEP_FAILED_MS 5000
 #define CACHE_MAX      256 /* names: the operator's upstreams, so it is hardly ever reached */
 #define NAME_MAX_LEN   255 /* RFC 1035 section 2.3.4 */
@@ -109,13 +109,34 @@ static const char *error_text(int error)
     }
 }
 
+static const struct addrinfo *next_of_family(const struct addrinfo *info, int family, bool same)
+{
+    while (info != NULL && (info->ai_family == family) != same)
+        info = info->ai_next;
+    return info;
+}
+
+/* In the order of getaddrinfo (RFC 6724), but the two families take turns (RFC 8305 section 4):
+ * when one of them leads nowhere, the next address is of the other. */
+static void entry_add_all(struct entry *entry, const struct addrinfo *result)
+{
+    int first = result->ai_family;
+    const struct addrinfo *rests[] = { result, next_of_family(result, first, false) };
+
+    for (size_t turn = 0; rests[0] != NULL || rests[1] != NULL; turn = 1 - turn) {
+        if (rests[turn] == NULL)
+            continue;
+        entry_add(entry, rests[turn]->ai_addr, rests[turn]->ai_addrlen);
+        rests[turn] = next_of_family(rests[turn]->ai_next, first, turn == 0);
+    }
+}
+
 static struct entry *entry_of_result(int status, const struct addrinfo *result)
 {
     struct entry *entry = entry_new(NULL);
 
-    for (const struct addrinfo *info = status == 0 ? result : NULL; info != NULL;
-         info = info->ai_next)
-        entry_add(entry, info->ai_addr, info->ai_addrlen);
+    if (status == 0 && result != NULL)
+        entry_add_all(entry, result);
     if (entry->count == 0)
         entry->error = error_text(status == 0 ? UV_EAI_NODATA : status);
     return entry;

@@ -1,6 +1,6 @@
 /* resolve.h - which addresses does this host name have?
  * Asked through libuv's thread pool (getaddrinfo), so /etc/hosts and nsswitch apply; answers are
- * kept for 30 s (failures for 5 s) per loop. Belongs to its loop's thread. */
+ * kept for 5 s per loop. Belongs to its loop's thread. */
 #ifndef LATCHPOST_RESOLVE_H
 #define LATCHPOST_RESOLVE_H
 

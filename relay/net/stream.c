@@ -30,6 +30,8 @@ static void stream_free(struct stream *s)
     buf_free(&s->sealed);
     buf_free(&s->wire);
     free(s->error);
+    if (s->closed != NULL)
+        s->closed(s->closed_owner);
     free(s);
     loop_release(loop);
 }
@@ -332,6 +334,19 @@ struct stream *stream_connect(struct loop *loop, const struct sockaddr *address,
     if (error != 0)
         cannot_connect(s, error);
     return s;
+}
+
+void stream_hand_over(struct stream *s, const struct stream_events *events, void *owner)
+{
+    s->events = events;
+    s->owner = owner;
+}
+
+void stream_at_close(struct stream *s, void (*closed)(void *owner), void *owner)
+{
+    assert(s->closed == NULL);
+    s->closed = closed;
+    s->closed_owner = owner;
 }
 
 static void start_tls(struct stream *s, struct tls_context *context, const char *hostname,

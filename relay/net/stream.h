@@ -61,6 +61,12 @@ struct stream *stream_accept(struct loop *loop, uv_stream_t *server,
 struct stream *stream_connect(struct loop *loop, const struct sockaddr *address,
                               const struct stream_events *events, void *owner);
 
+/* Its events go to another owner from now on; also from inside an event. */
+void stream_hand_over(struct stream *stream, const struct stream_events *events, void *owner);
+/* `closed` is called once, from the loop, when its socket has been closed, however it ended: no
+ * event, and possibly seconds after stream_finish(). Once a stream. */
+void stream_at_close(struct stream *stream, void (*closed)(void *owner), void *owner);
+
 /* From now on speak TLS: as a server, or as a client that expects `hostname`. Input that was not
  * used by on_data is thrown away (the STARTTLS rule); output written before goes out first, in
  * clear, what is written from now on waits for the handshake. That must be done within

@@ -35,6 +35,8 @@ struct stream {
     struct loop *loop;
     const struct stream_events *events;
     void *owner;
+    void (*closed)(void *owner); /* or NULL */
+    void *closed_owner;
     struct loop_task task; /* what is to be done before the loop waits: stream_settle() and more */
     unsigned refs;         /* each handle until it is closed, and each doorway */
     enum phase phase;

@@ -51,8 +51,20 @@ static void on_appended(void *owner, enum queue_result result) /* our loop, once
     content->setup.appended(content->setup.owner);
 }
 
+void content_digest_rest(struct content *content)
+{
+    struct slice piece = buf_slice(&content->piece);
+    size_t skip = content->undigested < piece.len ? content->undigested : piece.len;
+
+    if (content->digest == NULL)
+        return;
+    content->undigested -= skip;
+    digest_add(content->digest, slice_from(piece, skip));
+}
+
 static void send_chunk(struct content *content)
 {
+    content_digest_rest(content);
     content->chunk_bytes += buf_len(&content->piece);
     content->unanswered++;
     content->setup.hold(content->setup.owner);
@@ -131,6 +143,7 @@ static void take_header(struct content *content, size_t header_len)
     buf_init(&out, raw.len + FIXUP_GROWTH_MAX);
     bool ok = buf_reserve(&out, raw.len + HEADER_GROWTH) != NULL && /* once, not in steps */
               content->setup.header(content->setup.owner, slice_first(raw, header_len), &out);
+    content->undigested = buf_len(&out);
     bool fits = !ok || buf_add(&out, behind);
     assert(fits); /* what FIXUP_GROWTH_MAX promises: else the body would be lost with a 250 */
     (void)fits;

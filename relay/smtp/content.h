@@ -7,6 +7,7 @@
 #define LATCHPOST_CONTENT_H
 
 #include "queue/queue.h"
+#include "relay/base/digest.h"
 #include "relay/smtp/body.h"
 
 struct content_setup {
@@ -44,6 +45,8 @@ struct content {
     uint64_t chunk_bytes;
     uint64_t received; /* octets on the wire */
     bool header_too_large;
+    struct digest *digest;    /* of what stands behind the header; set by `header`, or NULL; lent */
+    size_t undigested;        /* octets of the header that are still to come */
     enum queue_result stored; /* QUEUE_OK until a chunk was not */
 };
 
@@ -60,6 +63,8 @@ bool content_has_room(const struct content *content);
  * (a small one stays in `piece`); else `appended` will be called, then ask again. */
 bool content_flush(struct content *content);
 uint64_t content_size(const struct content *content); /* as stored */
+/* Of a small one, after its end: all of it is in the digest now. */
+void content_digest_rest(struct content *content);
 
 /* Keeps nothing any more and lets the queue forget what it has. May be called twice. */
 void content_discard(struct content *content);

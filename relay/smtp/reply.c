@@ -118,6 +118,10 @@ static const struct reply_row table[REPLY_COUNT] = {
         "the header of the message is too large" },
     [REPLY_LOOP] = { 554, "5.4.6", COST_JUNK, CLOSE_NOT,
         "too many Received fields: the message goes in circles" },
+    [REPLY_BAD_TOKEN] = { 550, "5.6.0", COST_JUNK, CLOSE_NOT,
+        "Idempotency-Key must stand once, with 1 to 255 printable ASCII characters" },
+    [REPLY_TOKEN_CONFLICT] = { 550, "5.6.0", COST_JUNK, CLOSE_NOT,
+        "this Idempotency-Key was used for another message in the last 24 hours" },
 
     [REPLY_LOGIN_TIMEOUT] = { 421, "4.4.2", COST_NONE, CLOSE_LOGIN_TIMEOUT,
         "logging in took too long" },

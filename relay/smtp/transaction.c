@@ -30,6 +30,9 @@ static void transaction_unref(struct transaction *tx)
     auth_grant_unref(tx->grant);
     free(tx->verdict_detail);
     free(tx->sender);
+    free(tx->token);
+    free(tx->once.first_answer);
+    digest_free(tx->digest);
     free(tx);
     session_unref(s);
 }
@@ -118,13 +121,13 @@ void transaction_add(struct transaction *tx, struct slice local, struct slice do
 
 /* --- the sender rule -------------------------------------------------------------------------- */
 
-/* For sender_check(): asks the session's grant and remembers whom else than the sender it allowed.
- */
+/* For sender_check(): asks the session's grant, which may be newer than the one that allowed the
+ * envelope, and remembers whom else it allowed. */
 static bool permit_and_remember(void *owner, struct slice local, struct slice domain)
 {
     struct transaction *tx = owner;
 
-    if (!auth_grant_permits_sender(tx->grant, local, domain))
+    if (!auth_grant_permits_sender(tx->session->grant, local, domain))
         return false;
     return is_address(tx->sender, local, domain) ||
            (buf_add(&tx->identities, local) && buf_add_byte(&tx->identities, '@') &&
@@ -157,6 +160,67 @@ static void judge_header(struct transaction *tx, enum header_error parsed,
         tx->verdict_detail = xstrdup(reason.rule);
 }
 
+/* --- the token -------------------------------------------------------------------------------- */
+
+static int compare_texts(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* The order in which a client names them is no difference. */
+static void digest_recipients(struct digest *digest, const struct queue_message *message)
+{
+    const char **sorted = xcalloc(message->recipient_count, sizeof(*sorted));
+
+    for (size_t i = 0; i < message->recipient_count; i++)
+        sorted[i] = message->recipients[i].address;
+    qsort(sorted, message->recipient_count, sizeof(*sorted), compare_texts);
+    for (size_t i = 0; i < message->recipient_count; i++)
+        digest_add_part(digest, slice_of(sorted[i]));
+    free(sorted);
+}
+
+/* What makes two messages the same: sender, recipients, subject and body. The rest of the header is
+ * not looked at, for a client that tries again may well write a new Date and Message-ID. */
+static void begin_digest(struct transaction *tx, const struct header *header)
+{
+    const struct header_field *subject = NULL;
+
+    header_count(header, SLICE("Subject"), &subject);
+    tx->digest = digest_new();
+    digest_add_part(tx->digest, SLICE("smtp"));
+    digest_add_part(tx->digest, slice_of(tx->sender));
+    digest_recipients(tx->digest, tx->message);
+    digest_add_part(tx->digest, SLICE("")); /* no recipient is that */
+    digest_add_part(tx->digest, subject == NULL ? slice_make(NULL, 0) : slice_trim(subject->value));
+    tx->content.digest = tx->digest;
+}
+
+static bool is_token(struct slice text)
+{
+    for (size_t i = 0; i < text.len; i++)
+        if (text.data[i] < ' ' || text.data[i] > '~')
+            return false;
+    return text.len > 0 && text.len <= QUEUE_TOKEN_MAX;
+}
+
+static void take_token(struct transaction *tx, const struct header *header)
+{
+    const struct header_field *field = NULL;
+    size_t count = header_count(header, SLICE("Idempotency-Key"), &field);
+
+    if (count == 0)
+        return;
+    struct slice token = slice_trim(field->value);
+    if (count > 1 || !is_token(token)) {
+        tx->verdict = REPLY_BAD_TOKEN;
+        return;
+    }
+    tx->token = slice_dup(token);
+    tx->once = (struct queue_once){ .token = tx->token, .answer = "" };
+    begin_digest(tx, header);
+}
+
 static bool rewrite_header(struct transaction *tx, const struct header *header, struct buf *out)
 {
     const struct session *s = tx->session;
@@ -184,7 +248,11 @@ static bool on_header(void *owner, struct slice block, struct buf *out)
     struct header header;
     enum header_error parsed = header_parse(block, &header);
 
+    login_refresh(tx->session); /* the header is judged by what the key may now; if it may nothing
+                                   any more, the end of the message says so */
     judge_header(tx, parsed, &header);
+    if (tx->verdict == REPLY_OK)
+        take_token(tx, &header);
     bool ok = tx->verdict == REPLY_OK;
     if (ok && !rewrite_header(tx, &header, out)) {
         tx->verdict = REPLY_HEADER_TOO_LARGE;
@@ -389,6 +457,13 @@ static void log_outcome(const struct transaction *tx, enum reply reply)
         LOG_STR("reason", accepted ? NULL : reply_row(reply)->text));
 }
 
+static void log_repeated(const struct transaction *tx, const char *first_id)
+{
+    LOG(LOG_INFO, "message_repeated", LOG_STR("session", tx->session->id),
+        LOG_STR("message", first_id), LOG_STR("key", tx->session->key_id),
+        LOG_STR("sender", tx->sender));
+}
+
 static void count_accepted(const struct transaction *tx)
 {
     metrics_add(METRIC_MESSAGES_ACCEPTED, 1);
@@ -405,14 +480,19 @@ static void on_submitted(void *owner, enum queue_result result,
 
     if (result == QUEUE_REFUSED)
         reply = refusal_at_commit(tx);
-    else if (result != QUEUE_OK)
+    else if (result == QUEUE_CONFLICT)
+        reply = REPLY_TOKEN_CONFLICT;
+    else if (result != QUEUE_OK && result != QUEUE_REPEATED)
         reply = store_refusal(result);
-    ident_format(tx->id, id);
+    ident_format(result == QUEUE_REPEATED ? tx->once.first_id : tx->id, id);
     if (result == QUEUE_OK)
         count_accepted(tx);
-    log_outcome(tx, reply);
+    if (result == QUEUE_REPEATED)
+        log_repeated(tx, id);
+    else
+        log_outcome(tx, reply);
     if (s->tx == tx) /* else the client left while we waited */
-        session_submitted(s, result == QUEUE_OK ? session_detail(s, reply, "%s", id) : reply);
+        session_submitted(s, reply == REPLY_QUEUED ? session_detail(s, reply, "%s", id) : reply);
     if (message != NULL)
         s->service->accepted(s->service->owner, message);
     transaction_unref(tx);
@@ -429,13 +509,18 @@ void transaction_submit(struct transaction *tx)
     message->received_ms = clock_wall_ms();
     message->eight_bit = tx->content.body.eight_bit;
     message->chunks = tx->content.chunks;
-    if (message->chunks == 0)
+    if (message->chunks == 0) {
+        content_digest_rest(&tx->content);
         buf_move(&message->content, &tx->content.piece);
+    }
+    if (tx->token != NULL)
+        digest_finish(tx->digest, tx->once.fingerprint);
     tx->refs++;
     queue_submit(service->queue, &(struct queue_submit){
                                      .message = &tx->message,
                                      .lease = !message->sandbox && service->wants_lease != NULL &&
                                               service->wants_lease(service->owner, message),
+                                     .once = tx->token == NULL ? NULL : &tx->once,
                                      .permit = still_current,
                                      .permit_owner = tx->grant,
                                      .cb = on_submitted,

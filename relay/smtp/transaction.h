@@ -24,6 +24,9 @@ struct transaction {
     enum reply verdict;    /* over the header; REPLY_OK until refused */
     char *verdict_detail;
     bool submitted;
+    char *token;            /* its Idempotency-Key, or NULL; then ... */
+    struct digest *digest;  /* ... what is sent ... */
+    struct queue_once once; /* ... and what the queue is asked */
     int64_t id;
     uint64_t size;
     size_t stored_recipients;

@@ -17,11 +17,10 @@
 #include "relay/base/log.h"
 #include "relay/upstream/client_priv.h"
 
-#define OUT_MAX          (64 * 1024)
-#define COMMAND_MAX      2048 /* far above what stuff_path_is_safe() and the host name allow */
-#define CONNECT_LEAST_MS 1000 /* for one of several addresses, where the timeout allows it */
+#define OUT_MAX         (64 * 1024)
+#define COMMAND_MAX     2048 /* far above what stuff_path_is_safe() and the host name allow */
 
-#define TIMEOUT(member)  (offsetof(struct upstream_timeouts, member) + 1) /* 0: none */
+#define TIMEOUT(member) (offsetof(struct upstream_timeouts, member) + 1) /* 0: none */
 
 static const struct step {
     const char *name;
@@ -29,8 +28,7 @@ static const struct step {
     client_judge_fn *judge;
     size_t timeout;
 } steps[CLIENT_STATE_COUNT] = {
-    [CLIENT_RESOLVING] = { "the name", NULL, NULL, 0 },
-    [CLIENT_CONNECTING] = { "connecting", NULL, NULL, 0 },       /* its own deadline, by address */
+    [CLIENT_CONNECTING] = { "connecting", NULL, NULL, 0 },       /* connect.c has its own limit */
     [CLIENT_HANDSHAKE] = { "the TLS handshake", NULL, NULL, 0 }, /* the stream watches it */
     [CLIENT_BANNER] = { "the greeting", NULL, client_judge_banner, TIMEOUT(banner) },
     [CLIENT_EHLO] = { "EHLO", client_send_ehlo, client_judge_ehlo, TIMEOUT(command) },
@@ -48,7 +46,7 @@ static const struct step {
     [CLIENT_MAIL] = { "MAIL", client_send_mail, client_judge_mail, TIMEOUT(command) },
     [CLIENT_RCPT] = { "RCPT", client_send_rcpt, client_judge_rcpt, TIMEOUT(command) },
     [CLIENT_DATA] = { "DATA", client_send_data, client_judge_data, TIMEOUT(data) },
-    [CLIENT_CONTENT] = { "the content", NULL, NULL, TIMEOUT(block) },
+    [CLIENT_CONTENT] = { "the content", NULL, client_judge_early, TIMEOUT(block) },
     [CLIENT_DOT] = { "the final dot", NULL, client_judge_dot, TIMEOUT(dot) },
     [CLIENT_LONE_DOT] = { "the final dot", client_send_lone_dot, client_judge_lone_dot,
                           TIMEOUT(dot) },
@@ -66,6 +64,7 @@ static void client_unref(struct client *client)
     if (--client->refs > 0)
         return;
     buf_free(&client->out);
+    gate_pass_unref(client->pass);
     free(client);
 }
 
@@ -122,10 +121,10 @@ void client_enter(struct client *client, enum client_state state)
 void client_finish(struct client *client, enum client_end end, const char *text)
 {
     assert(client->state != CLIENT_GONE && client->job == NULL);
-    if (client->question != NULL)
-        resolve_cancel(client->question);
+    if (client->connecting != NULL)
+        connect_cancel(client->connecting);
     stream_close(client->stream);
-    client->question = NULL;
+    client->connecting = NULL;
     client->stream = NULL;
     client_enter(client, CLIENT_GONE);
     client->events->on_end(client->owner, end, text, client->untouched);
@@ -181,19 +180,45 @@ static void name_service(const struct client *client, struct why *text)
                (unsigned)client_options(client)->port);
 }
 
-void client_break(struct client *client, const char *format, ...)
+static void break_for(struct client *client, const char *format, va_list args)
 {
     struct why text = { "" };
     char words[sizeof(text.text)];
-    va_list args;
 
-    va_start(args, format);
     vsnprintf(words, sizeof(words), format, args);
-    va_end(args);
     why_set(&text, "%s", words);
     name_service(client, &text);
     give_up_job(client, NULL, text.text);
     client_finish(client, end_by_state(client), text.text);
+}
+
+void client_break(struct client *client, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    break_for(client, format, args);
+    va_end(args);
+}
+
+/* Where replies and commands are out of step now they may have been so before, and then a refusal
+ * for good was the answer to something else. Once 354 stood where it was due, they were not. */
+static void doubt_refusals(struct upstream_job *job)
+{
+    for (size_t i = 0; i < job->recipient_count; i++)
+        if (job->recipients[i].fate == UPSTREAM_NEVER)
+            job->recipients[i].fate = UPSTREAM_UNTRIED;
+}
+
+void client_break_out_of_step(struct client *client, const char *format, ...)
+{
+    va_list args;
+
+    if (client->job != NULL && client->state <= CLIENT_DATA)
+        doubt_refusals(client->job);
+    va_start(args, format);
+    break_for(client, format, args);
+    va_end(args);
 }
 
 void client_break_by_answer(struct client *client, const struct answer *answer)
@@ -245,29 +270,30 @@ void client_rest(struct client *client)
 
 /* --- what comes from the stream, in the order in which it happens ----------------------------- */
 
-static void try_next_address(struct client *client);
-
-static void on_connected(void *owner)
-{
-    client_connected(owner);
-}
-
 static void on_secure(void *owner)
 {
     client_secured(owner);
 }
 
-static void judge(struct client *client, bool more_input)
+/* "550 ... 421 ..." in one breath is a refusal and a farewell: the latter then answers whatever is
+ * said next. Behind 354 or the reply to STARTTLS nothing may stand. */
+static bool is_farewell(const struct client *client, struct slice rest)
+{
+    return client->state > CLIENT_IDLE && client->state != CLIENT_DOT &&
+           client->answer.code != 354 && slice_equal(slice_first(rest, 3), SLICE("421"));
+}
+
+static void judge(struct client *client, struct slice rest)
 {
     const struct answer *answer = &client->answer;
-    bool unasked = --client->owed == 0 && more_input;
+    bool unasked = --client->owed == 0 && rest.len > 0 && !is_farewell(client, rest);
 
     client->heard = true;
     if (answer->code == 421) {
         client->heard = client->state != CLIENT_MAIL;
         client_break_by_answer(client, answer);
     } else if (unasked && client->state != CLIENT_DOT) {
-        client_break(client, "it said more than it was asked");
+        client_break_out_of_step(client, "it said more than it was asked");
     } else {
         if (unasked)
             client->quitting = true; /* the message has its answer; what follows is none of ours */
@@ -280,8 +306,10 @@ static void judge(struct client *client, bool more_input)
 static void take_answers(struct client *client, struct slice *rest)
 {
     while (client->state != CLIENT_GONE && client->state != CLIENT_HANDSHAKE && rest->len > 0) {
+        if (client->state == CLIENT_CONTENT && client->owed == 0)
+            client->owed = 1; /* to the dot, ahead of it */
         if (client->owed == 0) {
-            client_break(client, "it spoke without being asked");
+            client_break_out_of_step(client, "it spoke without being asked");
             return;
         }
         enum answer_result result = answer_read(&client->answer, rest);
@@ -289,14 +317,14 @@ static void take_answers(struct client *client, struct slice *rest)
         if (result == ANSWER_MORE)
             return;
         if (result == ANSWER_BROKEN) {
-            client_break(client, "protocol error in the reply to %s: %s", steps[client->state].name,
-                         client->answer.fault);
+            client_break_out_of_step(client, "protocol error in the reply to %s: %s",
+                                     steps[client->state].name, client->answer.fault);
             return;
         }
         if (client->state == CLIENT_EHLO && client->answer.lines > 1)
             client_learn(client, client->answer.line);
         if (result == ANSWER_DONE)
-            judge(client, rest->len > 0);
+            judge(client, *rest);
     }
 }
 
@@ -323,11 +351,6 @@ static void on_deadline(void *owner)
     if (client->state == CLIENT_IDLE) {
         client->quitting = true;
         client_rest(client);
-    } else if (client->state == CLIENT_CONNECTING) {
-        snprintf(client->last_error, sizeof(client->last_error), "timed out");
-        stream_close(client->stream);
-        client->stream = NULL;
-        try_next_address(client);
     } else {
         client_break(client, "%s was not answered in time", steps[client->state].name);
     }
@@ -336,14 +359,11 @@ static void on_deadline(void *owner)
 static void on_end(void *owner, enum stream_end end)
 {
     struct client *client = owner;
-    char error[sizeof(client->last_error)];
+    char error[256];
 
     snprintf(error, sizeof(error), "%s", stream_error(client->stream));
     client->stream = NULL; /* it frees itself */
-    if (client->state == CLIENT_CONNECTING) {
-        memcpy(client->last_error, error, sizeof(error));
-        try_next_address(client);
-    } else if (end == STREAM_TLS_FAILED) {
+    if (end == STREAM_TLS_FAILED) {
         client_break(client, "TLS failed: %s", error);
     } else {
         client_break(client, "the connection ended while waiting for %s: %s",
@@ -354,7 +374,6 @@ static void on_end(void *owner, enum stream_end end)
 static const struct stream_events stream_events = {
     .on_data = on_data,
     .on_drained = on_drained,
-    .on_connected = on_connected,
     .on_secure = on_secure,
     .on_deadline = on_deadline,
     .on_end = on_end,
@@ -362,61 +381,46 @@ static const struct stream_events stream_events = {
 
 /* --- beginning -------------------------------------------------------------------------------- */
 
-/* All addresses of a name share the time for connecting, so that dead ones cannot multiply it. */
-static uint64_t connect_share_ms(const struct client *client)
+/* The pass ends with the socket: the upstream counts a connection until it is closed, and so do
+ * we. */
+static void on_socket_closed(void *owner)
 {
-    uint64_t all = client_options(client)->timeouts.connect;
-    uint64_t share = all / client->address_count;
-
-    if (share >= CONNECT_LEAST_MS)
-        return share;
-    return all < CONNECT_LEAST_MS ? all : CONNECT_LEAST_MS;
+    gate_pass_unref(owner);
 }
 
-static void try_next_address(struct client *client)
-{
-    if (client->address_next == client->address_count) {
-        client_enter(client, CLIENT_CONNECTING);
-        client_break(client, "cannot connect: %s", client->last_error);
-        return;
-    }
-    const struct sockaddr_storage *address = &client->addresses[client->address_next++];
-
-    client->stream = stream_connect(client->upstream->loop, (const struct sockaddr *)address,
-                                    &stream_events, client);
-    client_enter(client, CLIENT_CONNECTING);
-    stream_set_deadline(client->stream, connect_share_ms(client));
-}
-
-static void on_resolved(void *owner, const struct resolve_answer *answer)
+static void on_connected(void *owner, struct stream *stream, const char *error)
 {
     struct client *client = owner;
 
-    client->question = NULL;
-    if (answer->count == 0) {
-        client_break(client, "cannot resolve the name: %s", answer->error);
+    client->connecting = NULL;
+    if (stream == NULL) {
+        client_break(client, "%s", error);
         return;
     }
-    client->address_count = answer->count;
-    memcpy(client->addresses, answer->addresses, answer->count * sizeof(client->addresses[0]));
-    try_next_address(client);
+    client->stream = stream;
+    stream_hand_over(stream, &stream_events, client);
+    stream_at_close(stream, on_socket_closed, gate_pass_ref(client->pass));
+    client_connected(client);
 }
 
 struct client *client_open(const struct client_setup *setup, const struct client_events *events,
                            void *owner)
 {
     struct client *client = xcalloc(1, sizeof(*client));
+    const struct upstream_options *options = &setup->upstream->options;
+    struct connect_target target = { options->host, options->port, options->timeouts.connect };
 
     client->upstream = setup->upstream;
     client->tls = setup->tls;
     client->events = events;
     client->owner = owner;
     client->refs = 1;
-    client->state = CLIENT_RESOLVING;
+    client->pass = gate_pass_ref(setup->pass);
+    client->state = CLIENT_CONNECTING;
     buf_init(&client->out, OUT_MAX);
     answer_start(&client->answer);
-    client->question = resolve_host(client->upstream->resolver, client_options(client)->host,
-                                    client_options(client)->port, on_resolved, client);
+    client->connecting = connect_open(setup->upstream->loop, setup->upstream->resolver, &target,
+                                      on_connected, client);
     return client;
 }
 
@@ -425,8 +429,8 @@ struct client *client_open(const struct client_setup *setup, const struct client
 void client_quit(struct client *client)
 {
     client->quitting = true;
-    if (client->state == CLIENT_IDLE)
-        client_rest(client);
+    if (client->state == CLIENT_IDLE || client->state == CLIENT_RSET)
+        client_rest(client); /* the reply to RSET would change nothing */
     else if (client->state < CLIENT_IDLE)
         client_finish(client, CLIENT_FINISHED, "it is not needed any more");
 }

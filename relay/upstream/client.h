@@ -8,6 +8,7 @@
 #include "relay/upstream/upstream.h"
 
 struct client;
+struct gate_pass;
 
 enum client_end {
     CLIENT_UNREACHABLE,   /* it never became ready: name, connection, greeting, TLS */
@@ -32,6 +33,8 @@ struct client_events {
 struct client_setup {
     struct upstream *upstream;
     struct tls_context *tls; /* NULL only for UPSTREAM_TLS_NONE */
+    struct gate_pass
+        *pass; /* NULL, or held until its socket is closed, which may be after on_end */
 };
 
 struct client *client_open(const struct client_setup *setup, const struct client_events *events,

@@ -104,8 +104,8 @@ static void say_all(struct client *client, enum upstream_fate fate, const struct
 
 static void break_senseless(struct client *client, const struct answer *answer)
 {
-    client_break(client, "protocol error: a reply that makes no sense here: %d %s", answer->code,
-                 answer->text);
+    client_break_out_of_step(client, "protocol error: a reply that makes no sense here: %d %s",
+                             answer->code, answer->text);
 }
 
 /* The job has its fates, but the upstream may still have a transaction open. */
@@ -183,7 +183,7 @@ static void end_content(struct client *client)
         break_poisoned(client, error);
         return;
     }
-    client->owed++;
+    client->owed = 1; /* also where that reply has begun already */
     client_enter(client, CLIENT_DOT);
 }
 
@@ -251,6 +251,19 @@ void client_judge_data(struct client *client, const struct answer *answer)
     } else {
         break_senseless(client, answer);
     }
+}
+
+/* A refusal that does not wait for the dot (too large, or going away) is the reply to it all the
+ * same. In the middle of the content nothing else can be said on this connection. */
+void client_judge_early(struct client *client, const struct answer *answer)
+{
+    if (!is_refusal(answer)) {
+        client_break_out_of_step(client, "it spoke without being asked");
+        return;
+    }
+    say_all(client, refusal_fate(answer), answer);
+    client_judged(client);
+    client_finish(client, CLIENT_LOST, "it did not want to see the end of the message");
 }
 
 /* --- the dot ---------------------------------------------------------------------------------- */

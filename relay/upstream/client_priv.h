@@ -3,14 +3,14 @@
 #ifndef LATCHPOST_CLIENT_PRIV_H
 #define LATCHPOST_CLIENT_PRIV_H
 
-#include "relay/net/stream.h"
+#include "relay/net/connect.h"
 #include "relay/upstream/answer.h"
 #include "relay/upstream/client.h"
+#include "relay/upstream/gate.h"
 #include "relay/upstream/stuff.h"
 #include "relay/upstream/upstream_priv.h"
 
 enum client_state {                    /* and what each waits for */
-                    CLIENT_RESOLVING,  /* on_resolved */
                     CLIENT_CONNECTING, /* on_connected */
                     CLIENT_HANDSHAKE,  /* on_secure */
                     CLIENT_BANNER, /* from here on: the reply to what the state is named after */
@@ -50,11 +50,8 @@ struct client {
     unsigned refs; /* one for being alive, one for each call on the stack */
     enum client_state state;
 
-    struct resolve *question; /* while CLIENT_RESOLVING */
-    struct sockaddr_storage addresses[RESOLVE_MAX];
-    size_t address_count, address_next;
-    char last_error[256]; /* of the addresses tried */
-
+    struct connect *connecting; /* while CLIENT_CONNECTING */
+    struct gate_pass *pass;     /* a reference, or NULL */
     struct stream *stream;
     struct answer answer; /* the one that is being read */
     size_t owed;          /* replies that commands already sent will bring */
@@ -86,6 +83,10 @@ void client_say(struct client *client, const char *format, ...)
 void client_rest(struct client *client);
 /* The connection cannot go on: gives the job its fate by what state it is in, and ends. */
 void client_break(struct client *client, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+/* The same, because replies cannot belong to the commands: before the content, no refusal for good
+ * that this envelope has met is believed. */
+void client_break_out_of_step(struct client *client, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 /* The same, because of what the upstream said. */
 void client_break_by_answer(struct client *client, const struct answer *answer);
@@ -119,8 +120,8 @@ client_judge_fn client_judge_banner, client_judge_ehlo, client_judge_helo, clien
 
 client_send_fn client_send_mail, client_send_rcpt, client_send_data, client_send_lone_dot,
     client_send_rset;
-client_judge_fn client_judge_mail, client_judge_rcpt, client_judge_data, client_judge_dot,
-    client_judge_lone_dot, client_judge_rset;
+client_judge_fn client_judge_mail, client_judge_rcpt, client_judge_data, client_judge_early,
+    client_judge_dot, client_judge_lone_dot, client_judge_rset;
 
 /* The output has left for the kernel: time for the next chunk. */
 void client_drained(struct client *client);

@@ -1,13 +1,13 @@
 /* pool.c - which connection does a job go to, and is it worth opening another one?
  * Jobs wait in one line and are taken by whichever connection is free first; among free connections
  * the one used last, so that surplus ones fall idle and say QUIT. New connections are opened while
- * jobs wait and none is free: one at first, then at most as many at a time as already work, so an
- * upstream that is down or slow to greet is met by one attempt and not by a storm.
+ * jobs wait and none is free, as far as the gate lets them in, which knows of all loops: the
+ * ceilings, whether the upstream is down, how fast it is taken back into use.
  *
  * When connecting fails and no other connection works, all jobs that wait go back to their owner.
- * Three failures in a row make the upstream unusable for 5 s, then 10, 20, 40 and 60 s; after each
- * pause one job may try it. A refused login pauses it for 60 s at once. Belongs to the loop's
- * thread. */
+ * A connection is left in favour of another loop's when the gate asks for it, between two messages,
+ * or once it has been idle for as long as a new login takes. It is also left when it has grown old,
+ * so that a changed address is followed. Belongs to the loop's thread. */
 #include "relay/upstream/pool.h"
 
 #include <assert.h>
@@ -18,14 +18,10 @@
 #include "relay/base/log.h"
 #include "relay/base/metrics.h"
 #include "relay/upstream/client.h"
+#include "relay/upstream/gate.h"
 #include "relay/upstream/upstream_priv.h"
 
-#define FAILURES_MAX    3     /* in a row, before it rests */
-#define REST_FIRST_MS   5000  /* doubles with each further failure ... */
-#define REST_LONGEST_MS 60000 /* ... up to this */
-#define LOGIN_REST_MS   60000 /* after a refused login */
-#define WIDEN_REST_MS   5000  /* one more connection was refused while others work */
-#define TOKEN           60000 /* parts of a message: one millisecond adds `rate` of them */
+#define LEAD_US 5000000 /* so long before a message may leave, a connection is opened for it */
 
 enum member_state { MEMBER_OPENING, MEMBER_FREE, MEMBER_BUSY };
 
@@ -35,6 +31,9 @@ struct member {            /* one connection */
     struct pool *pool;
     struct client *client;
     enum member_state state;
+    struct gate_pass *pass; /* a reference; NULL: a probe */
+    int64_t free_since_ms;
+    bool leaves;              /* QUIT in the next turn */
     upstream_probe_cb *probe; /* NULL: an ordinary one */
     void *probe_owner;
     bool reached; /* a probe that got through */
@@ -50,15 +49,15 @@ struct pool {
     struct list free_members; /* the one used last is first */
     struct list probed;
     size_t opening, ready; /* members without and with a login; probes are not counted */
-    bool renew;            /* a free connection turned out to be dead: the others may be, too */
+    size_t free_count;
+    bool renew;   /* a free connection turned out to be dead: the others may be, too */
+    bool leaving; /* a member does */
 
-    unsigned failures;     /* in a row, while no connection worked */
-    bool login_refused;    /* that was one of them */
-    int64_t rest_until_ms; /* monotonic, like the next two */
-    int64_t widen_after_ms;
-    int64_t tokens, tokens_at_ms;
-    struct why reason; /* of the last failure */
-    struct loop_timer token_timer;
+    struct gate *gate; /* a reference */
+    struct gate_side *side;
+    struct pace_slot slot;
+    struct loop_timer timer; /* the next turn that nothing else brings */
+    int64_t again_ms;
     bool timer_closed;
 };
 
@@ -75,107 +74,99 @@ static void return_all(struct pool *pool, const char *text)
     upstream_jobs_return(pool->upstream, &pool->waiting, text);
 }
 
-/* A bucket that holds a tenth of a second's worth, at least one message: the ceiling is kept over
- * any second, and a timer that is late by some milliseconds costs no throughput. */
-static bool has_token(struct pool *pool)
+static void look_again_at(struct pool *pool, int64_t at_ms)
 {
-    int64_t rate = pool->upstream->options.rate;
-    int64_t most = rate * 100 > TOKEN ? rate * 100 : TOKEN;
-    int64_t now_ms = clock_mono_ms();
+    if (at_ms < pool->again_ms)
+        pool->again_ms = at_ms;
+}
 
-    if (rate == 0)
+static bool is_time(struct pool *pool, int64_t at_us)
+{
+    if (at_us <= clock_mono_us())
         return true;
-    if (now_ms - pool->tokens_at_ms > TOKEN) /* full; and far away from an overflow */
-        pool->tokens = most;
-    else
-        pool->tokens += (now_ms - pool->tokens_at_ms) * rate;
-    pool->tokens_at_ms = now_ms;
-    if (pool->tokens > most)
-        pool->tokens = most;
-    if (pool->tokens < TOKEN) {
-        loop_timer_start(&pool->token_timer, (uint64_t)((TOKEN - pool->tokens + rate - 1) / rate),
-                         0);
-        return false;
-    }
-    return true;
+    look_again_at(pool, (at_us + 999) / 1000);
+    return false;
+}
+
+/* Asked only while there is a connection for the message: what is booked, others cannot have. */
+static bool is_time_to_send(struct pool *pool)
+{
+    struct pace *pace = gate_pace(pool->gate);
+
+    return !pace_is_set(pace) || is_time(pool, pace_book(pace, &pool->slot, clock_mono_us()));
+}
+
+/* The first connection is opened a little early, others when those that are there do not do. */
+static bool is_time_to_open(struct pool *pool)
+{
+    struct pace *pace = gate_pace(pool->gate);
+    int64_t early_us = pool->opening + pool->ready == 0 ? LEAD_US : 0;
+
+    return !pace_is_set(pace) ||
+           is_time(pool, pace_foresee(pace, &pool->slot, clock_mono_us()) - early_us);
 }
 
 static struct upstream_job *next_job(struct pool *pool)
 {
-    if (pool->upstream->held || list_is_empty(&pool->waiting) || !has_token(pool))
+    if (pool->upstream->held || list_is_empty(&pool->waiting) || !is_time_to_send(pool))
         return NULL;
-    if (pool->upstream->options.rate > 0)
-        pool->tokens -= TOKEN;
+    pace_use(&pool->slot);
     pool->waiting_count--;
     return list_entry(list_take_head(&pool->waiting), struct upstream_job, node);
 }
 
-static void on_token(void *owner)
+static void on_look_again(void *owner)
 {
     struct pool *pool = owner;
 
     upstream_wake(pool->upstream);
 }
 
-/* --- failures --------------------------------------------------------------------------------- */
+/* --- what becomes of connections -------------------------------------------------------------- */
 
-static void rest(struct pool *pool, int64_t for_ms)
+static void log_end(const struct pool *pool, enum client_end end, const char *text)
 {
-    pool->rest_until_ms = clock_mono_ms() + for_ms;
-}
+    bool refused = end == CLIENT_LOGIN_REFUSED;
 
-static void note_unreachable(struct pool *pool, const char *text)
-{
-    if (pool->ready > 0) {
-        pool->widen_after_ms = clock_mono_ms() + WIDEN_REST_MS;
-        return; /* the others go on */
-    }
-    pool->failures++;
-    if (pool->failures >= FAILURES_MAX) {
-        unsigned doublings = pool->failures - FAILURES_MAX;
-        int64_t for_ms = doublings < 4 ? (int64_t)REST_FIRST_MS << doublings : REST_LONGEST_MS;
-
-        rest(pool, for_ms);
-    }
-    if (pool->opening == 0)
-        return_all(pool, text);
-}
-
-/* The next login would be refused, too, and enough of them lock the account. */
-static void note_login_refused(struct pool *pool, const char *text)
-{
-    metrics_add(METRIC_UPSTREAM_AUTH_REFUSED, 1);
-    pool->login_refused = true;
-    if (pool->failures < FAILURES_MAX)
-        pool->failures = FAILURES_MAX;
-    rest(pool, LOGIN_REST_MS);
-    return_all(pool, text);
-}
-
-static void note_end(struct pool *pool, enum client_end end, const char *text)
-{
     if (end == CLIENT_FINISHED)
         return;
-    why_set(&pool->reason, "%s", text);
     metrics_add(METRIC_UPSTREAM_FAILURES, 1);
-    LOG(end == CLIENT_LOGIN_REFUSED ? LOG_ERROR : LOG_WARNING,
-        end == CLIENT_LOGIN_REFUSED ? "upstream_login_refused" : "upstream_failed",
+    if (refused)
+        metrics_add(METRIC_UPSTREAM_AUTH_REFUSED, 1);
+    LOG(refused ? LOG_ERROR : LOG_WARNING, refused ? "upstream_login_refused" : "upstream_failed",
         LOG_STR("upstream", upstream_name(pool->upstream)), LOG_STR("reason", text));
-    if (end == CLIENT_UNREACHABLE)
-        note_unreachable(pool, text);
-    else if (end == CLIENT_LOGIN_REFUSED)
-        note_login_refused(pool, text);
 }
 
-static void note_ready(struct pool *pool)
+static void note_ready(struct pool *pool, struct member *member)
 {
     pool->opening--;
     pool->ready++;
     metrics_add(METRIC_UPSTREAM_CONNECTIONS, 1);
-    if (pool->failures > 0)
+    if (gate_pass_ready(member->pass))
         LOG(LOG_INFO, "upstream_back", LOG_STR("upstream", upstream_name(pool->upstream)));
-    pool->failures = 0;
-    pool->login_refused = false;
+}
+
+static bool is_old(const struct member *member)
+{
+    int64_t most_ms = (int64_t)member->pool->upstream->options.connection_age_ms;
+
+    return most_ms > 0 && clock_mono_ms() >= gate_pass_ready_ms(member->pass) + most_ms;
+}
+
+static void set_free(struct pool *pool, struct member *member)
+{
+    member->state = MEMBER_FREE;
+    member->free_since_ms = clock_mono_ms();
+    list_add_head(&pool->free_members, &member->free_node);
+    pool->free_count++;
+}
+
+static void unset_free(struct pool *pool, struct member *member)
+{
+    if (list_is_empty(&member->free_node))
+        return;
+    list_remove(&member->free_node);
+    pool->free_count--;
 }
 
 /* --- members: their events only take note ----------------------------------------------------- */
@@ -192,22 +183,35 @@ static struct upstream_job *on_ready(void *owner)
         return NULL;
     }
     if (member->state == MEMBER_OPENING)
-        note_ready(pool);
+        note_ready(pool, member);
+    if (is_old(member) || gate_pass_is_asked_back(member->pass)) {
+        member->state = MEMBER_FREE; /* but not for a job */
+        member->leaves = pool->leaving = true;
+        return NULL;
+    }
     struct upstream_job *job = next_job(pool);
 
-    if (job != NULL) {
+    if (job != NULL)
         member->state = MEMBER_BUSY;
-    } else {
-        member->state = MEMBER_FREE;
-        list_add_head(&pool->free_members, &member->free_node);
-    }
+    else
+        set_free(pool, member);
     return job;
+}
+
+static bool has_arrived(const struct upstream_job *job)
+{
+    for (size_t i = 0; i < job->recipient_count; i++)
+        if (job->recipients[i].fate == UPSTREAM_DELIVERED)
+            return true;
+    return false;
 }
 
 static void on_judged(void *owner, struct upstream_job *job)
 {
     struct member *member = owner;
 
+    if (has_arrived(job))
+        gate_note_success(member->pool->gate);
     upstream_job_finish(member->pool->upstream, job);
 }
 
@@ -224,12 +228,18 @@ static void take_back(struct pool *pool, struct upstream_job *job)
 static void on_end(void *owner, enum client_end end, const char *text,
                    struct upstream_job *untouched)
 {
+    static const enum gate_end ends[] = {
+        [CLIENT_UNREACHABLE] = GATE_UNREACHABLE,
+        [CLIENT_LOGIN_REFUSED] = GATE_LOGIN_REFUSED,
+        [CLIENT_LOST] = GATE_LOST,
+        [CLIENT_FINISHED] = GATE_FINISHED,
+    };
     struct member *member = owner;
     struct pool *pool = member->pool;
 
     upstream_wake(pool->upstream);
     list_remove(&member->node);
-    list_remove(&member->free_node);
+    unset_free(pool, member);
     if (member->probe != NULL) {
         if (!member->reached)
             why_set(&member->said, "%s", text);
@@ -240,11 +250,14 @@ static void on_end(void *owner, enum client_end end, const char *text,
         pool->opening--;
     else
         pool->ready--;
-    free(member);
-    if (untouched != NULL)
+    if (untouched != NULL) {
+        end = CLIENT_FINISHED; /* it had died while idle, which says nothing */
         take_back(pool, untouched);
-    else
-        note_end(pool, end, text);
+    }
+    log_end(pool, end, text);
+    gate_pass_over(member->pass, ends[end], text);
+    gate_pass_unref(member->pass);
+    free(member);
 }
 
 static const struct client_events client_events = {
@@ -253,18 +266,20 @@ static const struct client_events client_events = {
     .on_end = on_end,
 };
 
-static struct member *open_member(struct pool *pool, upstream_probe_cb *probe, void *probe_owner)
+/* pass: moved in; NULL for a probe. */
+static void open_member(struct pool *pool, struct gate_pass *pass, upstream_probe_cb *probe,
+                        void *probe_owner)
 {
     struct member *member = xcalloc(1, sizeof(*member));
-    struct client_setup setup = { .upstream = pool->upstream, .tls = pool->tls };
+    struct client_setup setup = { .upstream = pool->upstream, .tls = pool->tls, .pass = pass };
 
     member->pool = pool;
+    member->pass = pass;
     member->probe = probe;
     member->probe_owner = probe_owner;
     list_init(&member->free_node);
     list_add_tail(&pool->members, &member->node);
     member->client = client_open(&setup, &client_events, member);
-    return member;
 }
 
 /* --- the turn --------------------------------------------------------------------------------- */
@@ -282,29 +297,70 @@ static void use_free_members(struct pool *pool)
             upstream_job_finish(pool->upstream, job);
             continue;
         }
-        list_remove(&member->free_node);
+        unset_free(pool, member);
         member->state = MEMBER_BUSY;
         client_run(member->client, job);
     }
 }
 
-/* A job that found its connection dead wants a fresh one. */
+/* A job that found its connection dead wants a fresh one; so does one that would find an old one.
+ */
 static void quit_free_members(struct pool *pool)
 {
-    list_for_each(node, following, &pool->free_members)
-        client_quit(list_entry(node, struct member, free_node)->client);
+    list_for_each(node, following, &pool->free_members) {
+        struct member *member = list_entry(node, struct member, free_node);
+
+        if (pool->renew || is_old(member))
+            client_quit(member->client);
+    }
+    pool->renew = false;
 }
 
-static bool may_open(const struct pool *pool, int64_t now_ms)
+static void quit_leaving_members(struct pool *pool)
 {
-    size_t most = pool->upstream->options.max_connections;
-    size_t together = pool->failures > 0 ? 1 : 1 + pool->ready;
+    list_for_each(node, following, &pool->members) {
+        struct member *member = list_entry(node, struct member, node);
 
-    if (pool->opening >= pool->waiting_count || !list_is_empty(&pool->free_members))
-        return false;
-    if (pool->opening >= together || pool->opening + pool->ready >= (most > 0 ? most : 1))
-        return false;
-    return now_ms >= pool->rest_until_ms && (pool->ready == 0 || now_ms >= pool->widen_after_ms);
+        if (member->leaves)
+            client_quit(member->client);
+    }
+    pool->leaving = false;
+}
+
+/* True: there is no room for one more that is wanted. */
+static bool open_members(struct pool *pool)
+{
+    while (pool->opening < pool->waiting_count && list_is_empty(&pool->free_members) &&
+           is_time_to_open(pool)) {
+        int64_t again_ms = INT64_MAX;
+        struct gate_pass *pass = gate_enter(pool->side, &again_ms);
+
+        look_again_at(pool, again_ms);
+        if (pass == NULL)
+            return true;
+        pool->opening++;
+        open_member(pool, pass, NULL, NULL);
+    }
+    return false;
+}
+
+/* Another loop waits for a connection that nobody needs here. It is kept for as long as a new one
+ * would take, in case there is something to do for it until then. */
+static void share_free_members(struct pool *pool, bool wants)
+{
+    int64_t now_ms = clock_mono_ms();
+
+    while (gate_settle(pool->side, wants, (unsigned)pool->free_count)) {
+        struct member *member = list_entry(pool->free_members.prev, struct member, free_node);
+        int64_t until_ms = member->free_since_ms + gate_pass_opening_ms(member->pass);
+
+        if (now_ms < until_ms) {
+            look_again_at(pool, until_ms);
+            return;
+        }
+        gate_pass_recall(member->pass);
+        client_quit(member->client);
+    }
 }
 
 static void report_probes(struct pool *pool)
@@ -328,22 +384,31 @@ static void report_probes(struct pool *pool)
 static void pool_turn(struct upstream *upstream)
 {
     struct pool *pool = pool_of(upstream);
-    int64_t now_ms = clock_mono_ms();
+    struct why reason;
 
-    if (pool->renew)
+    pool->again_ms = INT64_MAX;
+    if (pool->leaving)
+        quit_leaving_members(pool);
+    if (pool->renew || !list_is_empty(&pool->waiting))
         quit_free_members(pool);
-    pool->renew = false;
     if (upstream->held)
         return_all(pool, upstream_held_text);
+    if (gate_was_sent_away(pool->side, &reason))
+        return_all(pool, reason.text);
     use_free_members(pool);
-    while (may_open(pool, now_ms) && has_token(pool)) {
-        open_member(pool, NULL, NULL);
-        pool->opening++;
-    }
     /* While it rests nobody will come to take them; those that wait for the rate are only early. */
-    if (pool->opening + pool->ready == 0 && now_ms < pool->rest_until_ms)
-        return_all(pool, pool->reason.text);
+    if (pool->opening + pool->ready == 0 && !list_is_empty(&pool->waiting) &&
+        gate_is_resting(pool->gate)) {
+        gate_look(pool->gate, &reason);
+        return_all(pool, reason.text);
+    }
+    share_free_members(pool, open_members(pool));
     report_probes(pool);
+    if (pool->again_ms < INT64_MAX) {
+        int64_t wait_ms = pool->again_ms - clock_mono_ms();
+
+        loop_timer_start(&pool->timer, wait_ms > 0 ? (uint64_t)wait_ms : 0, 0);
+    }
 }
 
 /* --- the kind --------------------------------------------------------------------------------- */
@@ -370,8 +435,9 @@ static bool pool_open(struct upstream *upstream, struct why *why)
     list_init(&pool->members);
     list_init(&pool->free_members);
     list_init(&pool->probed);
-    pool->tokens_at_ms = clock_mono_ms() - 2 * TOKEN; /* starts full */
-    loop_timer_init(upstream->loop, &pool->token_timer, on_token, pool);
+    pool->gate = options->gate != NULL ? gate_ref(options->gate) : upstream_gate_new(options);
+    pool->side = gate_side_open(pool->gate, upstream->loop, on_look_again, pool);
+    loop_timer_init(upstream->loop, &pool->timer, on_look_again, pool);
     upstream->self = pool;
     return true;
 }
@@ -399,7 +465,7 @@ static void pool_close(struct upstream *upstream)
     return_all(pool, "the upstream is being closed");
     list_for_each(node, following, &pool->members)
         client_quit(list_entry(node, struct member, node)->client);
-    loop_timer_close(&pool->token_timer, on_timer_closed);
+    loop_timer_close(&pool->timer, on_timer_closed);
 }
 
 static void pool_abort(struct upstream *upstream)
@@ -412,24 +478,23 @@ static void pool_abort(struct upstream *upstream)
 static bool pool_is_usable(const struct upstream *upstream)
 {
     const struct pool *pool = pool_of(upstream);
-    bool being_tried = pool->opening > 0 || pool->waiting_count > 0;
 
-    if (clock_mono_ms() < pool->rest_until_ms)
-        return false;
-    return pool->failures < FAILURES_MAX || pool->ready > 0 || !being_tried;
+    return gate_is_usable(pool->side, pool->waiting_count > 0);
 }
 
 static void pool_look(const struct upstream *upstream, struct upstream_view *view)
 {
+    static const enum upstream_condition conditions[] = {
+        [GATE_USABLE] = UPSTREAM_USABLE,
+        [GATE_RESTING] = UPSTREAM_RESTING,
+        [GATE_PAUSED] = UPSTREAM_PAUSED,
+    };
     const struct pool *pool = pool_of(upstream);
 
     view->kind = "smtp";
     view->connections = pool->opening + pool->ready;
     view->waiting = pool->waiting_count;
-    if (pool->failures > 0)
-        view->reason = pool->reason;
-    if (pool->failures >= FAILURES_MAX && pool->ready == 0)
-        view->condition = pool->login_refused ? UPSTREAM_PAUSED : UPSTREAM_RESTING;
+    view->condition = conditions[gate_look(pool->gate, &view->reason)];
 }
 
 static bool pool_is_empty(const struct upstream *upstream)
@@ -441,7 +506,7 @@ static bool pool_is_empty(const struct upstream *upstream)
 
 static void pool_probe(struct upstream *upstream, upstream_probe_cb *done, void *owner)
 {
-    open_member(pool_of(upstream), done, owner);
+    open_member(pool_of(upstream), NULL, done, owner);
 }
 
 static void pool_free(struct upstream *upstream)
@@ -451,6 +516,8 @@ static void pool_free(struct upstream *upstream)
     if (pool == NULL)
         return;
     assert(list_is_empty(&pool->members) && list_is_empty(&pool->waiting));
+    gate_side_close(pool->side);
+    gate_unref(pool->gate);
     tls_context_unref(pool->tls);
     free(pool);
 }

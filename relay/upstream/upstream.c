@@ -10,6 +10,7 @@
 #include "relay/base/alloc.h"
 #include "relay/base/log.h"
 #include "relay/upstream/answer.h"
+#include "relay/upstream/gate.h"
 #include "relay/upstream/maildir.h"
 #include "relay/upstream/pool.h"
 #include "relay/upstream/stuff.h"
@@ -52,6 +53,34 @@ static bool copy_options(struct upstream *upstream, const struct upstream_option
                        PASSWORD_MAX - 1);
     upstream->options.password = buf_slice(&upstream->password).data;
     return true;
+}
+
+/* --- what all loops share --------------------------------------------------------------------- */
+
+static struct gate_options gate_options(const struct upstream_options *options)
+{
+    return (struct gate_options){
+        .max_connections = options->max_connections,
+        .rate = options->rate,
+        .breaker = { .failures_max = options->failures_max,
+                     .rest_first_ms = (int64_t)options->rest_first_ms,
+                     .rest_longest_ms = (int64_t)options->rest_longest_ms,
+                     .rest_login_ms = (int64_t)options->rest_login_ms },
+    };
+}
+
+struct gate *upstream_gate_new(const struct upstream_options *options)
+{
+    struct gate_options gate = gate_options(options);
+
+    return gate_new(&gate);
+}
+
+void upstream_gate_configure(struct gate *gate, const struct upstream_options *options)
+{
+    struct gate_options changed = gate_options(options);
+
+    gate_configure(gate, &changed);
 }
 
 /* --- life ------------------------------------------------------------------------------------- */

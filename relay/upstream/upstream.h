@@ -18,6 +18,7 @@ struct upstream_timeouts { /* milliseconds, RFC 5321 section 4.5.3.2 */
                                                                   600 s; idle 30 s: then QUIT */
 };
 
+struct gate;
 struct upstream_options { /* upstream_open() copies it, and wipes its copy of the password */
     const char *name;
     const char *maildir; /* a folder: then the rest is not used; else NULL */
@@ -28,11 +29,20 @@ struct upstream_options { /* upstream_open() copies it, and wipes its copy of th
     const char *ca_file, *client_certificate, *client_key; /* NULL: none */
     const char *username, *password;                       /* NULL: no AUTH */
     const char *helo;                                      /* our host name */
-    unsigned max_connections;                              /* of this loop */
     unsigned max_messages_per_connection;
-    unsigned rate; /* messages a minute on this loop; 0: no ceiling */
+    uint64_t connection_age_ms; /* then it is left after its message; 0: never */
     struct upstream_timeouts timeouts;
+    struct gate *gate; /* borrowed: what all loops share of this upstream, in place of what follows;
+                          NULL: this loop is alone */
+    unsigned max_connections;
+    unsigned rate;         /* messages a minute; 0: no ceiling */
+    unsigned failures_max; /* connections in a row, then it rests */
+    uint64_t rest_first_ms, rest_longest_ms, rest_login_ms; /* see breaker.h */
 };
+/* A gate with these ceilings; the caller owes gate_unref(). */
+struct gate *upstream_gate_new(const struct upstream_options *options);
+/* The same for one that is there. */
+void upstream_gate_configure(struct gate *gate, const struct upstream_options *options);
 
 /* What became of one recipient. */
 enum upstream_fate {

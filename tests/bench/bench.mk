@@ -34,3 +34,8 @@ bench-tools: $(BUILD)/bench/load $(BUILD)/bench/sink
 bench: $(BUILD)/latchpost bench-tools ## measure beside Postfix: RUNS=3 SECONDS=3 ROWS=kept,fresh
 	$(quiet)python3 tests/bench/bench.py --relay $(BUILD)/latchpost --tools $(BUILD)/bench \
 	    --runs $(RUNS) --seconds $(SECONDS) $(if $(ROWS),--rows $(ROWS))
+
+.PHONY: bench-instructions
+bench-instructions: $(BUILD)/latchpost bench-tools ## count the instructions of a message; needs valgrind
+	$(call install_packages,$(PACKAGES_BENCH))
+	$(quiet)python3 tests/bench/instructions.py --relay $(BUILD)/latchpost --tools $(BUILD)/bench

@@ -134,6 +134,7 @@ class Latchpost:
     """The relay under test, at its defaults, with a key made for it."""
 
     name = "Latchpost"
+    under = ()  # the command of a tool that runs it
 
     def __init__(self, settings, directory, paused):
         self.relay = settings.relay
@@ -147,7 +148,7 @@ class Latchpost:
                       "--domain", SENDER_DOMAIN)
             self.password_file = write_file(directory, "password", key)
             with open(os.path.join(directory, "log"), "w") as log:
-                self.process = subprocess.Popen([self.relay, "serve", "-c", self.config],
+                self.process = subprocess.Popen([*self.under, self.relay, "serve", "-c", self.config],
                                                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
             self.pid = self.process.pid
             wait_for_port(self.port, self.process)

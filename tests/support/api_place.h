@@ -72,7 +72,14 @@ static inline bool api_place_open(struct api_place *place, struct why *why)
     if (!auth_open(&place->auth, &auth, why) || !queue_open(&place->queue, &queue, why))
         return false;
     place->api = (struct api){
-        .auth = place->auth, .queue = place->queue, .answers = &place->answers, .version = "test"
+        .auth = place->auth,
+        .queue = place->queue,
+        .answers = &place->answers,
+        .version = "test",
+        .mail = { .hostname = "relay.test",
+                  .message_bytes = 1024 * 1024,
+                  .recipients = 10,
+                  .header_bytes = 64 * 1024 },
     };
     return true;
 }

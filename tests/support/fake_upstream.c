@@ -249,6 +249,12 @@ void fake_drop_all(struct fake_upstream *fake)
     }
 }
 
+void fake_say_all(struct fake_upstream *fake, const char *text)
+{
+    list_for_each(node, following, &fake->sessions)
+        stream_write(list_entry(node, struct session, node)->stream, slice_of(text));
+}
+
 void fake_stop_listening(struct fake_upstream *fake)
 {
     listener_close(fake->listener);

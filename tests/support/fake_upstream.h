@@ -48,7 +48,8 @@ struct fake_upstream {
 void fake_start(struct fake_upstream *fake, struct loop *loop, const struct fake_options *options);
 /* Another script from now on. */
 void fake_set_rows(struct fake_upstream *fake, const struct fake_row *rows);
-void fake_drop_all(struct fake_upstream *fake); /* as if it were restarted */
+void fake_drop_all(struct fake_upstream *fake);                  /* as if it were restarted */
+void fake_say_all(struct fake_upstream *fake, const char *text); /* unasked */
 void fake_stop_listening(struct fake_upstream *fake);
 void fake_stop(struct fake_upstream *fake);
 /* Did these bytes arrive? */

@@ -118,6 +118,10 @@ static inline struct upstream_options desk_options(uint16_t port)
         .helo = "relay.good.example",
         .max_connections = 1,
         .max_messages_per_connection = 100,
+        .failures_max = 3,
+        .rest_first_ms = 5000,
+        .rest_longest_ms = 60000,
+        .rest_login_ms = 60000,
         .timeouts = { 30000, 30000, 30000, 30000, 30000, 30000, 30000 },
     };
 }

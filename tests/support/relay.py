@@ -10,6 +10,9 @@ Every wait is for a condition and has a limit; nothing sleeps and hopes. Only pr
 ended, by pid.
 """
 import base64
+import collections
+import contextlib
+import http.client
 import json
 import os
 import re
@@ -167,22 +170,25 @@ class Sink:
 
     `script` may replace a step's reply: {"RCPT": lambda n, line: "450 4.2.0 later"}. Steps: banner,
     EHLO, STARTTLS, AUTH, MAIL, RCPT, DATA, dot, RSET, QUIT. A reply of None drops the connection without a
-    word, one of `...` is the usual one. `offers`: what EHLO lists. `tls`: a context of ssl for STARTTLS,
-    or, if `implicit`, from the first byte. `listens`: False refuses connections until listen().
+    word, one of `...` is the usual one, and a function says it in its own way: it is called with the connection
+    and the usual reply, which counts as given (or what it `says`). `offers`: what EHLO lists. `tls`: a context
+    of ssl for STARTTLS, or, if `implicit`, from the first byte. `listens`: False refuses connections until
+    listen(). `most_open`: connections at once; one that says QUIT counts until it is closed.
     """
 
     def __init__(self, script=None, offers=("PIPELINING", "SIZE 104857600", "8BITMIME"), tls=None,
-                 implicit=False, listens=True):
+                 implicit=False, listens=True, address=("127.0.0.1", 0)):
         self.script = script or {}
         self.offers, self.tls, self.implicit = offers, tls, implicit
         self.messages = []  # (sender, [recipients], raw bytes up to the final dot)
         self.contents = []  # the raw bytes of all, whether they were taken or not
         self.steps = []
-        self.connections = 0
+        self.counts = collections.Counter()  # of the steps, by name
+        self.connections = self.now_open = self.most_open = 0
         self.lock = threading.Lock()
         self.listener = socket.socket()
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.listener.bind(("127.0.0.1", 0))
+        self.listener.bind(address)
         self.port = self.listener.getsockname()[1]
         self.open = []
         self.acceptor = threading.Thread(target=self._accept, daemon=True)
@@ -202,31 +208,49 @@ class Sink:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self.lock:
                 self.connections += 1
+                self.now_open += 1
+                self.most_open = max(self.most_open, self.now_open)
                 self.open.append(connection)
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
-    def _reply_to(self, step, line, standard):
+    def _reply_to(self, step, line):
         with self.lock:
-            count = sum(1 for s, _ in self.steps if s == step)
+            count = self.counts[step]
+            self.counts[step] += 1
             self.steps.append((step, line))
         reply = self.script[step](count, line) if step in self.script else ...
         if reply is None:
             raise ConnectionError
-        return standard if reply is ... else reply
-
-    def _answer(self, connection, step, line, standard):
-        reply = self._reply_to(step, line, standard)
-        connection.sendall(reply.encode() + b"\r\n")
         return reply
+
+    def _answer(self, connection, step, line, standard, message=None):
+        """Says it and returns it; a message that is taken by it is there when the relay hears so."""
+        reply = self._reply_to(step, line)
+        text = reply if isinstance(reply, str) else getattr(reply, "says", standard)
+        if message is not None and text.startswith("250"):
+            with self.lock:
+                self.messages.append(message)
+        if callable(reply):
+            reply(connection, standard)
+        else:
+            connection.sendall(text.encode() + b"\r\n")
+        return text
+
+    def _secure(self, connection):
+        return self.tls.wrap_socket(connection, server_side=True)
 
     def _serve(self, connection):
         try:
             if self.implicit:
-                connection = self.tls.wrap_socket(connection, server_side=True)
-            with connection, connection.makefile("rb") as lines:
+                connection = self._secure(connection)
+            with connection.makefile("rb") as lines:
                 self._talk(connection, lines)
         except (OSError, ConnectionError, ValueError):
             pass
+        finally:
+            with self.lock:
+                self.now_open -= 1  # the relay, which waits for the end, has not opened another one yet
+            connection.close()
 
     def _talk(self, connection, lines):
         self._answer(connection, "banner", "", "220 sink.example ESMTP")
@@ -246,7 +270,7 @@ class Sink:
             elif verb == "STAR":
                 reply = self._answer(connection, "STARTTLS", text, "220 2.0.0 go")
                 if reply.startswith("220"):
-                    connection = self.tls.wrap_socket(connection, server_side=True)
+                    connection = self._secure(connection)
                     lines = connection.makefile("rb")
             elif verb == "AUTH":
                 self._log_in(connection, lines, text)
@@ -267,11 +291,7 @@ class Sink:
                     raw = self._data(lines)
                     with self.lock:
                         self.contents.append(raw)
-                    reply = self._reply_to("dot", "", "250 2.0.0 taken")
-                    if reply.startswith("250"):  # it is there when the relay hears so
-                        with self.lock:
-                            self.messages.append((sender, recipients, raw))
-                    connection.sendall(reply.encode() + b"\r\n")
+                    self._answer(connection, "dot", "", "250 2.0.0 taken", (sender, recipients, raw))
                 recipients = []
             elif verb == "QUIT":
                 self._answer(connection, "QUIT", text, "221 2.0.0 bye")
@@ -368,8 +388,8 @@ listener "local" {{
         with open(self.config, "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
             file.write(text)
 
-    def start(self):
-        """Starts it and waits until it is ready."""
+    def start(self, must=True):
+        """Starts it and waits until it is ready; None when it did not come up, and need not."""
         self.write_config()
         with open(self.log_path, "ab") as log:
             before = log.tell()
@@ -378,6 +398,10 @@ listener "local" {{
                 stdout=log, stderr=log, env={**os.environ, **(self.env or {})})
         if wait_for(lambda: self._is_up(before), "the relay to be ready\n" + self.config) != "ready":
             said = self.log()[before:]
+            if not must:
+                self.process.wait(PATIENCE_S)
+                self.process = None
+                return None
             self.close()
             raise AssertionError("the relay did not start:\n" + said)
         return self
@@ -435,6 +459,15 @@ listener "local" {{
     def story(self, name):
         """All that is known of one message."""
         return self.json("queue", "show", name)["data"]
+
+    def api(self, path):
+        """What the control socket answers to GET: `story` and `json` without a process for each question."""
+        connection = http.client.HTTPConnection("localhost", timeout=PATIENCE_S)
+        connection.sock = socket.socket(socket.AF_UNIX)
+        with contextlib.closing(connection):
+            connection.sock.connect(os.path.join(self.state, "control.sock"))
+            connection.request("GET", path)
+            return json.loads(connection.getresponse().read())["data"]
 
     def wait_state(self, name, state):
         """Its story, once it is in this state."""

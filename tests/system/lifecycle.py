@@ -1,5 +1,6 @@
 """One process lifetime: start, refuse to start, reload, drain, stop, revoke."""
 import os
+import random
 import re
 import signal
 import socket
@@ -53,7 +54,7 @@ def keys_can_be_made_before_the_first_start_and_work_after_it():
 
 
 @case
-def a_second_daemon_on_the_same_state_says_one_line_and_ends():
+def a_second_daemon_on_the_same_state_says_one_line_and_ends():  # F-08
     with Relay() as relay:
         code, said = refused_start(relay)
         assert "in use by another latchpost" in said and said.count("\n") == 1, said
@@ -61,7 +62,7 @@ def a_second_daemon_on_the_same_state_says_one_line_and_ends():
 
 
 @case
-def another_process_cannot_open_the_databases():
+def another_process_cannot_open_the_databases():  # F-07
     with Relay() as relay:
         for name in ("keys.db", "queue.db"):
             other = sqlite3.connect(os.path.join(relay.state, name), timeout=0)
@@ -128,7 +129,7 @@ def a_missing_or_foreign_pepper_is_noticed_at_start():
 
 
 @case
-def a_damaged_database_is_never_replaced():
+def a_damaged_database_is_never_replaced():  # F-09
     for name in ("keys.db", "queue.db"):
         with Relay() as relay:
             submit(relay.session(relay.key()))
@@ -148,6 +149,58 @@ def a_damaged_database_is_never_replaced():
             relay.start()
 
 
+def damage_a_page(relay, path, good, page, rng):
+    """What becomes of a relay one page of whose database is noise: "refused", "takes no mail" or "unharmed"."""
+    with open(path, "wb") as file:
+        file.write(good[:page * 4096] + rng.randbytes(4096) + good[(page + 1) * 4096:])
+    if relay.start(must=False) is None:
+        return "refused"
+    relay.cli("queue", "retry", "--all", check=False)
+    client = relay.session(relay.key(), "local")
+
+    def outcome():
+        if client.ask("MAIL FROM:<a@good.example>")[0] == 452:
+            return "takes no mail"
+        client.expect(250, "RSET")
+        listed = relay.cli("queue", "list", "--state", "deferred", check=False)
+        return "unharmed" if (listed.returncode, listed.stdout.count("@")) == (0, 0) else None
+
+    found = wait_for(outcome, f"the end of page {page}")
+    client.close()
+    assert relay.stop() == 0
+    return found
+
+
+@case
+def a_damaged_page_ends_the_mail_and_never_makes_it_up():  # F-09
+    rng = random.Random(9)
+    for name in ("keys.db", "queue.db"):
+        with Relay('retry { schedule = {"1h"} }') as relay:
+            relay.sink.script = {"MAIL": lambda n, line: "451 4.3.0 not now"}
+            client = relay.session(relay.key(), "local")
+            names = {submit(client, b"k" * 70 + b"\r\n" + b"l" * 900 + b"\r\n") for _ in range(20)}
+            wait_for(lambda: set(relay.queue().values()) == {"deferred"}, "an attempt for each")
+            client.close()
+            assert relay.stop() == 0
+            relay.sink.script = {}
+            path = os.path.join(relay.state, name)
+            with open(path, "rb") as file:
+                good = file.read()
+            pages = range(1, len(good) // 4096)
+            for page in pages if name == "keys.db" else rng.sample(pages, 6):
+                before = len(relay.log())
+                found = damage_a_page(relay, path, good, page, rng)
+                assert found == "refused" or name == "queue.db", (page, found)
+                if found != "unharmed":  # that page was nobody's
+                    said = relay.log()[before:]
+                    assert path in said and ("malformed" in said or "damaged" in said), said[-3000:]
+            with open(path, "wb") as file:
+                file.write(good)
+            relay.start()
+            relay.cli("queue", "retry", "--all", check=False)
+            wait_for(lambda: relay.queue() == {one: "delivered" for one in names}, "all of them, from the copy")
+
+
 @case
 def a_wrong_configuration_names_file_and_line():
     with Relay(settings="limits {\n  recipients = many\n}", start=False) as relay:
@@ -157,7 +210,7 @@ def a_wrong_configuration_names_file_and_line():
 
 
 @case
-def sigterm_lets_a_message_under_way_finish_and_exits_0():
+def sigterm_lets_a_message_under_way_finish_and_exits_0():  # F-18
     with Relay() as relay:
         client = relay.session(relay.key(), "local")
         idle = relay.session(relay.key(), "local")
@@ -185,7 +238,7 @@ def can_connect(port):
 
 
 @case
-def sigterm_does_not_wait_for_ever():
+def sigterm_does_not_wait_for_ever():  # F-18
     with Relay(settings="grace = 300ms") as relay:
         client = relay.session(relay.key(), "local")
         for code, command in ((250, "MAIL FROM:<a@good.example>"), (250, "RCPT TO:<r@dest.example>"), (354, "DATA")):

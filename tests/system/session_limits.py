@@ -296,6 +296,21 @@ def f_06_a_disk_that_is_nearly_full_takes_no_more_mail():
 
 
 @case
+def f_06_a_disk_that_is_nearly_full_is_relieved_of_what_it_holds():
+    with Relay('retry { schedule = {"1h"} }') as relay:
+        relay.sink.script = {"MAIL": lambda n, line: "451 4.3.0 not now"}
+        name = relay.session(relay.key(), "local").submit(b"x" * 70 + (b"\r\n" + b"y" * 70) * 2000 + b"\r\n")
+        relay.wait_state(name, "deferred")
+        relay.stop()
+        relay.sink.script = {}
+        relay.settings += 'free_space = "1000000G"'
+        relay.start()
+        relay.session(relay.key(), "local").expect("452 4.3.1", "MAIL FROM:<a@good.example>")
+        relay.cli("queue", "retry", name)
+        relay.wait_state(name, "delivered")
+
+
+@case
 def the_recipients_of_a_day_are_counted():
     with Relay('plan "default" { recipients_per_day = 3 }') as relay:
         key = relay.key()

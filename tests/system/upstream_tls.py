@@ -2,10 +2,8 @@
 import base64
 import contextlib
 import os
-import re
 import signal
 import ssl
-import threading
 
 from support.cases import case, run
 from support.relay import Relay, Sink, plain, wait_for
@@ -105,52 +103,12 @@ def verification_can_be_turned_off():
 
 
 @case
-def without_starttls_nothing_is_said_in_the_clear():  # F-17
-    with made() as certificates:
-        server = certificates.server("good")
-        sinks = {"not offered": Sink(offers=OFFERS)}
-        for reply in ("502 5.5.1 no", "454 4.7.0 not now", "354 go", "220 2.0.0 go\r\n250-injected",
-                      "220 2.0.0 go\r\n235 2.7.0 in", "banana", None):
-            sinks[f"answered {str(reply)[:3]} {len(sinks)}"] = Sink(
-                {"STARTTLS": lambda n, line, reply=reply: reply}, offers=OFFERS, tls=server)
-        with each(sinks, certificates,
-                  lambda name, sink: block(name, sink.port, certificates)) as (relay, ids):
-            for name, sink in sinks.items():
-                check_nothing_left(relay, sink, relay.wait_state(ids[name], "deferred"), name)
-
-
-@case
 def what_was_offered_before_tls_is_forgotten():
     with made() as certificates, contextlib.closing(
             Sink({"EHLO": lambda n, line: "250-a\r\n250-STARTTLS\r\n250 SIZE 1" if n == 0 else ...},
                  offers=OFFERS, tls=certificates.server("good"))) as sink, \
             Relay(LATER, upstream=block("u", sink.port, certificates)) as relay:
         relay.wait_state(relay.session(relay.key(), "local").submit(), "delivered")
-
-
-@case
-def silence_in_the_handshake_and_the_login_ends_by_its_timeout():  # F-11
-    over = threading.Event()
-
-    def hang(n, line):
-        return (over.wait() and None) if n == 0 else ...
-
-    with made() as certificates:
-        server = certificates.server("good")
-        sinks = {"STARTTLS": Sink({"STARTTLS": hang}, OFFERS, server),
-                 "AUTH": Sink({"AUTH": hang}, OFFERS, server),
-                 "greeting": Sink({"banner": hang}, OFFERS, server),
-                 "handshake": Sink({"banner": hang}, OFFERS)}  # it waits before it says anything
-        with each(sinks, certificates, lambda name, sink: block(
-                name, sink.port, certificates, "implicit" if name == "handshake" else "starttls",
-                "connect_timeout = 300ms command_timeout = 300ms banner_timeout = 300ms")) as (relay, ids):
-            for name, sink in sinks.items():
-                told = relay.wait_state(ids[name], "deferred")
-                assert re.search("in time|too long", told["events"][0]["text"]), (name, told)
-                if name != "handshake":
-                    relay.cli("queue", "retry", ids[name])
-                    relay.wait_state(ids[name], "delivered")
-            over.set()
 
 
 @case
@@ -219,21 +177,6 @@ def after_a_refused_login_the_next_upstream_takes_over():
             for _ in range(3):
                 assert relay.wait_state(client.submit(), "delivered")["attempts"] == 1
             assert (bad.connections, len(good.messages)) == (1, 3)
-
-
-@case
-def a_temporary_refusal_of_the_login_is_tried_again_and_a_missing_offer_is_told():
-    rows = {"AUTH": Sink({"AUTH": lambda n, line: "454 4.7.0 not now" if n == 0 else ...},
-                         offers=("AUTH PLAIN",)),
-            "without": Sink(offers=("AUTH XOAUTH2",))}
-    with made() as certificates, each(rows, certificates, lambda name, sink: (
-            f'upstream "{name}" {{ host = "127.0.0.1" port = {sink.port} tls = "none" username = "u" '
-            'password = "p" }\n')) as (relay, ids):
-        assert "not now" in relay.wait_state(ids["AUTH"], "deferred")["lastError"]
-        relay.cli("queue", "retry", ids["AUTH"])
-        relay.wait_state(ids["AUTH"], "delivered")
-        assert "AUTH" in relay.wait_state(ids["without"], "deferred")["lastError"]
-        assert rows["without"].messages == []
 
 
 @case

@@ -201,6 +201,116 @@ static void what_was_stored_is_there_after_a_restart(void **state)
     assert_int_equal(ask(place, "PRAGMA application_id"), 0x4c504b59);
 }
 
+/* keys.db as the first version made it. */
+static const char first_version[] =
+    "CREATE TABLE meta ("
+    "  name TEXT PRIMARY KEY,"
+    "  value BLOB NOT NULL"
+    ") STRICT, WITHOUT ROWID;"
+
+    "CREATE TABLE account ("
+    "  handle TEXT PRIMARY KEY,"
+    "  plan TEXT NOT NULL,"
+    "  suspended INTEGER NOT NULL DEFAULT 0 CHECK (suspended IN (0, 1)),"
+    "  created_s INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;"
+
+    "CREATE TABLE domain ("
+    "  pattern TEXT PRIMARY KEY," /* a domain belongs to one account */
+    "  account TEXT NOT NULL REFERENCES account (handle),"
+    "  verified INTEGER NOT NULL CHECK (verified IN (0, 1)),"
+    "  created_s INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;"
+
+    "CREATE TABLE api_key ("
+    "  seq INTEGER PRIMARY KEY," /* the order of creation */
+    "  id TEXT NOT NULL UNIQUE,"
+    "  account TEXT NOT NULL REFERENCES account (handle),"
+    "  name TEXT NOT NULL,"
+    "  prefix TEXT NOT NULL,"
+    "  tail TEXT NOT NULL," /* its last four characters, to be shown */
+    "  hash BLOB NOT NULL CHECK (length(hash) = 32),"
+    "  scopes INTEGER NOT NULL," /* bits, see scope.c */
+    "  test INTEGER NOT NULL CHECK (test IN (0, 1)),"
+    "  state TEXT NOT NULL CHECK (state IN ('active', 'held', 'revoked')),"
+    "  rate_per_minute INTEGER NOT NULL," /* 0: the plan's */
+    "  recipients_per_day INTEGER NOT NULL,"
+    "  created_s INTEGER NOT NULL,"
+    "  expires_s INTEGER NOT NULL,"
+    "  revoked_s INTEGER NOT NULL DEFAULT 0"
+    ") STRICT;"
+
+    "CREATE TABLE key_rule ("
+    "  key TEXT NOT NULL REFERENCES api_key (id),"
+    "  kind TEXT NOT NULL CHECK (kind IN ('domain', 'sender', 'recipient', 'network')),"
+    "  position INTEGER NOT NULL,"
+    "  value TEXT NOT NULL,"
+    "  PRIMARY KEY (key, kind, position)"
+    ") STRICT, WITHOUT ROWID;"
+
+    "CREATE TABLE key_usage ("
+    "  key TEXT PRIMARY KEY REFERENCES api_key (id),"
+    "  last_s INTEGER NOT NULL,"
+    "  address TEXT NOT NULL," /* empty: through a Unix socket */
+    "  protocol TEXT NOT NULL,"
+    "  day INTEGER NOT NULL,"       /* days since 1970, UTC */
+    "  recipients INTEGER NOT NULL" /* of that day */
+    ") STRICT, WITHOUT ROWID;"
+
+    "CREATE TABLE audit ("
+    "  seq INTEGER PRIMARY KEY,"
+    "  at_s INTEGER NOT NULL,"
+    "  actor TEXT NOT NULL,"
+    "  action TEXT NOT NULL,"
+    "  subject TEXT NOT NULL,"
+    "  detail TEXT NOT NULL"
+    ") STRICT;"
+    "INSERT INTO account VALUES ('default', 'default', 0, 5), ('acme', 'default', 0, 6);"
+    "INSERT INTO domain VALUES ('a.example', 'default', 1, 7), ('b.example', 'acme', 0, 8);"
+    "PRAGMA application_id = 1280330585;"
+    "PRAGMA user_version = 1;";
+
+static void the_first_version_is_brought_up_to_date_with_all_it_has(void **state)
+{
+    struct place *place = *state;
+
+    run(place, first_version);
+    assert_int_equal(chmod(place->keys, 0600), 0);
+    auth_store_close(open_store(place));
+    assert_int_equal(ask(place, "SELECT count(*) FROM account"), 2);
+    assert_int_equal(ask(place, "SELECT count(*) FROM domain"), 2);
+    assert_int_equal(ask(place, "SELECT created_s FROM domain WHERE account = 'default'"
+                                " AND pattern = 'a.example' AND verified = 1"),
+                     7);
+    assert_int_equal(ask(place, "SELECT created_s FROM domain WHERE account = 'acme'"
+                                " AND pattern = 'b.example' AND verified = 0"),
+                     8);
+}
+
+static void two_accounts_may_claim_a_domain_and_one_may_have_it(void **state)
+{
+    static const struct account_row acme = { "acme", "default", false, PLACE_NOW_S };
+    struct domain_row rows[] = {
+        { "good.example", "default", false, PLACE_NOW_S },
+        { "good.example", "acme", false, PLACE_NOW_S },
+    };
+    struct place *place = *state;
+    struct auth_store *store = found_store(place);
+
+    assert_true(auth_store_add_account(store, &acme, &by_operator, &place->why));
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        assert_true(auth_store_put_domain(store, &rows[i], &by_operator, &place->why));
+    rows[0].verified = rows[1].verified = true;
+    assert_true(auth_store_put_domain(store, &rows[0], &by_operator, &place->why));
+    assert_false(auth_store_put_domain(store, &rows[1], &by_operator, &place->why));
+    assert_true(
+        auth_store_remove_domain(store, "default", "good.example", &by_operator, &place->why));
+    assert_true(auth_store_put_domain(store, &rows[1], &by_operator, &place->why));
+    auth_store_close(store);
+    assert_int_equal(ask(place, "SELECT count(*) FROM domain WHERE account = 'acme'"), 1);
+    assert_int_equal(ask(place, "SELECT count(*) FROM domain"), 1);
+}
+
 static void revoking_leaves_the_hash_in_no_file(void **state)
 {
     struct place *place = *state;
@@ -232,7 +342,8 @@ static void a_failing_change_changes_nothing(void **state)
     assert_false(auth_store_add_account(store, &twice, &by_operator, &place->why));
     key.id = "BBBBBBBB";
     assert_true(auth_store_add_key(store, &key, &by_operator, &place->why)); /* it goes on */
-    assert_true(auth_store_remove_domain(store, "none.example", &by_operator, &place->why));
+    assert_true(
+        auth_store_remove_domain(store, "default", "none.example", &by_operator, &place->why));
     auth_store_close(store);
     assert_int_equal(ask(place, "SELECT count(*) FROM api_key"), 2);
     assert_int_equal(ask(place, "SELECT count(*) FROM key_rule"), 6);
@@ -310,6 +421,8 @@ int main(void)
 #define IN_PLACE(test) cmocka_unit_test_setup_teardown(test, place_make_folder, place_remove)
     static const struct CMUnitTest tests[] = {
         IN_PLACE(what_was_stored_is_there_after_a_restart),
+        IN_PLACE(the_first_version_is_brought_up_to_date_with_all_it_has),
+        IN_PLACE(two_accounts_may_claim_a_domain_and_one_may_have_it),
         IN_PLACE(revoking_leaves_the_hash_in_no_file),
         IN_PLACE(a_failing_change_changes_nothing),
         IN_PLACE(a_visitor_may_end_the_loading),

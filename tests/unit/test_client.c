@@ -208,8 +208,31 @@ static void a_reply_that_makes_no_sense_is_a_protocol_error(void **state)
         { "MAIL 354", { { "MAIL", "354 go on\r\n", 0, 0 } }, { L, L, L }, 0, "354", 0, false },
         { "MAIL 220", { { "MAIL", "220 hello\r\n", 0, 0 } }, { L, L, L }, 0, "220", 0, false },
         { "RCPT 354",
+          { { "RCPT TO:<r2", "354 go on\r\n", 0, 0 } },
+          { L, L, L },
+          0,
+          "354",
+          0,
+          false },
+        { "RCPT 354 behind a refusal, which may have been meant for another command",
           { { "RCPT TO:<r2", "354 go on\r\n", 0, 0 }, { "RCPT TO:<r1", "550 no\r\n", 0, 0 } },
-          { N, L, L },
+          { L, L, L },
+          0,
+          "354",
+          0,
+          false },
+        { "DATA banana behind refusals",
+          { { "DATA", "banana\r\n", 0, 0 },
+            { "RCPT TO:<r1", "450 busy\r\n", 0, 0 },
+            { "RCPT TO:<r2", "550 no\r\n", 0, 0 } },
+          { L, L, L },
+          450,
+          "busy",
+          0,
+          false },
+        { "dot banana behind a refusal, which 354 has shown to be in its place",
+          { { ".", "banana\r\n", 0, 0 }, { "RCPT TO:<r1", "550 no\r\n", 0, 0 } },
+          { N, Q, Q },
           550,
           "no",
           0,
@@ -279,6 +302,13 @@ static void a_connection_that_ends_leaves_nobody_in_doubt_but_after_the_dot(void
           { N, L, L },
           550,
           "no",
+          0,
+          false },
+        { "421 behind a refusal, in one breath",
+          { { "RCPT TO:<r3", "550 5.1.1 no\r\n421 4.3.2 going down\r\n", 0, true } },
+          { L, L, N },
+          421,
+          "going down",
           0,
           false },
         { "421 at DATA",
@@ -676,6 +706,96 @@ static void a_job_comes_back_only_after_the_chunk_it_asked_for(void **state)
     assert_int_equal(scene.asked.done, 0); /* and not from inside */
     DESK_UNTIL(&scene.desk, scene.asked.done > 0);
     assert_int_equal(scene.asked.recipients[0].fate, UPSTREAM_LATER);
+    scene_close(&scene);
+}
+
+static void a_refusal_need_not_wait_for_the_dot(void **state)
+{
+    static const struct {
+        const char *said;
+        enum upstream_fate want;
+        int code;
+    } rows[] = {
+        { "552 5.3.4 too large\r\n", UPSTREAM_NEVER, 552 },
+        { "452-4.3.1 full\r\n452 4.3.1 for now\r\n", UPSTREAM_LATER, 452 },
+        { "421 4.3.2 going down\r\n", UPSTREAM_LATER, 421 },
+        { "250 2.0.0 taken\r\n", UPSTREAM_LATER, 0 }, /* it cannot have been */
+        { "banana\r\n", UPSTREAM_LATER, 0 },
+    };
+    static const struct slice chunks[] = { { "a: b\r\n\r\nfirst\r\n", 15 } };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct scene scene;
+
+        scene_open(&scene, &(struct fake_options){ 0 });
+        scene.asked.job.content = slice_make(NULL, 0);
+        scene.asked.job.chunks = 1;
+        scene.asked.chunks = chunks;
+        scene.asked.silent = true;
+        desk_open_upstream(&scene.desk, &scene.options);
+        desk_deliver(&scene.desk, &scene.asked);
+        DESK_UNTIL(&scene.desk, scene.asked.asked > 0);
+        fake_say_all(&scene.fake, rows[i].said);
+        DESK_UNTIL(&scene.desk, desk_logged(&scene.desk, "upstream_failed"));
+        desk_give_chunk(&scene.asked, 0);
+        DESK_UNTIL(&scene.desk, scene.asked.done > 0);
+        if (scene.asked.recipients[0].fate != rows[i].want ||
+            scene.asked.recipients[0].code != rows[i].code)
+            fail_msg("%s: fate %d, code %d (%s)", rows[i].said, (int)scene.asked.recipients[0].fate,
+                     scene.asked.recipients[0].code, scene.asked.recipients[0].text);
+        assert_false(fake_heard(&scene.fake, "first"));
+        scene_close(&scene);
+    }
+}
+
+static void a_reply_that_begins_before_the_dot_is_the_one_to_the_dot(void **state)
+{
+    static const struct slice chunks[] = { { "a: b\r\n\r\nfirst\r\n", 15 } };
+    static const struct fake_row rows[] = { { ".", "5.3.4 no\r\n", 0, 0 }, { NULL, NULL, 0, 0 } };
+    struct scene scene;
+
+    (void)state;
+    scene_open(&scene, &(struct fake_options){ .rows = rows });
+    scene.asked.job.content = slice_make(NULL, 0);
+    scene.asked.job.chunks = 1;
+    scene.asked.chunks = chunks;
+    scene.asked.silent = true;
+    desk_open_upstream(&scene.desk, &scene.options);
+    desk_deliver(&scene.desk, &scene.asked);
+    DESK_UNTIL(&scene.desk, scene.asked.asked > 0);
+    fake_say_all(&scene.fake, "552-5.3.4 too large\r\n552 ");
+    for (int i = 0; i < 5; i++)
+        uv_run(&scene.desk.loop.uv, UV_RUN_NOWAIT);
+    desk_give_chunk(&scene.asked, 0);
+    DESK_UNTIL(&scene.desk, scene.asked.done > 0);
+    assert_int_equal(scene.asked.recipients[0].fate, UPSTREAM_NEVER);
+    assert_string_equal(scene.asked.recipients[0].text, "too large no");
+    desk_close_upstream(&scene.desk);
+    DESK_UNTIL(&scene.desk, scene.fake.quits > 0);
+    assert_false(desk_logged(&scene.desk, "upstream_failed"));
+    scene_close(&scene);
+}
+
+/* --- the end ---------------------------------------------------------------------------------- */
+
+static void nobody_waits_for_the_reply_to_rset(void **state)
+{
+    static const struct fake_row rows[] = { { "MAIL", "451 later\r\n", 0, 0 },
+                                            { "RSET", FAKE_HANG, 0, 0 },
+                                            { NULL, NULL, 0, 0 } };
+    struct scene scene;
+
+    (void)state;
+    scene_open(&scene, &(struct fake_options){ .rows = rows, .ehlo = EHLO_PLAIN });
+    scene_send(&scene);
+    desk_close_upstream(&scene.desk);
+    DESK_UNTIL(&scene.desk, scene.fake.quits > 0);
+    assert_false(desk_logged(&scene.desk, "upstream_failed")); /* a timeout */
+    expect_wire(&scene, "EHLO relay.good.example\r\n"
+                        "MAIL FROM:<a@good.example>\r\n"
+                        "RSET\r\n"
+                        "QUIT\r\n");
     scene_close(&scene);
 }
 
@@ -1089,6 +1209,9 @@ int main(void)
         cmocka_unit_test(a_chunk_that_must_not_leave_ends_the_connection_before_the_dot),
         cmocka_unit_test(a_chunk_that_cannot_be_read_breaks_off_before_the_dot),
         cmocka_unit_test(a_job_comes_back_only_after_the_chunk_it_asked_for),
+        cmocka_unit_test(a_refusal_need_not_wait_for_the_dot),
+        cmocka_unit_test(a_reply_that_begins_before_the_dot_is_the_one_to_the_dot),
+        cmocka_unit_test(nobody_waits_for_the_reply_to_rset),
         cmocka_unit_test(credentials_go_only_where_the_configuration_says),
         cmocka_unit_test(a_handshake_that_hangs_is_given_up),
         cmocka_unit_test(nobody_at_the_port_or_no_such_name_is_untried),

@@ -219,6 +219,33 @@ static void domain_check_does_not_look_into_a_labels(void **state)
     assert_int_equal(domain_check((struct slice){ 0 }), DOMAIN_EMPTY);
 }
 
+static void a_pattern_for_recipients_may_name_what_idna_refuses(void **state)
+{
+    static const struct {
+        struct slice name;
+        enum domain_error want;
+        const char *text;
+    } rows[] = {
+        { SLICE("Dest.Example"), DOMAIN_OK, "dest.example" },
+        { SLICE("*.dest.example"), DOMAIN_OK, "*.dest.example" },
+        { SLICE("XN--i-7iq.ws"), DOMAIN_OK, "xn--i-7iq.ws" },
+        { SLICE("xn--i-7iq.ws."), DOMAIN_OK, "xn--i-7iq.ws" },
+        { SLICE("*.XN--i-7iq.ws"), DOMAIN_OK, "*.xn--i-7iq.ws" },
+        { SLICE("xn--i-7iq..ws"), DOMAIN_BAD_LABEL, "" },
+        { SLICE("xn--i-7iq.ws.."), DOMAIN_BAD_LABEL, "" },
+        { SLICE("*.*.xn--i-7iq.ws"), DOMAIN_BAD_WILDCARD, "" },
+        { SLICE("i\xe2\x9d\xa4.ws"), DOMAIN_BAD_IDN, "" },
+        { SLICE(""), DOMAIN_EMPTY, "" },
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char text[DOMAIN_TEXT_MAX];
+        enum domain_error error = domain_parse_recipient(rows[i].name, text);
+        if (error != rows[i].want || strcmp(text, rows[i].text) != 0)
+            fail_msg("%.*s: %d '%s'", SLICE_ARG(rows[i].name), (int)error, text);
+    }
+}
+
 static void a_wildcard_covers_what_is_under_it_and_nothing_else(void **state)
 {
     static const struct {
@@ -264,6 +291,7 @@ int main(void)
         cmocka_unit_test(a_pattern_has_its_star_in_front_of_two_labels),
         cmocka_unit_test(a_name_of_253_octets_is_the_longest),
         cmocka_unit_test(domain_check_does_not_look_into_a_labels),
+        cmocka_unit_test(a_pattern_for_recipients_may_name_what_idna_refuses),
         cmocka_unit_test(a_wildcard_covers_what_is_under_it_and_nothing_else),
         cmocka_unit_test(every_domain_error_has_its_own_text),
     };

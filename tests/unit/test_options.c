@@ -21,6 +21,14 @@ static int record(const struct cli_arguments *arguments)
     seen = arguments;
     len += (size_t)snprintf(seen_text, sizeof(seen_text), "c=%s j=%d",
                             arguments->config == NULL ? "-" : arguments->config, arguments->json);
+    if (arguments->url != NULL)
+        len += (size_t)snprintf(seen_text + len, sizeof(seen_text) - len, " u=%s", arguments->url);
+    if (arguments->key_file != NULL)
+        len += (size_t)snprintf(seen_text + len, sizeof(seen_text) - len, " k=%s",
+                                arguments->key_file);
+    if (arguments->ca_file != NULL)
+        len +=
+            (size_t)snprintf(seen_text + len, sizeof(seen_text) - len, " a=%s", arguments->ca_file);
     for (size_t option = 0; option < 3; option++)
         for (size_t i = 0; i < arguments->counts[option]; i++)
             len += (size_t)snprintf(
@@ -57,6 +65,8 @@ static void arguments_are_read_by_the_tables(void **state)
           "c=- j=0 0=a 1=b 1=c 2=yes" },
         { { "make", "-c", "f", "--json" }, EX_OK, "c=f j=1" },
         { { "make", "--config=f" }, EX_OK, "c=f j=0" },
+        { { "show", "--url=u", "--key-file", "k", "x" }, EX_OK, "c=- j=0 u=u k=k [x]" },
+        { { "show", "--ca-file", "a", "x" }, EX_OK, "c=- j=0 a=a [x]" },
         { { "show", "x", "-c", "f" }, EX_OK, "c=f j=0 [x]" },
         { { "show", "--", "--name" }, EX_OK, "c=- j=0 [--name]" },
         { { "some", "a", "b" }, EX_OK, "c=- j=0 [a] [b]" },

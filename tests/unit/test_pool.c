@@ -10,6 +10,7 @@
 
 #include "relay/base/clock.h"
 #include "relay/base/metrics.h"
+#include "relay/upstream/gate.h"
 #include "tests/support/fake_upstream.h"
 #include "tests/support/job_desk.h"
 
@@ -382,6 +383,153 @@ static void a_held_one_gives_back_what_waits_and_finishes_what_runs(void **state
     wait_for(scene, 3, 4, UPSTREAM_DELIVERED);
 }
 
+/* --- slow restart ----------------------------------------------------------------------------- */
+
+static void after_a_rest_connections_come_back_as_messages_arrive(void **state)
+{
+    static const struct fake_row down[] = { { "BANNER", "554 not you\r\n", 0, true },
+                                            { NULL, NULL, 0, 0 } };
+    static const struct fake_row hang[] = { { ".", "250 taken\r\n", 2, 0 },
+                                            { ".", FAKE_HANG, 0, 0 },
+                                            { NULL, NULL, 0, 0 } };
+    struct scene *scene = *state;
+    struct upstream_view view;
+
+    scene->options.max_connections = 10;
+    fake_set_rows(&scene->fake, down);
+    start(scene);
+    for (size_t i = 0; i < 3; i++)
+        fail_once(scene, i);
+    skip_ms(5000);
+    fake_set_rows(&scene->fake, hang);
+    scene->fake.most_open = 0;
+    deliver(scene, 3, JOBS); /* nine: two arrive, which makes room for three */
+    DESK_UNTIL(&scene->desk, scene->fake.messages == 2 && scene->fake.open == 3);
+    for (int i = 0; i < 20; i++)
+        uv_run(&scene->desk.loop.uv, UV_RUN_NOWAIT);
+    assert_int_equal(scene->fake.most_open, 3);
+    upstream_look(scene->desk.upstream, &view);
+    assert_int_equal(view.connections, 3);
+    fake_set_rows(&scene->fake, NULL);
+    fake_drop_all(&scene->fake); /* three are in doubt */
+    DESK_UNTIL(&scene->desk, scene->desk.done == JOBS);
+    assert_int_equal(scene->fake.messages, JOBS - 3 - 3);
+}
+
+/* --- two loops' sides of one upstream --------------------------------------------------------- */
+
+/* Both live on one loop here; what they share knows no difference. */
+static struct upstream *open_second(struct scene *scene)
+{
+    struct why why = { "" };
+    struct upstream *second =
+        upstream_open(&scene->desk.loop, scene->desk.resolver, &scene->options, &why);
+
+    if (second == NULL)
+        fail_msg("%s", why.text);
+    return second;
+}
+
+static void close_second(struct scene *scene, struct upstream *second)
+{
+    scene->desk.upstream_closed = false;
+    upstream_close(second, desk_on_closed, &scene->desk);
+    DESK_UNTIL(&scene->desk, scene->desk.upstream_closed);
+    gate_unref(scene->options.gate); /* the first one has its own reference */
+}
+
+static void an_idle_connection_makes_room_for_another_loop(void **state)
+{
+    struct scene *scene = *state;
+
+    scene->options.gate = upstream_gate_new(&scene->options);
+    start(scene);
+    struct upstream *second = open_second(scene);
+
+    for (size_t i = 0; i < 6; i += 2) {
+        deliver(scene, i, i + 1);
+        wait_for(scene, i, i + 1, UPSTREAM_DELIVERED);
+        upstream_deliver(second, &scene->jobs[i + 1].job); /* idle would be 30 s */
+        wait_for(scene, i + 1, i + 2, UPSTREAM_DELIVERED);
+    }
+    assert_int_equal(scene->fake.connections, 6);
+    assert_int_equal(scene->fake.most_open, 1);
+    close_second(scene, second);
+}
+
+static void a_busy_loop_leaves_some_to_another_one(void **state)
+{
+    struct scene *scene = *state;
+    unsigned before;
+
+    scene->options.gate = upstream_gate_new(&scene->options);
+    start(scene);
+    struct upstream *second = open_second(scene);
+
+    deliver(scene, 0, 1);
+    wait_for(scene, 0, 1, UPSTREAM_DELIVERED);
+    skip_ms(20000); /* the connection has been of use */
+    deliver(scene, 1, 11);
+    upstream_deliver(second, &scene->jobs[11].job);
+    wait_for(scene, 11, 12, UPSTREAM_DELIVERED);
+    before = scene->desk.done;
+    assert_true(before < JOBS); /* it did not have to wait for all of the other's */
+    wait_for(scene, 1, 11, UPSTREAM_DELIVERED);
+    assert_int_equal(scene->fake.most_open, 1);
+    close_second(scene, second);
+}
+
+static void one_failure_sends_the_jobs_of_all_loops_away(void **state)
+{
+    static const struct fake_row down[] = { { "BANNER", "554 not you\r\n", 0, true },
+                                            { NULL, NULL, 0, 0 } };
+    struct scene *scene = *state;
+
+    fake_set_rows(&scene->fake, down);
+    scene->options.gate = upstream_gate_new(&scene->options);
+    start(scene);
+    struct upstream *second = open_second(scene);
+
+    for (size_t i = 0; i < 6; i += 2) {
+        upstream_deliver(second, &scene->jobs[i].job);
+        deliver(scene, i + 1, i + 2);
+        wait_for(scene, i, i + 2, UPSTREAM_UNTRIED);
+        assert_non_null(strstr(scene->jobs[i + 1].recipients[0].text, "554 not you"));
+    }
+    assert_int_equal(scene->fake.connections, 3);
+    assert_false(upstream_is_usable(scene->desk.upstream) || upstream_is_usable(second));
+    close_second(scene, second);
+}
+
+/* --- the age of a connection ------------------------------------------------------------------ */
+
+static void an_old_connection_is_left_between_two_messages(void **state)
+{
+    struct scene *scene = *state;
+
+    scene->options.connection_age_ms = 50000;
+    start(scene);
+    deliver(scene, 0, 2);
+    wait_for(scene, 0, 2, UPSTREAM_DELIVERED);
+    skip_ms(49000);
+    deliver(scene, 2, 4);
+    wait_for(scene, 2, 4, UPSTREAM_DELIVERED);
+    assert_int_equal(scene->fake.connections, 1);
+    skip_ms(1000);
+    deliver(scene, 4, 6); /* it was idle meanwhile */
+    wait_for(scene, 4, 6, UPSTREAM_DELIVERED);
+    assert_int_equal(scene->fake.connections, 2);
+    deliver(scene, 6, 9);
+    wait_for(scene, 6, 7, UPSTREAM_DELIVERED);
+    skip_ms(50000); /* it is busy */
+    wait_for(scene, 7, 9, UPSTREAM_DELIVERED);
+    deliver(scene, 9, 10);
+    wait_for(scene, 9, 10, UPSTREAM_DELIVERED);
+    assert_int_equal(scene->fake.connections, 3);
+    assert_int_equal(scene->fake.most_open, 1);
+    assert_int_equal(scene->fake.quits, 2);
+}
+
 /* --- the rate --------------------------------------------------------------------------------- */
 
 static void the_rate_is_a_ceiling(void **state)
@@ -538,6 +686,11 @@ int main(void)
         POOL_TEST(a_refused_second_connection_leaves_the_first_alone),
         POOL_TEST(a_refused_login_pauses_it_and_bounces_nothing),
         POOL_TEST(a_held_one_gives_back_what_waits_and_finishes_what_runs),
+        POOL_TEST(after_a_rest_connections_come_back_as_messages_arrive),
+        POOL_TEST(an_idle_connection_makes_room_for_another_loop),
+        POOL_TEST(a_busy_loop_leaves_some_to_another_one),
+        POOL_TEST(one_failure_sends_the_jobs_of_all_loops_away),
+        POOL_TEST(an_old_connection_is_left_between_two_messages),
         POOL_TEST(the_rate_is_a_ceiling),
         POOL_TEST(jobs_that_wait_for_the_rate_need_no_connection),
         POOL_TEST(closing_returns_what_waits_and_lets_finish_what_runs),

@@ -268,6 +268,7 @@ static unsigned live_until(unsigned loses_power_at, struct promises *promises)
     return operations;
 }
 
+/* F-04. */
 static void what_was_answered_survives_a_power_cut_at_any_moment(void **state)
 {
     struct promises all = { 0 };

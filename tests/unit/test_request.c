@@ -314,6 +314,32 @@ static void pipelined_requests_come_out_one_by_one(void **state)
     http_request_free(request);
 }
 
+static void a_body_may_be_given_less_room_once_its_head_is_known(void **state)
+{
+    struct http_request *request = http_request_new(BODY_MAX);
+    size_t used;
+
+    (void)state;
+    http_request_feed(request, SLICE(POST "Content-Length: 20\r\n\r\nabc"), &used);
+    assert_true(http_request_in_body(request));
+    assert_int_equal(http_request_body_length(request), 20);
+    assert_int_equal(http_request_body_read(request), 3);
+    assert_false(http_request_narrow(request, 19));
+    assert_true(http_request_narrow(request, 20));
+    http_request_make_room(request);
+    assert_int_equal(http_request_feed(request, SLICE("defghijklmnopqrst"), &used),
+                     REQUEST_COMPLETE);
+    http_request_reset(request); /* forgets it */
+    http_request_feed(request, SLICE(CHUNKED "3\r\nabc\r\n"), &used);
+    assert_int_equal(http_request_body_length(request), 0); /* nobody knows */
+    assert_false(http_request_narrow(request, 2));
+    assert_true(http_request_narrow(request, 5));
+    http_request_make_room(request);
+    assert_int_equal(http_request_feed(request, SLICE("3\r\ndef\r\n"), &used), REQUEST_REFUSED);
+    assert_int_equal(http_request_status(request), 413);
+    http_request_free(request);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -324,6 +350,7 @@ int main(void)
         cmocka_unit_test(the_parts_of_a_request_can_be_had),
         cmocka_unit_test(a_client_is_told_once_to_continue_and_only_before_its_body),
         cmocka_unit_test(pipelined_requests_come_out_one_by_one),
+        cmocka_unit_test(a_body_may_be_given_less_room_once_its_head_is_known),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,6 +14,7 @@
 #include "relay/base/clock.h"
 #include "relay/base/macros.h"
 #include "relay/net/resolve.h"
+#include "tests/support/dns_desk.h"
 
 /* --- the look-up, counted and scripted ------------------------------------------------------- */
 
@@ -154,7 +155,7 @@ static void answers_grow_old(void **state)
     static const struct {
         int64_t at_s;
         unsigned want;
-    } rows[] = { { 0, 1 }, { 29, 1 }, { 31, 2 }, { 60, 2 }, { 62, 3 } };
+    } rows[] = { { 0, 1 }, { 4, 1 }, { 6, 2 }, { 10, 2 }, { 12, 3 } };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         now_us = rows[i].at_s * 1000000;
         ask(&asker, "localhost");
@@ -243,6 +244,130 @@ static void a_resolver_may_go_while_questions_are_open(void **state)
     asker_close(&asker);
 }
 
+/* --- what the name server says ---------------------------------------------------------------- */
+
+struct list_of { /* addresses as text, each followed by a space */
+    char text[RESOLVE_MAX * 48];
+    unsigned answers;
+};
+
+static void on_list(void *owner, const struct resolve_answer *answer)
+{
+    struct list_of *got = owner;
+    char text[INET6_ADDRSTRLEN];
+
+    got->answers++;
+    for (size_t i = 0; i < answer->count; i++) {
+        const struct sockaddr_storage *address = &answer->addresses[i];
+        bool is_v4 = address->ss_family == AF_INET;
+
+        inet_ntop(address->ss_family,
+                  is_v4 ? (const void *)&((const struct sockaddr_in *)address)->sin_addr
+                        : (const void *)&((const struct sockaddr_in6 *)address)->sin6_addr,
+                  text, sizeof(text));
+        strcat(strcat(got->text, text), " ");
+    }
+}
+
+static void the_families_take_turns_and_there_are_not_too_many(void **state)
+{
+    static const struct {
+        const char *line, *want;
+    } rows[] = {
+        { "1.1.1.1 1.1.1.2", "1.1.1.1 1.1.1.2 " },
+        { "2001:db8::1 2001:db8::2 1.1.1.1", "2001:db8::1 1.1.1.1 2001:db8::2 " },
+        { "1.1.1.1 2001:db8::1 2001:db8::2 2001:db8::3",
+          "1.1.1.1 2001:db8::1 2001:db8::2 2001:db8::3 " },
+        { "1.1.1.1 1.1.1.2 1.1.1.3 1.1.1.4 1.1.1.5 1.1.1.6 1.1.1.7 1.1.1.8 1.1.1.9 1.1.1.10 "
+          "1.1.1.11 1.1.1.12 1.1.1.13 1.1.1.14 1.1.1.15 1.1.1.16 1.1.1.17 1.1.1.18 ::2",
+          "1.1.1.1 ::2 1.1.1.2 1.1.1.3 1.1.1.4 1.1.1.5 1.1.1.6 1.1.1.7 1.1.1.8 1.1.1.9 1.1.1.10 "
+          "1.1.1.11 1.1.1.12 1.1.1.13 1.1.1.14 1.1.1.15 " },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct list_of got = { .answers = 0 };
+        struct dns_desk dns;
+        struct asker asker;
+        char line[500];
+
+        snprintf(line, sizeof(line), "mx.test %s\n", rows[i].line);
+        dns_open(&dns, line);
+        asker_open(&asker);
+        resolve_host(asker.resolver, "mx.test", 25, on_list, &got);
+        loop_run(&asker.loop);
+        if (got.answers != 1 || strcmp(got.text, rows[i].want) != 0)
+            fail_msg("%s: got %s", rows[i].line, got.text);
+        asker_close(&asker);
+        dns_close(&dns);
+    }
+}
+
+static void worked(uv_work_t *work)
+{
+    (void)work;
+}
+
+static void on_worked(uv_work_t *work, int status)
+{
+    *(int *)work->data = status == 0;
+}
+
+/* The pool has four threads, which also write maildirs. */
+static void name_servers_that_are_silent_do_not_stop_other_work(void **state)
+{
+    static const char *const hosts[] = { "a.test", "b.test", "c.test", "d.test", "a.test" };
+    struct dns_desk dns;
+    struct asker asker;
+    uv_work_t work;
+    int done = 0;
+
+    (void)state;
+    dns_open(&dns, "a.test hang\nb.test hang\nc.test hang\nd.test hang\n");
+    asker_open(&asker);
+    for (size_t i = 0; i < ARRAY_LEN(hosts); i++)
+        ask(&asker, hosts[i]);
+    work.data = &done;
+    assert_int_equal(uv_queue_work(&asker.loop.uv, &work, worked, on_worked), 0);
+    while (!done)
+        uv_run(&asker.loop.uv, UV_RUN_ONCE);
+    assert_int_equal(asker.answers, 0);
+    dns_say(&dns, "a.test 192.0.2.1\nb.test 192.0.2.1\nc.test 192.0.2.1\nd.test 192.0.2.1\n");
+    loop_run(&asker.loop);
+    assert_int_equal(asker.answers, ARRAY_LEN(hosts));
+    assert_int_equal(dns_asked(&dns, "a.test"), 1);
+    asker_close(&asker);
+    dns_close(&dns);
+}
+
+static void a_changed_address_is_seen_when_the_answer_is_old(void **state)
+{
+    static const struct clock_source source = { tell_now_us, tell_now_us };
+    struct dns_desk dns;
+    struct asker asker;
+
+    (void)state;
+    clock_replace(&source);
+    dns_open(&dns, "mx.test 192.0.2.1\n");
+    asker_open(&asker);
+    ask(&asker, "mx.test");
+    loop_run(&asker.loop);
+    assert_string_equal(asker.first, "192.0.2.1");
+    dns_say(&dns, "mx.test 192.0.2.2\n");
+    now_us += 6000000;
+    ask(&asker, "mx.test");
+    loop_run(&asker.loop);
+    assert_string_equal(asker.first, "192.0.2.2");
+    dns_say(&dns, "mx.test again\n"); /* what is old is not used in its place: deferred */
+    now_us += 6000000;
+    ask(&asker, "mx.test");
+    loop_run(&asker.loop);
+    assert_int_equal(asker.count, 0);
+    asker_close(&asker);
+    dns_close(&dns);
+    clock_replace(NULL);
+}
+
 static void the_cache_does_not_grow_without_end(void **state)
 {
     struct asker asker;
@@ -269,6 +394,9 @@ int main(void)
         cmocka_unit_test(what_cannot_be_asked_fails_with_a_reason),
         cmocka_unit_test(a_cancelled_question_is_not_answered),
         cmocka_unit_test(a_resolver_may_go_while_questions_are_open),
+        cmocka_unit_test(the_families_take_turns_and_there_are_not_too_many),
+        cmocka_unit_test(name_servers_that_are_silent_do_not_stop_other_work),
+        cmocka_unit_test(a_changed_address_is_seen_when_the_answer_is_old),
         cmocka_unit_test(the_cache_does_not_grow_without_end),
     };
 

@@ -909,6 +909,11 @@ static void end_the_test(struct side *server, enum side_event event)
         side_close(server);
 }
 
+static void count_closed(void *owner)
+{
+    ++*(unsigned *)owner;
+}
+
 static void an_owner_may_leave_in_any_event_and_hears_no_more(void **state)
 {
     static void (*const leaves[])(struct side *) = { side_close, side_finish };
@@ -926,9 +931,11 @@ static void an_owner_may_leave_in_any_event_and_hears_no_more(void **state)
                 pair.client.on = leave_when;
                 pair.server.on = end_the_test;
                 pair.on_accepted = way == TLS ? greet_tls : greet;
+                unsigned closed = 0;
                 pair_connect(&pair);
+                stream_at_close(pair.client.stream, count_closed, &closed);
                 loop_run(&pair.loop); /* the harness asserts that nothing follows */
-                if (pair.client.counts[when] != 1)
+                if (pair.client.counts[when] != 1 || closed != 1)
                     fail_msg("%s, event %d: %u times", ways[way], (int)when,
                              pair.client.counts[when]);
                 pair_close(&pair);

@@ -297,6 +297,77 @@ static void a_message_that_goes_in_circles_is_refused(void **state)
     buf_free(&header);
 }
 
+/* --- Idempotency-Key -------------------------------------------------------------------------- */
+
+/* Sends it with a body of `size` octets in lines, or the text when size is 0. */
+static void send_with_token(struct dialog *d, const char *header, const char *text, size_t size)
+{
+    dialog_begin(d, d->key);
+    dialog_say(d, "MAIL FROM:<a@good.example>\r\nRCPT TO:<r@dest.example>\r\nRCPT "
+                  "TO:<q@dest.example>\r\nDATA\r\n");
+    dialog_say(d, header);
+    if (size > 0)
+        send_body(d, size);
+    dialog_say(d, text);
+    dialog_say(d, "\r\n.\r\n");
+    dialog_settle(d);
+}
+
+#define TOKEN "Idempotency-Key: order-1\r\n"
+
+static void a_message_that_comes_again_is_answered_and_not_queued(void **state)
+{
+    static const struct {
+        const char *name, *header, *text;
+        size_t size;
+        const char *want;
+        unsigned queued;
+    } messages[] = {
+        { "first", GOOD_FROM TOKEN "Subject: a\r\n\r\n", "text", 0, "250 2.0.0", 1 },
+        { "again", GOOD_FROM TOKEN "Subject: a\r\n\r\n", "text", 0, "250 2.0.0", 0 },
+        { "another Date and place",
+          "Date: x\r\n" GOOD_FROM "Subject: a\r\nidempotency-key:order-1 \r\n\r\n", "text", 0,
+          "250 2.0.0", 0 },
+        { "another body", GOOD_FROM TOKEN "Subject: a\r\n\r\n", "texts", 0, "550 5.6.0", 0 },
+        { "another subject", GOOD_FROM TOKEN "Subject: b\r\n\r\n", "text", 0, "550 5.6.0", 0 },
+        { "another key", GOOD_FROM "Idempotency-Key: order-2\r\n\r\n", "text", 0, "250 2.0.0", 1 },
+        { "large", GOOD_FROM "Idempotency-Key: large\r\n\r\n", "", 200000, "250 2.0.0", 1 },
+        { "large again", "X: y\r\n" GOOD_FROM "Idempotency-Key: large\r\n\r\n", "", 200000,
+          "250 2.0.0", 0 },
+        { "larger", GOOD_FROM "Idempotency-Key: large\r\n\r\n", "", 200064, "550 5.6.0", 0 },
+        { "two keys", GOOD_FROM TOKEN TOKEN "\r\n", "text", 0, "550 5.6.0", 0 },
+        { "no key", GOOD_FROM "Idempotency-Key: \r\n\r\n", "text", 0, "550 5.6.0", 0 },
+        { "8-bit", GOOD_FROM "Idempotency-Key: \xc3\xa9\r\n\r\n", "text", 0, "550 5.6.0", 0 },
+        { "folded", GOOD_FROM "Idempotency-Key: a\r\n b\r\n\r\n", "text", 0, "550 5.6.0", 0 },
+    };
+    struct dialog *d = *state;
+    char *want;
+
+    for (size_t i = 0; i < ARRAY_LEN(messages); i++) {
+        uint64_t before = dialog_queued(d);
+        send_with_token(d, messages[i].header, messages[i].text, messages[i].size);
+        want = xasprintf("250 2.1.0|250 2.1.5|250 2.1.5|354|%s", messages[i].want);
+        dialog_expect(messages[i].name, want);
+        free(want);
+        dialog_end(d, STREAM_EOF);
+        if (dialog_queued(d) != before + messages[i].queued)
+            fail_msg("%s: queued %d", messages[i].name, (int)(dialog_queued(d) - before));
+    }
+}
+
+static void a_token_is_not_relayed(void **state)
+{
+    struct dialog *d = *state;
+
+    d->wants_lease = true;
+    send_with_token(d, GOOD_FROM "Idempotency-Key: not-relayed\r\n\r\n", "text", 0);
+    assert_false(stored(d, "not-relayed"));
+    assert_false(stored(d, "Idempotency"));
+    assert_true(stored(d, "text"));
+    d->wants_lease = false;
+    dialog_end(d, STREAM_EOF);
+}
+
 static void leaving_in_the_middle_leaves_nothing_behind(void **state)
 {
     struct dialog *d = *state;
@@ -631,6 +702,8 @@ int main(void)
         cmocka_unit_test(a_header_may_be_large_but_not_larger),
         cmocka_unit_test(the_limit_of_the_header_is_the_same_at_any_cut),
         cmocka_unit_test(a_message_that_goes_in_circles_is_refused),
+        cmocka_unit_test(a_message_that_comes_again_is_answered_and_not_queued),
+        cmocka_unit_test(a_token_is_not_relayed),
         cmocka_unit_test(leaving_in_the_middle_leaves_nothing_behind),
         cmocka_unit_test(leaving_before_the_answer_loses_no_message),
         cmocka_unit_test(a_key_narrowed_in_the_data_is_asked_again_at_its_end),

@@ -438,6 +438,28 @@ static void a_submission_refused_because_of_a_failed_sync_is_taken_back(void **s
     assert_int_equal(fx_stats(f).active_bytes, 0);
 }
 
+static void a_token_goes_with_the_submission_that_is_taken_back(void **state)
+{
+    struct fixture *f = *state;
+    struct queue_message *message = fx_small("r@dest.example");
+    struct queue_once once = { .token = "order-1", .answer = "" };
+    struct got got = { 0 };
+
+    disk.failing_syncs = 2;
+    queue_submit(f->queue, &(struct queue_submit){ .message = &message,
+                                                   .once = &once,
+                                                   .cb = fx_on_submit,
+                                                   .owner = &got,
+                                                   .answers = &f->desk.box });
+    fx_step(f);
+    assert_int_equal(got.result, QUEUE_FAILED);
+    fx_advance(1000);
+    fx_step(f);
+    assert_true(queue_has_room(f->queue));
+    assert_int_equal(fx_number(f, "SELECT count(*) FROM once"), 0);
+    assert_int_equal(fx_number(f, "SELECT count(*) FROM message"), 0);
+}
+
 /* Its times must be the same in all rows, or nobody would find it due. */
 static void a_deferral_written_twice_is_due_once(void **state)
 {
@@ -560,6 +582,7 @@ int main(void)
         QUEUE_TEST(a_store_whose_file_went_away_is_not_made_anew),
         DISK_TEST(while_the_log_cannot_be_synced_nothing_is_taken_or_handed_out),
         DISK_TEST(a_submission_refused_because_of_a_failed_sync_is_taken_back),
+        DISK_TEST(a_token_goes_with_the_submission_that_is_taken_back),
         DISK_TEST(a_deferral_written_twice_is_due_once),
         DISK_TEST(a_settlement_written_twice_comes_to_the_same_end),
         QUEUE_TEST(on_a_full_file_system_mail_is_refused_and_later_taken),

@@ -1,0 +1,188 @@
+/* test_gather.c - is a file that is written through the gathering VFS always what it was told to
+ * be, and is all of it below when a sync returns? */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <sqlite3.h>
+
+#include "relay/base/alloc.h"
+#include "relay/base/gather.h"
+#include "relay/base/macros.h"
+
+#define FILE_MAX (1 << 20)
+
+struct place {
+    char folder[128], path[160];
+    sqlite3_file *file;
+    char *below; /* what the file system has; FILE_MAX bytes */
+};
+
+static int make_place(void **state)
+{
+    struct place *place = xcalloc(1, sizeof(*place));
+    const char *tmp = getenv("TMPDIR");
+    sqlite3_vfs *vfs = sqlite3_vfs_find(gather_vfs());
+
+    snprintf(place->folder, sizeof(place->folder), "%.90s/latchpost-gather-XXXXXX",
+             tmp == NULL ? "/tmp" : tmp);
+    if (vfs == NULL || mkdtemp(place->folder) == NULL)
+        return -1;
+    snprintf(place->path, sizeof(place->path), "%s/file", place->folder);
+    place->file = xcalloc(1, (size_t)vfs->szOsFile);
+    place->below = xmalloc(FILE_MAX);
+    *state = place;
+    return vfs->xOpen(vfs, place->path, place->file,
+                      SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_MAIN_DB, NULL);
+}
+
+static int remove_place(void **state)
+{
+    struct place *place = *state;
+
+    if (place->file->pMethods != NULL)
+        place->file->pMethods->xClose(place->file);
+    unlink(place->path);
+    rmdir(place->folder);
+    free(place->file);
+    free(place->below);
+    free(place);
+    return 0;
+}
+
+static int put(struct place *place, const void *data, size_t len, size_t offset)
+{
+    return place->file->pMethods->xWrite(place->file, data, (int)len, (sqlite3_int64)offset);
+}
+
+static int sync_file(struct place *place)
+{
+    return place->file->pMethods->xSync(place->file, SQLITE_SYNC_NORMAL);
+}
+
+/* Its length in the file system, its bytes in place->below. */
+static size_t look_below(struct place *place)
+{
+    int fd = open(place->path, O_RDONLY | O_CLOEXEC);
+    ssize_t len = read(fd, place->below, FILE_MAX);
+
+    assert_true(fd >= 0 && len >= 0);
+    close(fd);
+    return (size_t)len;
+}
+
+static void what_is_written_end_to_end_goes_below_with_the_sync(void **state)
+{
+    struct place *place = *state;
+
+    assert_int_equal(put(place, "header", 6, 0), SQLITE_OK);
+    assert_int_equal(put(place, "page", 4, 6), SQLITE_OK);
+    assert_int_equal(look_below(place), 0);
+    assert_int_equal(sync_file(place), SQLITE_OK);
+    assert_int_equal(look_below(place), 10);
+    assert_memory_equal(place->below, "headerpage", 10);
+    assert_int_equal(put(place, "H", 1, 0), SQLITE_OK);
+    assert_int_equal(put(place, "!", 1, 9), SQLITE_OK); /* another place: the first goes */
+    look_below(place);
+    assert_memory_equal(place->below, "Headerpage", 10);
+    place->file->pMethods->xClose(place->file);
+    place->file->pMethods = NULL;
+    assert_int_equal(look_below(place), 10);
+    assert_memory_equal(place->below, "Headerpag!", 10);
+}
+
+/* Every operation that SQLite has, at random, beside the same done in memory. */
+static void it_is_always_what_it_was_told_to_be(void **state)
+{
+    struct place *place = *state;
+    const sqlite3_io_methods *io = place->file->pMethods;
+    char *want = xcalloc(1, FILE_MAX), *data = xmalloc(FILE_MAX);
+    size_t len = 0, offset = 0;
+    sqlite3_int64 size;
+
+    srandom(4711);
+    for (unsigned step = 0; step < 20000; step++) {
+        size_t piece = (size_t)random() % (random() % 50 == 0 ? 100000 : 5000) + 1;
+        if (random() % 4 == 0 || offset + piece > FILE_MAX)
+            offset = (size_t)random() % (FILE_MAX - piece);
+        switch (random() % 8) {
+        case 0:
+            assert_int_equal(io->xFileSize(place->file, &size), SQLITE_OK);
+            assert_int_equal(size, len);
+            break;
+        case 1: {
+            int code = io->xRead(place->file, data, (int)piece, (sqlite3_int64)offset);
+            assert_int_equal(code, offset + piece <= len ? SQLITE_OK : SQLITE_IOERR_SHORT_READ);
+            assert_memory_equal(data, want + offset, piece); /* zeros behind the end */
+            break;
+        }
+        case 2:
+            assert_int_equal(sync_file(place), SQLITE_OK);
+            assert_int_equal(look_below(place), len);
+            assert_memory_equal(place->below, want, len);
+            break;
+        case 3:
+            if (random() % 20 > 0 || offset > len)
+                break;
+            assert_int_equal(io->xTruncate(place->file, (sqlite3_int64)offset), SQLITE_OK);
+            memset(want + offset, 0, len - offset);
+            len = offset;
+            break;
+        default:
+            memset(data, (int)(random() % 255 + 1), piece);
+            assert_int_equal(put(place, data, piece, offset), SQLITE_OK);
+            memcpy(want + offset, data, piece);
+            offset += piece;
+            len = offset > len ? offset : len;
+        }
+    }
+    free(want);
+    free(data);
+}
+
+static void a_write_that_fails_late_fails_the_sync_and_is_forgotten(void **state)
+{
+    struct place *place = *state;
+    struct rlimit old, tight;
+
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &old);
+    assert_int_equal(put(place, "first", 5, 0), SQLITE_OK);
+    assert_int_equal(sync_file(place), SQLITE_OK);
+    tight = (struct rlimit){ 5, old.rlim_max };
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &tight), 0);
+    assert_int_equal(put(place, "second", 6, 5), SQLITE_OK);
+    int failing = sync_file(place), next = sync_file(place);
+    setrlimit(RLIMIT_FSIZE, &old);
+    assert_int_not_equal(failing, SQLITE_OK);
+    assert_int_equal(next, SQLITE_OK);
+    assert_int_equal(look_below(place), 5);
+    assert_int_equal(put(place, "third", 5, 5), SQLITE_OK);
+    assert_int_equal(sync_file(place), SQLITE_OK);
+    assert_int_equal(look_below(place), 10);
+    assert_memory_equal(place->below, "firstthird", 10);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make_place, remove_place)
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        TEST(what_is_written_end_to_end_goes_below_with_the_sync),
+        TEST(it_is_always_what_it_was_told_to_be),
+        TEST(a_write_that_fails_late_fails_the_sync_and_is_forgotten),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
