@@ -222,4 +222,5 @@ json_t *openapi_body_of(const struct api_shape *shape)
     return json_pack("{s:s, s:o, s:o, s:b}", "type", "object", "properties", properties, "required",
                      required, "additionalProperties", 0);
 }
+
 /* NOLINTEND(misc-no-recursion) */
