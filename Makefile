@@ -14,26 +14,35 @@ comma := ,
 quiet := $(if $(filter 1,$(V)),,@)
 say    = $(if $(filter 1,$(V)),@:,@printf '  %-7s %s\n')
 
+cc_option = $(shell $(CC) -Werror $(1) -c -x c /dev/null -o /dev/null 2>/dev/null && echo $(1))
+
 VERSION := 0.1.0
 
 # --- the packages, the only list of them ------------------------------------------------------
 PACKAGES := gcc make pkg-config libuv1-dev libssl-dev libsqlite3-dev libsodium-dev libjansson-dev \
-            libconfuse-dev libidn2-dev libc-ares-dev libcurl4-openssl-dev node-llhttp curl
+            libconfuse-dev libidn2-dev libc-ares-dev libcurl4-openssl-dev node-llhttp curl \
+            libseccomp-dev
 PACKAGES_TEST := libcmocka-dev python3 postfix swaks libnet-ssleay-perl msmtp openssl \
                  node-nodemailer libemail-address-xs-perl slowhttptest sslscan sqlite3 \
-                 dnsmasq-base python3-jsonschema libemail-mime-perl
+                 dnsmasq-base python3-jsonschema libemail-mime-perl systemd libseccomp2
 PACKAGES_FUZZ := clang libclang-rt-14-dev
 PACKAGES_BENCH := valgrind
 PACKAGES_FORMAT := clang-format
+PACKAGES_ANALYZE := clang-tidy cppcheck
+PACKAGES_COVERAGE := gcovr
 
 # --- flags ------------------------------------------------------------------------------------
-PKGS   := libuv openssl sqlite3 libsodium jansson libconfuse libidn2 libcares libcurl
-WARN   := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wvla -Werror=implicit
-HARDEN := -fstack-protector-strong -fPIE -ftrapv
+PKGS   := libuv openssl sqlite3 libsodium jansson libconfuse libidn2 libcares libcurl libseccomp
+WARN   := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wvla -Wformat-security \
+          -Werror=implicit
+# What Debian hardens its packages with; the last two only where compiler and machine have them.
+HARDEN := -fstack-protector-strong -fPIE -ftrapv \
+          $(call cc_option,-fstack-clash-protection) $(call cc_option,-fcf-protection)
+FORTIFY = $(if $(SAN)$(filter -O0,$(CFLAGS)),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
 SAN    := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
-ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -I. $(WARN) $(HARDEN) $(SAN) $(CFLAGS) -MMD -MP \
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -I. $(WARN) $(HARDEN) $(FORTIFY) $(SAN) $(CFLAGS) -MMD -MP \
              $(PKG_CFLAGS) $(LLHTTP_CFLAGS) -DLATCHPOST_VERSION='"$(VERSION)"'
-ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now $(SAN) $(LDFLAGS)
+ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now,-z,noexecstack $(SAN) $(LDFLAGS)
 
 PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS))
 PKG_LIBS   = $(shell pkg-config --libs $(PKGS)) -pthread
@@ -80,8 +89,8 @@ SRC_top := $(patsubst %,relay/%.c,\
     bounce cli/account cli/check cli/client cli/client_direct cli/client_http cli/client_local \
     cli/client_remote cli/domain cli/key cli/options cli/pages cli/print cli/queue cli/queue_steer \
     cli/serve cli/upstream config config_file config_read config_table config_upstreams \
-    config_value daemon delivery delivery_attempt delivery_fleet delivery_share generation held \
-    state_lock upstreams watchdog worker)
+    config_value daemon delivery delivery_attempt delivery_fleet delivery_share fence fence_calls \
+    fence_files generation held inherited notify reach state_lock upstreams user watchdog worker)
 
 FLOORS := base net message auth queue smtp upstream http top
 
@@ -125,7 +134,7 @@ $(foreach floor,$(FLOORS),$(eval $(call archive_rule,$(floor))))
 $(BUILD)/libllhttp.a: $(LLHTTP_DIR)/api.c $(LLHTTP_DIR)/http.c $(LLHTTP_DIR)/llhttp.c
 	$(say) CC llhttp
 	@mkdir -p $(BUILD)/llhttp
-	$(quiet)for c in $^; do $(CC) -O2 -fPIE -w $(SAN) $(LLHTTP_CFLAGS) -c \
+	$(quiet)for c in $^; do $(CC) -O2 -w $(HARDEN) $(FORTIFY) $(SAN) $(LLHTTP_CFLAGS) -c \
 	    -o $(BUILD)/llhttp/$$(basename $$c .c).o $$c || exit 1; done
 	$(quiet)ar rcs $@ $(BUILD)/llhttp/*.o
 
@@ -236,6 +245,58 @@ $(BUILD)/tests/fuzz/%-fuzz: $(BUILD)/tests/fuzz/%.o $(patsubst %,$(BUILD)/%.a,$(
 
 include tests/bench/bench.mk
 
+# --- analysers ----------------------------------------------------------------------------------
+
+# Their settings, and the reason for everything that they are told to leave out, are in conf/.
+ANALYZED := $(foreach floor,$(FLOORS),$(SRC_$(floor))) relay/main.c
+HEADERS  := $(wildcard auth/*.h queue/*.h relay/*.h relay/*/*.h)
+# The same reference counts that conf/clang-tidy speaks of.
+ANALYZE_relay/smtp/session.c   := -Wno-analyzer-use-after-free
+ANALYZE_relay/http/endpoints.c := -Wno-analyzer-use-after-free
+CPPCHECK := cppcheck -q -j2 --std=c11 --enable=warning,performance,portability,style --error-exitcode=1 \
+    --suppressions-list=conf/cppcheck-suppressions --library=posix,gnu -I. -D_GNU_SOURCE \
+    '-D__VA_OPT__(...)=__VA_ARGS__' '-Djson_object_foreach(o,k,v)=while (f(o, &k, &v))' \
+    '-Djson_array_foreach(a,i,v)=while (f(a, &i, &v))'
+
+.PHONY: deps-analyze
+deps-analyze: deps ## install the analysers
+	$(call install_packages,$(PACKAGES_ANALYZE))
+
+.PHONY: analyze
+analyze: deps-analyze ## gcc -fanalyzer, clang-tidy and cppcheck over the whole source: must be clean
+	@$(MAKE) --no-print-directory $(ANALYZED:%.c=$(BUILD)/%.analyzed) $(BUILD)/cppcheck.analyzed
+
+$(BUILD)/%.analyzed: %.c $(HEADERS) conf/clang-tidy Makefile
+	$(say) ANALYZE $<
+	@mkdir -p $(@D)
+	$(quiet)gcc $(filter-out -MMD -MP,$(ALL_CFLAGS)) -fanalyzer -Werror $(ANALYZE_$<) -c -o /dev/null $<
+	$(quiet)clang-tidy --quiet --config-file=conf/clang-tidy $< -- -std=c11 -D_GNU_SOURCE -I. \
+	    $(PKG_CFLAGS) $(LLHTTP_CFLAGS) -DLATCHPOST_VERSION='"$(VERSION)"' 2>$@.log || { cat $@.log; exit 1; }
+	@touch $@
+
+$(BUILD)/cppcheck.analyzed: $(ANALYZED) $(HEADERS) conf/cppcheck-suppressions Makefile
+	$(say) ANALYZE "all, cppcheck"
+	$(quiet)$(CPPCHECK) $(ANALYZED)
+	@touch $@
+
+# --- coverage -----------------------------------------------------------------------------------
+
+# Counts are written when a process ends by itself: what is killed, or became another user that may
+# not write here, adds none. The goal for these files is 90 % of the branches; assert() has none.
+COVERAGE := $(abspath build/coverage)
+COVERED  := $(SRC_message) $(filter %parse.c %command.c %sasl.c %line.c %body.c %session.c \
+    %transaction.c %content.c,$(SRC_smtp)) $(filter %head.c %chunk.c %json.c,$(SRC_http)) \
+    relay/upstream/answer.c $(SRC_queue)
+
+.PHONY: coverage
+coverage: deps-test ## run every test and print which branches of parsers, session and queue they take
+	$(call install_packages,$(PACKAGES_COVERAGE))
+	@find $(COVERAGE) -name '*.gcda' -delete 2>/dev/null; true
+	-@$(MAKE) --no-print-directory BUILD=$(COVERAGE) LDFLAGS=--coverage \
+	    CFLAGS='-O0 -g --coverage -fprofile-update=atomic -DLATCHPOST_COVERAGE=\"$(COVERAGE)\"' check
+	@gcovr -j 2 --root . --branches --exclude-branches-by-pattern '.*\bassert\(' --sort-percentage \
+	    $(patsubst %,--filter '%$$',$(COVERED)) $(COVERAGE)
+
 # --- the rest -------------------------------------------------------------------------------------
 
 .PHONY: install
@@ -244,6 +305,12 @@ install: latchpost ## install below PREFIX (/usr/local), DESTDIR in front
 	install -m 755 latchpost $(DESTDIR)$(PREFIX)/bin/latchpost
 	test -e $(DESTDIR)$(SYSCONFDIR)/latchpost/latchpost.conf || \
 	    install -m 640 conf/latchpost.conf $(DESTDIR)$(SYSCONFDIR)/latchpost/latchpost.conf
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/lib/sysusers.d
+	sed 's,/usr/local/bin/,$(PREFIX)/bin/,; s,/etc/latchpost,$(SYSCONFDIR)/latchpost,g' \
+	    conf/latchpost.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/latchpost.service
+	chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/latchpost.service
+	install -m 644 conf/latchpost.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/latchpost.socket
+	install -m 644 conf/latchpost.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/latchpost.conf
 
 .PHONY: format
 format: ## lay out all C files

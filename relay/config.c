@@ -58,6 +58,9 @@ static bool fill_top(struct config *config, const struct config_section *top, st
         return false;
     config->grace_ms = config_get_duration(top, "", "grace");
     config->watchdog_ms = config_get_duration(top, "", "watchdog");
+    config->user = config_get_text(top, "", "user");
+    config->fence = (enum fence_mode)config_parse_word(slice_of(config_text(top, "", "fence")),
+                                                       config_fence_words);
     config->hide_client_address = config_get_bool(top, "", "hide_client_address");
     return true;
 }
@@ -285,7 +288,11 @@ static bool fill_stores(struct config *config, const struct config_file *file, s
     uint64_t message_bytes = config->smtp.message_bytes + config->smtp.message_bytes / 2;
 
     config->auth.path = config_take_path(config, config->state_dir, "keys.db");
-    config->auth.pepper_path = config_take_path(config, config->state_dir, "pepper");
+    config->auth.pepper_path = config_get_text(top, "", "pepper_file");
+    if (!config_check_readable(config, top, "pepper_file", config->auth.pepper_path, why))
+        return false;
+    if (config->auth.pepper_path == NULL)
+        config->auth.pepper_path = config_take_path(config, config->state_dir, "pepper");
     config->auth.pepper_hex = getenv("LATCHPOST_PEPPER");
     config->auth.prefix_live = config_text(top, "", "key_prefix");
     config->auth.prefix_test = config_text(top, "", "test_key_prefix");

@@ -31,11 +31,16 @@ struct config_http {
     struct http_limits limits;
 };
 
+/* In the order of config_fence_words. */
+enum fence_mode { FENCE_AUTO, FENCE_REQUIRED, FENCE_OFF };
+
 struct config { /* everything in it is owned by it and lives as long as it */
     const char *path;
     const char *hostname;
     const char *state_dir;    /* keys.db, queue.db, pepper, self-signed certificate */
     const char *control_path; /* control.sock */
+    const char *user;         /* NULL: see user.h */
+    enum fence_mode fence;
     enum log_level log_level;
     enum log_format log_format;
     unsigned workers;              /* never 0 here: "0: one a core" is resolved */

@@ -23,9 +23,10 @@ void *config_take(struct config *config, size_t size)
 
 char *config_take_text(struct config *config, const char *text)
 {
-    char *copy = config_take(config, strlen(text) + 1);
+    size_t len = strlen(text);
+    char *copy = config_take(config, len + 1);
 
-    strcpy(copy, text);
+    memcpy(copy, text, len + 1);
     return copy;
 }
 

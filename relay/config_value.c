@@ -9,6 +9,7 @@
 #include "relay/message/domain.h"
 
 const char *const config_tls_words[] = { "none", "starttls", "implicit", NULL };
+const char *const config_fence_words[] = { "auto", "required", "off", NULL };
 
 static const char *const bool_words[] = { "false", "no", "off", "true", "yes", "on", NULL };
 
@@ -216,6 +217,11 @@ static bool is_doubt(struct slice text)
     return config_parse_word(text, words) >= 0;
 }
 
+static bool is_fence(struct slice text)
+{
+    return config_parse_word(text, config_fence_words) >= 0;
+}
+
 static const struct {
     bool (*check)(struct slice text);
     const char *hint;
@@ -234,6 +240,8 @@ static const struct {
     [CONFIG_PREFIX] = { is_prefix, "a key prefix (1 to 11 of a-z 0-9 _, then _)" },
     [CONFIG_ADDRESS] = { is_address, "an IP address, or \"*\" for all" },
     [CONFIG_DOUBT] = { is_doubt, "one of \"retry\", \"hold\"" },
+    [CONFIG_FILE] = { is_text, "a path without control characters" },
+    [CONFIG_FENCE] = { is_fence, "one of \"auto\", \"required\", \"off\"" },
 };
 
 bool config_value_check(enum config_type type, struct slice text)

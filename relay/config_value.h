@@ -21,6 +21,8 @@ enum config_type {
     CONFIG_PREFIX,   /* [a-z0-9_]{1,11}_ */
     CONFIG_ADDRESS,  /* an IP address, or * */
     CONFIG_DOUBT,    /* retry, hold */
+    CONFIG_FILE,     /* the path of a file that is read, at a reload again */
+    CONFIG_FENCE,    /* auto, required, off */
 };
 
 /* Is it of this type? */
@@ -38,5 +40,6 @@ int config_parse_word(struct slice text, const char *const *words);
 
 extern const char
     *const config_tls_words[]; /* in the order of enum smtp_tls: none, starttls, implicit */
+extern const char *const config_fence_words[]; /* in the order of enum fence_mode */
 
 #endif

@@ -7,8 +7,8 @@
 
 #include <assert.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sysexits.h>
@@ -19,10 +19,13 @@
 #include "relay/base/log.h"
 #include "relay/bounce.h"
 #include "relay/config_value.h"
+#include "relay/fence.h"
 #include "relay/generation.h"
 #include "relay/http/budget.h"
 #include "relay/http/work.h"
+#include "relay/inherited.h"
 #include "relay/net/listener.h"
+#include "relay/notify.h"
 #include "relay/state_lock.h"
 #include "relay/upstreams.h"
 #include "relay/watchdog.h"
@@ -32,11 +35,17 @@
 /* The last part of the grace, when nothing may go on that is under way: for putting things in
  * order. A short grace loses a quarter to it, and is longer by the rest. */
 #define ABORT_MS 1000
-#define LAST_S   5 /* how long closing the queue may take; a disk of ours that hangs takes for ever \
-                    */
+#define LAST_S                                                                                     \
+    5 /* how long closing the queue may take; a disk of ours that hangs takes for ever             \
+       */
 
 struct daemon {
+    struct notify manager;
+    struct inherited inherited;
     struct generation *current;
+    struct fence *fence;
+    struct tls_context **contexts; /* while starting: one a worker, and one for HTTP */
+    size_t context_count;
     int lock_fd;
     struct auth *auth;
     struct queue *queue;
@@ -57,7 +66,7 @@ struct daemon {
     struct listener *control_listener, *http_listener;
     uv_signal_t signals[4];
     size_t signal_count;
-    struct loop_timer flush_timer, grace_timer;
+    struct loop_timer flush_timer, grace_timer, beat_timer;
     bool has_timers;
     bool is_stopping;
     bool is_aborted;       /* what was under way was told to end at once */
@@ -83,6 +92,20 @@ static void apply_mail_rules(struct daemon *daemon, const struct config *config)
 }
 
 /* --- reload ----------------------------------------------------------------------------------- */
+
+/* failure: why a reload changed nothing, or "". */
+static void tell_ready(const struct daemon *daemon, const char *failure)
+{
+    const struct config *config = daemon->current->config;
+    char status[640];
+
+    if (failure[0] != '\0')
+        snprintf(status, sizeof(status), "Serving as before, since the reload failed: %s", failure);
+    else
+        snprintf(status, sizeof(status), "Serving: %zu listener(s), %zu upstream(s), %zu worker(s)",
+                 config->listener_count, config->upstream_count, daemon->worker_count);
+    notify_ready(&daemon->manager, status);
+}
 
 static void apply(struct daemon *daemon, struct generation *generation,
                   struct tls_context **contexts)
@@ -115,7 +138,10 @@ static void reload(struct daemon *daemon)
     struct why why = { "" };
     const char *fixed;
 
-    if (!config_load(&config, daemon->current->config->path, &why) ||
+    notify_reloading(&daemon->manager);
+    if (!fence_allows(daemon->fence, daemon->current->config->path, &why) ||
+        !config_load(&config, daemon->current->config->path, &why) ||
+        !generation_sockets_are_safe(config, &daemon->inherited, &why) ||
         !generation_contexts(config, daemon->worker_count, contexts, &why)) {
         LOG(LOG_ERROR, "reload_failed", LOG_STR("reason", why.text),
             LOG_STR("kept", "everything as it was"));
@@ -125,9 +151,12 @@ static void reload(struct daemon *daemon)
         if (fixed != NULL)
             LOG(LOG_WARNING, "reload_partial", LOG_STR("setting", fixed),
                 LOG_STR("reason", "takes effect at a restart"));
-        apply(daemon, generation_new(config, daemon->worker_count, daemon->current), contexts);
+        apply(daemon,
+              generation_new(config, daemon->worker_count, daemon->current, &daemon->inherited),
+              contexts);
         LOG(LOG_INFO, "reloaded", LOG_STR("config", config->path));
     }
+    tell_ready(daemon, why.text);
     free(contexts);
 }
 
@@ -178,6 +207,7 @@ static void begin_stop(struct daemon *daemon, const char *reason)
     daemon->api.draining = true;
     LOG(LOG_INFO, "stopping", LOG_STR("reason", reason));
     watchdog_stop(daemon->watchdog); /* loops end now; the grace ends what hangs */
+    notify_stopping(&daemon->manager, daemon->current->config->grace_ms + ABORT_MS + LAST_S * 1000);
     listener_close(daemon->http_listener);
     daemon->http_listener = NULL;
     for (size_t i = 0; i < daemon->worker_count; i++)
@@ -204,6 +234,13 @@ static void on_flush(void *owner)
     struct daemon *daemon = owner;
 
     (void)auth_flush(daemon->auth); /* what could not be written is tried again next time */
+}
+
+static void on_beat(void *owner)
+{
+    struct daemon *daemon = owner;
+
+    notify_alive(&daemon->manager);
 }
 
 static void on_control(void *owner, uv_stream_t *server)
@@ -259,13 +296,31 @@ static void raise_file_limit(void)
     }
 }
 
-/* Keys pass through buffers that live as long as a loop: a core file, or another process of the
- * same user that reads our memory, would have them. */
-static void forbid_dumps(void)
+/* A reload may bind another such port, but only if there is one now that was not given to us. */
+static bool binds_low_port(const struct generation *generation)
 {
-#ifndef __SANITIZE_ADDRESS__ /* whose search for leaks traces its own process */
-    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-#endif
+    const struct worker_settings *settings = &generation->settings[0];
+    const struct config_http *http = &generation->config->http;
+
+    for (size_t i = 0; i < settings->listener_count; i++)
+        if (settings->listeners[i].port < 1024 && settings->listeners[i].socket_count == 0)
+            return true;
+    return http->enabled && http->port < 1024 && generation->http_socket == 0;
+}
+
+/* The certificate of the configuration may be root's alone, so it is read before we become another;
+ * a self-signed one is made in state_dir, by whoever we are then. */
+static bool confine(struct daemon *daemon, struct why *why)
+{
+    const struct config *config = daemon->current->config;
+
+    daemon->context_count = config->workers + 1;
+    daemon->contexts = xcalloc(daemon->context_count, sizeof(struct tls_context *));
+    if (!config->tls_self_signed &&
+        !generation_contexts(config, config->workers, daemon->contexts, why))
+        return false;
+    daemon->fence = fence_raise(config, binds_low_port(daemon->current), why);
+    return daemon->fence != NULL;
 }
 
 static bool open_stores(struct daemon *daemon, struct why *why)
@@ -288,7 +343,7 @@ static bool open_stores(struct daemon *daemon, struct why *why)
 static bool open_workers(struct daemon *daemon, struct why *why)
 {
     const struct config *config = daemon->current->config;
-    struct tls_context **contexts = xcalloc(config->workers + 1, sizeof(*contexts));
+    struct tls_context **contexts = daemon->contexts;
     struct worker_options options = {
         .auth = daemon->auth,
         .queue = daemon->queue,
@@ -297,7 +352,8 @@ static bool open_workers(struct daemon *daemon, struct why *why)
         .drained = on_worker_drained,
         .owner = daemon,
     };
-    bool ok = generation_contexts(config, config->workers, contexts, why);
+    bool ok =
+        !config->tls_self_signed || generation_contexts(config, config->workers, contexts, why);
 
     daemon->workers = xcalloc(config->workers, sizeof(struct worker *));
     for (size_t i = 0; ok && i < config->workers; i++) {
@@ -311,9 +367,7 @@ static bool open_workers(struct daemon *daemon, struct why *why)
             daemon->workers[daemon->worker_count++] = worker;
     }
     daemon->http.tls = contexts[config->workers];
-    for (size_t i = 0; i < config->workers; i++)
-        tls_context_unref(contexts[i]);
-    free(contexts);
+    contexts[config->workers] = NULL;
     if (ok)
         upstreams_attach(daemon->upstreams, daemon->workers, daemon->worker_count);
     return ok;
@@ -324,7 +378,11 @@ static bool open_http(struct daemon *daemon, struct why *why)
     const struct config *config = daemon->current->config;
     struct listener_options control = { .unix_path = config->control_path, .backlog = 128 };
     struct listener_options http = {
-        .address = config->http.address, .port = config->http.port, .alone = true, .backlog = 1024
+        .address = config->http.address,
+        .port = config->http.port,
+        .inherited = daemon->current->http_socket,
+        .alone = true,
+        .backlog = 1024,
     };
 
     daemon->txt = txt_resolver_new(&daemon->loop, &config->dns);
@@ -373,12 +431,11 @@ static bool start(struct daemon *daemon, struct why *why)
     const struct config *config = daemon->current->config;
 
     umask(077);
-    forbid_dumps();
     raise_file_limit();
     signal(SIGPIPE, SIG_IGN); /* both are answers of write(2), not reasons to die */
     signal(SIGXFSZ, SIG_IGN);
     block_signals(true);
-    if (!loop_init(&daemon->loop, why))
+    if (!confine(daemon, why) || !loop_init(&daemon->loop, why))
         return false;
     daemon->has_loop = true;
     if (!open_stores(daemon, why))
@@ -388,8 +445,11 @@ static bool start(struct daemon *daemon, struct why *why)
         return false;
     loop_timer_init(&daemon->loop, &daemon->flush_timer, on_flush, daemon);
     loop_timer_init(&daemon->loop, &daemon->grace_timer, on_grace_over, daemon);
+    loop_timer_init(&daemon->loop, &daemon->beat_timer, on_beat, daemon);
     daemon->has_timers = true;
     loop_timer_start(&daemon->flush_timer, FLUSH_MS, FLUSH_MS);
+    if (daemon->manager.beat_ms > 0)
+        loop_timer_start(&daemon->beat_timer, daemon->manager.beat_ms, daemon->manager.beat_ms);
     for (size_t i = 0; i < daemon->worker_count; i++)
         if (!worker_start(daemon->workers[i], why))
             return false;
@@ -400,15 +460,33 @@ static bool start(struct daemon *daemon, struct why *why)
     return true;
 }
 
+static void log_inherited(const struct daemon *daemon)
+{
+    for (size_t i = 0; i < daemon->inherited.count; i++) {
+        const struct inherited_socket *socket = &daemon->inherited.sockets[i];
+
+        if (generation_uses(daemon->current, socket->fd))
+            LOG(LOG_INFO, "inherited", LOG_STR("name", socket->name),
+                LOG_STR("address", socket->address), LOG_INT("port", socket->port));
+        else
+            LOG(LOG_WARNING, "inherited_unused", LOG_STR("name", socket->name),
+                LOG_STR("address", socket->address), LOG_INT("port", socket->port),
+                LOG_STR("reason", "no listener has this name, or this address and port: whoever "
+                                  "connects is not served"));
+    }
+}
+
 static void log_ready(const struct daemon *daemon)
 {
     const struct config *config = daemon->current->config;
 
+    fence_log(daemon->fence);
     for (size_t i = 0; i < config->listener_count; i++)
         LOG(LOG_INFO, "listening", LOG_STR("listener", config->listeners[i].door.name),
             LOG_STR("address", config->listeners[i].address),
             LOG_INT("port", config->listeners[i].port),
             LOG_STR("tls", config_tls_words[config->listeners[i].door.tls]));
+    log_inherited(daemon);
     if (config->upstream_count == 0)
         LOG(LOG_WARNING, "no_upstream",
             LOG_STR("reason", "mail is accepted and waits; add an upstream"));
@@ -489,6 +567,7 @@ static void close_all(struct daemon *daemon)
         if (daemon->has_timers) {
             loop_timer_close(&daemon->flush_timer, NULL);
             loop_timer_close(&daemon->grace_timer, NULL);
+            loop_timer_close(&daemon->beat_timer, NULL);
         }
     }
     daemon->api.stopped = true;
@@ -504,23 +583,35 @@ static void close_all(struct daemon *daemon)
     upstreams_close(daemon->upstreams);
     queue_free(daemon->queue);
     auth_close(daemon->auth);
+    for (size_t i = 0; i < daemon->context_count; i++)
+        tls_context_unref(daemon->contexts[i]);
+    free(daemon->contexts);
     tls_context_unref(daemon->http.tls);
+    fence_free(daemon->fence);
     listener_limits_free(daemon->admissions);
     if (daemon->lock_fd >= 0)
         close(daemon->lock_fd);
     free(daemon->workers);
     generations_free(daemon->current);
+    inherited_close(&daemon->inherited);
+    notify_close(&daemon->manager);
 }
 
 int daemon_run(struct config *config)
 {
     struct daemon daemon = { .lock_fd = -1, .exit_code = EX_OK };
     struct why why = { "" };
+    bool ok;
 
     log_configure(config->log_level, config->log_format);
-    daemon.current = generation_new(config, config->workers, NULL);
-    if (start(&daemon, &why)) {
+    if (!notify_open(&daemon.manager, &why))
+        LOG(LOG_WARNING, "no_service_manager", LOG_STR("reason", why.text));
+    ok = inherited_open(&daemon.inherited, &why);
+    daemon.current = generation_new(config, config->workers, NULL, &daemon.inherited);
+    if (ok && generation_sockets_are_safe(config, &daemon.inherited, &why) &&
+        start(&daemon, &why)) {
         log_ready(&daemon);
+        tell_ready(&daemon, "");
         loop_run(&daemon.loop);
         if (daemon.is_abandoned)
             abandon(&daemon);

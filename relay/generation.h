@@ -5,6 +5,7 @@
 #define LATCHPOST_GENERATION_H
 
 #include "relay/config.h"
+#include "relay/inherited.h"
 #include "relay/worker.h"
 
 struct generation {
@@ -12,12 +13,15 @@ struct generation {
     struct config *config;
     struct worker_settings *settings;   /* one a worker */
     struct upstream_options *upstreams; /* the configuration's, each with the gate that the workers
-                                           share: of the generation before, where it is the same */
+                                            share: of the generation before, where it is the same */
+    int *sockets;                       /* the listeners' inherited sockets, one after the other */
+    int http_socket;                    /* inherited, or 0 */
 };
 
 /* Takes over the configuration, and the older generation, or NULL, whose upstreams' ceilings change
- * at once. */
-struct generation *generation_new(struct config *config, size_t workers, struct generation *older);
+ * at once. The numbers of the sockets are copied. */
+struct generation *generation_new(struct config *config, size_t workers, struct generation *older,
+                                  const struct inherited *inherited);
 /* With all that are older. Accepts NULL. */
 void generations_free(struct generation *generation);
 
@@ -26,6 +30,13 @@ void generations_free(struct generation *generation);
  * when nothing needs TLS. False and why: none was made. */
 bool generation_contexts(const struct config *config, size_t workers, struct tls_context **contexts,
                          struct why *why);
+
+/* Has the configuration a use for this socket? */
+bool generation_uses(const struct generation *generation, int socket);
+/* False and why: a listener that lets keys travel in the clear, on loopback, was given a socket
+ * that others can reach. */
+bool generation_sockets_are_safe(const struct config *config, const struct inherited *inherited,
+                                 struct why *why);
 
 /* The name of a setting that differs and that a running process cannot change (where its stores and
  * its control socket are, its threads), or NULL. */

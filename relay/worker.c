@@ -77,12 +77,14 @@ static void on_connection(void *owner, uv_stream_t *server)
     session_accept(&door->worker->service, &door->settings.door, server);
 }
 
-static bool door_open(struct worker *worker, const struct worker_listener *settings, bool alone,
-                      struct why *why)
+/* inherited: a socket that was given to the process, or 0. */
+static bool door_open_one(struct worker *worker, const struct worker_listener *settings,
+                          int inherited, bool alone, struct why *why)
 {
     struct listener_options options = {
         .address = settings->address,
         .port = settings->port,
+        .inherited = inherited,
         .alone = alone,
         .backlog = 1024,
     };
@@ -96,6 +98,17 @@ static bool door_open(struct worker *worker, const struct worker_listener *setti
         return why_prefix(why, "listener \"%s\": ", settings->door.name);
     }
     list_add_tail(&worker->doors, &door->node);
+    return true;
+}
+
+static bool door_open(struct worker *worker, const struct worker_listener *settings, bool alone,
+                      struct why *why)
+{
+    if (settings->socket_count == 0)
+        return door_open_one(worker, settings, 0, alone, why);
+    for (size_t i = 0; i < settings->socket_count; i++)
+        if (!door_open_one(worker, settings, settings->sockets[i], alone, why))
+            return false;
     return true;
 }
 

@@ -13,6 +13,8 @@ struct worker_listener {
     struct smtp_door door;
     const char *address;
     uint16_t port;
+    const int *sockets; /* that were given to the process for it; none: it binds its own */
+    size_t socket_count;
 };
 
 /* What can change at a reload. Borrowed for as long as the worker lives: old settings too, since

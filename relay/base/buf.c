@@ -47,10 +47,10 @@ static void move_to_block(struct buf *buf, size_t capacity)
     char *data = xmalloc(capacity + 1);
     size_t len = buf_len(buf);
 
-    if (len > 0)
+    if (buf->data != NULL) {
         memcpy(data, buf->data + buf->start, len);
-    if (buf->data != NULL)
         sodium_memzero(buf->data, buf->capacity + 1);
+    }
     free(buf->data);
     buf->data = data;
     buf->start = 0;

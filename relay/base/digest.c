@@ -17,9 +17,9 @@ _Static_assert(DIGEST_BYTES == crypto_generichash_BYTES, "the size that libsodiu
 struct digest *digest_new(void)
 {
     struct digest *digest = xcalloc(1, sizeof(*digest));
-    uintptr_t at = ((uintptr_t)digest->room + 63) & ~(uintptr_t)63;
+    size_t beyond = (uintptr_t)digest->room % 64;
 
-    digest->state = (crypto_generichash_state *)at;
+    digest->state = (void *)(digest->room + (64 - beyond) % 64);
     crypto_generichash_init(digest->state, NULL, 0, DIGEST_BYTES);
     return digest;
 }

@@ -9,6 +9,7 @@
 #include "relay/base/alloc.h"
 #include "relay/cli/cli.h"
 #include "relay/config.h"
+#include "relay/user.h"
 
 static const char usage[] =
     "usage: latchpost check [-c FILE] [--connect] [--json]\n"
@@ -148,12 +149,14 @@ static int complain(const struct check *check, const char *text)
 static int run(struct check *check)
 {
     struct config *config = NULL;
+    struct user user;
     struct why why = { "" };
     int code;
 
     if (!config_load(&config, check->path, &why))
         return complain(check, why.text);
-    if (!check_tls(config, &why) || !loop_init(&check->loop, &why)) {
+    if (!user_find(&user, config->user, config->state_dir, &why) || !check_tls(config, &why) ||
+        !loop_init(&check->loop, &why)) {
         config_free(config);
         return complain(check, why.text);
     }

@@ -18,6 +18,7 @@
 #include "relay/cli/client_priv.h"
 #include "relay/config.h"
 #include "relay/state_lock.h"
+#include "relay/user.h"
 
 #define RETRY_FOR_MS   5000
 #define RETRY_EVERY_MS 100
@@ -105,11 +106,26 @@ static int probe(const char *path)
     return error;
 }
 
-/* Files made by another user would lock the daemon out of its own directory. */
-static int check_owner(const char *state_dir)
+/* Files made by another user would lock the daemon out of its own directory, so root goes on as
+ * that user. */
+static int become_owner(const struct config *config)
 {
+    struct user user;
+    struct why why = { "" };
+
+    if (user_find(&user, config->user, config->state_dir, &why) &&
+        user_own_folder(&user, config->state_dir, &why) && user_become(&user, false, &why))
+        return EX_OK;
+    return cli_fail(EX_NOPERM, "%s", why.text);
+}
+
+static int check_owner(const struct config *config)
+{
+    const char *state_dir = config->state_dir;
     struct stat status;
 
+    if (geteuid() == 0)
+        return become_owner(config);
     if (stat(state_dir, &status) != 0 || status.st_uid == geteuid())
         return EX_OK;
     const struct passwd *owner = getpwuid(status.st_uid);
@@ -142,7 +158,7 @@ static int find(struct client_way **way, struct config **config)
         }
         if (!nobody_listens(error))
             return explain_connect(path, error);
-        int code = check_owner(state_dir);
+        int code = check_owner(*config);
         if (code != EX_OK)
             return code;
         bool busy = false;

@@ -75,9 +75,7 @@ struct head_refusal head_parse_field(struct slice text, struct slice *name, stru
         return refusal(400, "a field name is not readable");
     *raw = rest;
     for (size_t i = 0; i < rest.len; i++)
-        if ((uint8_t)rest.data[i] < ' ' && rest.data[i] != '\t')
-            return refusal(400, "a field holds a control character");
-        else if (rest.data[i] == 127)
+        if (((uint8_t)rest.data[i] < ' ' && rest.data[i] != '\t') || rest.data[i] == 127)
             return refusal(400, "a field holds a control character");
     return fine;
 }

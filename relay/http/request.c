@@ -401,7 +401,7 @@ struct slice http_request_field_exact(const struct http_request *request, struct
 {
     struct slice raw = raw_field(request, name);
 
-    return slice_from(raw, raw.len > 0 && raw.data[0] == ' ');
+    return slice_from(raw, slice_starts_nocase(raw, SLICE(" ")) ? 1 : 0);
 }
 
 bool http_request_keeps_alive(const struct http_request *request)

@@ -36,10 +36,12 @@ static const struct status_row {
 
 static const struct status_row *status_row(int status)
 {
+    static const struct status_row unknown = { 500, "Internal Server Error", "internal" };
+
     for (size_t i = 0; i < ARRAY_LEN(statuses); i++)
         if (statuses[i].status == status)
             return &statuses[i];
-    return status_row(500); /* which the table has */
+    return &unknown;
 }
 
 /* IMF-fixdate, RFC 9110 section 5.6.7. */

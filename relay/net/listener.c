@@ -139,6 +139,38 @@ static struct listener *open_tcp(struct loop *loop, const struct sockaddr *addre
     return listener;
 }
 
+/* Every loop that was given the same socket is woken by a connection, and one of them gets it. */
+static struct listener *open_inherited(struct loop *loop, const struct listener_options *options,
+                                       listener_accept_cb *cb, void *owner, struct why *why)
+{
+    struct listener *listener = listener_new(cb, owner);
+    int fd = fcntl(options->inherited, F_DUPFD_CLOEXEC, 0);
+    int error = fd < 0 ? uv_translate_sys_error(errno) : 0;
+
+    if (error == 0)
+        error = uv_tcp_init(&loop->uv, &listener->uv.tcp);
+    if (error != 0) {
+        if (fd >= 0)
+            close(fd);
+        free(listener);
+    } else {
+        error = uv_tcp_open(&listener->uv.tcp, fd);
+        if (error != 0)
+            close(fd);
+        else
+            error = uv_listen(&listener->uv.stream, options->backlog, on_connection);
+        if (error != 0)
+            uv_close(&listener->uv.handle, on_closed);
+    }
+    if (error != 0) {
+        why_set(why, "cannot listen on the socket that was given for %s port %u: %s",
+                options->address, (unsigned)options->port, uv_strerror(error));
+        return NULL;
+    }
+    listener->port = bound_port(listener);
+    return listener;
+}
+
 static bool parse_address(const char *text, uint16_t port, struct sockaddr_storage *address)
 {
     return uv_ip4_addr(text, port, (struct sockaddr_in *)address) == 0 ||
@@ -297,8 +329,11 @@ struct listener *listener_open(struct loop *loop, const struct listener_options 
 
     if (actual.backlog <= 0)
         actual.backlog = USUAL_BACKLOG;
-    return actual.unix_path != NULL ? open_unix(loop, &actual, cb, owner, why)
-                                    : open_address(loop, &actual, cb, owner, why);
+    if (actual.unix_path != NULL)
+        return open_unix(loop, &actual, cb, owner, why);
+    if (actual.inherited > 0)
+        return open_inherited(loop, &actual, cb, owner, why);
+    return open_address(loop, &actual, cb, owner, why);
 }
 
 uint16_t listener_port(const struct listener *listener)

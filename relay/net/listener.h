@@ -33,6 +33,8 @@ struct listener_options {
     const char *address;   /* "127.0.0.1", "::1", "*" for all of both families */
     uint16_t port;         /* 0: any free one (only with one loop); see listener_port() */
     const char *unix_path; /* instead of both: a socket of mode 0600, an old one replaced */
+    int inherited;         /* TCP, above 0: a socket that listens already; borrowed, and instead of
+                            * address and port, which then only name it */
     bool alone;            /* TCP: refuse a port on which anybody listens already (the first loop's
                             * listener); else it is shared with the other loops */
     int backlog;           /* 0: 511 */

@@ -58,17 +58,20 @@ static bool use_certificate(SSL_CTX *ssl_ctx, const char *path, struct why *why)
     return true;
 }
 
-/* Nobody but its owner may read a key, and nobody but us and root may have written it. */
+/* Nobody but its owner may read a key, and nobody but us and root may have written it. A key of
+ * root's may be lent to a group: so do a daemon that is not root, and systemd's credentials. */
 static bool key_file_is_private(FILE *file, const char *path, struct why *why)
 {
     struct stat info;
+    mode_t allowed;
 
     if (fstat(fileno(file), &info) != 0)
         return why_errno(why, errno, "cannot look at the TLS key %s", path);
     if (info.st_uid != geteuid() && info.st_uid != 0)
         return why_set(why, "the TLS key %s belongs to user %u; it must belong to user %u or root",
                        path, (unsigned)info.st_uid, (unsigned)geteuid());
-    if ((info.st_mode & 077) != 0)
+    allowed = info.st_uid == 0 ? S_IRWXU | S_IRGRP : S_IRWXU;
+    if ((info.st_mode & 0777 & ~allowed) != 0)
         return why_set(why, "the TLS key %s can be used by others (its mode is %03o): chmod 600 it",
                        path, (unsigned)info.st_mode & 0777);
     return true;

@@ -191,6 +191,7 @@ size_t reply_format(enum reply reply, const char *detail, char out[static REPLY_
         put_text(&line, detail == NULL ? "" : detail);
         put_text(&line, slot + 2);
     }
-    memcpy(out + line.len, "\r\n", 2);
-    return line.len + 2;
+    out[line.len++] = '\r';
+    out[line.len++] = '\n';
+    return line.len;
 }

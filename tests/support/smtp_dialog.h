@@ -187,6 +187,7 @@ struct dialog {
     char key[AUTH_KEY_TEXT_BYTES];
     char key_id[AUTH_KEY_ID_BYTES];
     unsigned emptied, leased, places; /* places: kept and not given back */
+    size_t leased_recipients;         /* of the last leased message */
     bool wants_lease;
     struct buf stored; /* content of the last leased message */
 };
@@ -214,6 +215,7 @@ static inline void dialog_accepted(void *owner, void *place, struct queue_messag
     if (message == NULL)
         return;
     d->leased++;
+    d->leased_recipients = message->recipient_count;
     buf_clear(&d->stored);
     assert_true(buf_add(&d->stored, buf_slice(&message->content)));
     for (size_t i = 0; i < message->recipient_count; i++)

@@ -224,7 +224,8 @@ def a_maildir_holds_the_message_byte_for_byte_and_survives_trouble():
         folder = os.path.join(relay.folder, "outbox")
         relay.upstream = f'upstream "outbox" {{ url = "maildir:{folder}" }}'
         relay.start()
-        with open(folder, "w"):  # something else is in the way
+        in_the_way = os.path.join(folder, "new")  # the folder itself was made at the start
+        with open(in_the_way, "w"):
             pass
         client = relay.session(relay.key(), "local")
         body = b".dot\r\n..\r\n\xff 8-bit\r\n\r\n"
@@ -232,7 +233,7 @@ def a_maildir_holds_the_message_byte_for_byte_and_survives_trouble():
         large = client.submit(body + b"x" * 900 + (b"\r\n" + b"z" * 900) * 300 + b"\r\n")
         wait_for(lambda: relay.story(small)["attempts"] >= 2, "an attempt")
         assert folder in relay.story(small)["lastError"]
-        os.unlink(folder)
+        os.unlink(in_the_way)
         contents = {}
         for name in (small, large):
             relay.wait_state(name, "delivered")

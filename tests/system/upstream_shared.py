@@ -163,6 +163,8 @@ def a_refused_login_is_not_repeated_by_every_worker():
 
 # --- names ------------------------------------------------------------------------------------------
 
+OPEN = 'fence = "off"\n'  # the library that plays the name server has a file of its own
+
 
 class Names:
     """A name server for the relay: a file, read by fake_dns.so in place of the system's look-up."""
@@ -197,7 +199,7 @@ def named(sink, more=""):
 @case
 def a_dead_address_is_passed_over():
     with opened(Sink(), Names(mx="127.0.0.7 127.0.0.8 127.0.0.1")) as (sink, names), \
-            Relay(LATER, upstream=named(sink), env=names.env) as relay:
+            Relay(OPEN + LATER, upstream=named(sink), env=names.env) as relay:
         told = relay.wait_state(relay.session(relay.key(), "local").submit(), "delivered")
         assert told["attempts"] == 1 and len(sink.messages) == 1
 
@@ -211,7 +213,7 @@ def an_address_that_hangs_is_overtaken_by_the_next():
         one.setblocking(False)
         one.connect_ex(silent.getsockname())
     with silent, opened(Sink(address=("127.0.0.1", port)), Names(mx="127.0.0.2 127.0.0.1")) as (sink, names), \
-            Relay(LATER, upstream=named(sink), env=names.env) as relay:
+            Relay(OPEN + LATER, upstream=named(sink), env=names.env) as relay:
         told = relay.wait_state(relay.session(relay.key(), "local").submit(), "delivered")
         assert told["attempts"] == 1 and len(sink.messages) == 1
         for one in crowd:
@@ -223,7 +225,7 @@ def a_changed_address_is_followed_while_mail_flows():
     first = Sink()
     second = Sink(address=("127.0.0.2", first.port))
     with opened(first, second, Names(mx="127.0.0.1")) as (_, _, names), \
-            Relay(LATER, upstream=named(first, 'connection_age = "1s"'), env=names.env) as relay:
+            Relay(OPEN + LATER, upstream=named(first, 'connection_age = "1s"'), env=names.env) as relay:
         client = relay.session(relay.key(), "local")
         relay.wait_state(client.submit(), "delivered")
         names.say(mx="127.0.0.2")
@@ -237,7 +239,8 @@ def names_without_an_answer_defer_the_mail_and_are_not_asked_for_without_end(): 
     for what, words in (("again", "name servers do not answer"), ("none", "name not known"),
                         ("hang", "no answer in time")):
         with opened(Sink(), Names(mx=what)) as (sink, names), \
-                Relay(SOON, upstream=named(sink, 'connect_timeout = "300ms" rest_first = "1s" rest_longest = "1s"'),
+                Relay(OPEN + SOON,
+                      upstream=named(sink, 'connect_timeout = "300ms" rest_first = "1s" rest_longest = "1s"'),
                       workers=WORKERS, env=names.env) as relay:
             ids = send_from_all(relay, 1)
             wait_for(lambda: all(relay.story(name)["attempts"] >= 3 for name in ids), "attempts of all")
@@ -253,7 +256,7 @@ def names_without_an_answer_defer_the_mail_and_are_not_asked_for_without_end(): 
 def fifty_addresses_are_not_all_tried_at_once():  # F-49
     dead = " ".join(f"127.0.1.{last}" for last in range(1, 51))
     with opened(Sink(), Names(mx=dead)) as (sink, names), \
-            Relay(SOON, upstream=named(sink), workers=1, env=names.env) as relay:
+            Relay(OPEN + SOON, upstream=named(sink), workers=1, env=names.env) as relay:
         name = relay.session(relay.key(), "local").submit()
         wait_for(lambda: relay.story(name)["attempts"] >= 2, "two attempts")
         assert "cannot connect: connection refused" in relay.story(name)["lastError"]
@@ -266,7 +269,7 @@ def silent_name_servers_do_not_hold_up_another_upstream():  # F-49
     with opened(Names(a="hang", b="hang", c="hang", d="hang", e="hang")) as (names,), \
             tempfile.TemporaryDirectory() as outbox:
         upstreams = "".join(f'upstream "{name}" {{ host = "{name}.test" tls = "none" }}\n' for name in "abcde")
-        with Relay(LATER, upstream=upstreams + f'upstream "files" {{ url = "maildir:{outbox}/m" }}\n',
+        with Relay(OPEN + LATER, upstream=upstreams + f'upstream "files" {{ url = "maildir:{outbox}/m" }}\n',
                    workers=1, env=names.env, start=False) as relay:
             relay.settings += "".join(f'route {{ sender_domain = {{"{name}.example"}} upstreams = {{"{name}"}} }}\n'
                                       for name in "abcde") + 'default_upstreams = {"files"}\n'

@@ -194,6 +194,8 @@ static void a_wrong_file_is_refused_with_line_and_reason(void **state)
         { "retry { schedule = {\"1m\", \"soon\"} }\n", ":3:", "30s, 2m" },
         { "state_dir = \"${LATCHPOST_TEST_UNSET}\"\n", ":3:", "LATCHPOST_TEST_UNSET" },
         { "key_prefix = \"x\"\n", ":3:", "prefix" },
+        { "fence = \"perhaps\"\n", ":3:", "\"required\"" },
+        { "pepper_file = \"/nowhere/pepper\"\n", ":3:", "/nowhere/pepper" },
         { "test_key_prefix = \"lpk_\"\n", ":3:", "differ" },
     };
 

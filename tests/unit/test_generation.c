@@ -30,7 +30,7 @@ static struct generation *read_text(const char *text, struct generation *older)
     if (!config_load(&config, path, &why))
         fail_msg("%s", why.text);
     unlink(path);
-    return generation_new(config, 3, older);
+    return generation_new(config, 3, older, &(struct inherited){ NULL, 0 });
 }
 
 static struct gate *gate_of(const struct generation *generation, const char *name)

@@ -496,7 +496,7 @@ static void make_odd_files(void)
 
     EVP_PKEY *key = EVP_EC_gen("P-256");
     file = certs_file(&certs, "open", ".key", "w");
-    fchmod(fileno(file), 0640);
+    fchmod(fileno(file), 0660);
     PEM_write_PrivateKey(file, key, NULL, NULL, 0, NULL, NULL);
     fclose(file);
     file = certs_file(&certs, "secret", ".key", "w");
@@ -516,7 +516,7 @@ static void a_bad_file_is_refused_and_named(void **state)
         { "good", "absent", "absent.key", "No such file" },
         { "garbage", "good", "garbage.pem", "certificate" },
         { "good", "garbage", "garbage.key", "cannot read" },
-        { "good", "open", "open.key", "mode is 640" },
+        { "good", "open", "open.key", "mode is 660" },
         { "good", "secret", "secret.key", "password" },
         { "good", "alone", "alone.key", "does not belong" },
     };

@@ -10,6 +10,9 @@
 
 #include <cmocka.h>
 
+#include <signal.h>
+#include <sys/resource.h>
+
 #include "tests/support/smtp_dialog.h"
 
 #define EOD       "\r\n.\r\n"
@@ -171,6 +174,8 @@ static void reading_stops_while_two_chunks_wait_for_the_disk(void **state)
     assert_true(dialog_stream.paused);
     assert_true(buf_len(&dialog_stream.kept) > 0);
     assert_int_equal(dialog_stream.deadline_ms, 0); /* not the client's fault */
+    dialog_stream.events->on_drained(dialog_stream.owner);
+    assert_int_equal(dialog_stream.deadline_ms, 0); /* still not */
     dialog_settle(d);
     assert_false(dialog_stream.paused);
     assert_true(dialog_stream.deadline_ms > 0);
@@ -521,6 +526,155 @@ static void a_test_key_never_asks_for_a_lease(void **state)
     dialog_end(d, STREAM_EOF);
 }
 
+static void recipients_are_the_same_only_where_every_octet_is(void **state)
+{
+    static const struct {
+        const char *second; /* of one length with the first, a@bc.example */
+        size_t want;
+    } cases[] = {
+        { "ab@c.example", 2 }, { "a@bd.example", 2 }, { "b@bc.example", 2 },
+        { "a@bc.example", 1 }, { "a@BC.EXAMPLE", 1 },
+    };
+    struct dialog *d = *state;
+
+    d->wants_lease = true;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char *text = xasprintf("MAIL FROM:<a@good.example>\r\nRCPT TO:<a@bc.example>\r\n"
+                               "RCPT TO:<%s>\r\nDATA\r\n" M0 ".\r\n",
+                               cases[i].second);
+        dialog_begin(d, d->key);
+        dialog_say(d, text);
+        dialog_expect(cases[i].second, "250 2.1.0|250 2.1.5|250 2.1.5|354|250 2.0.0");
+        if (d->leased_recipients != cases[i].want)
+            fail_msg("%s: %zu recipients", cases[i].second, d->leased_recipients);
+        dialog_end(d, STREAM_EOF);
+        free(text);
+    }
+    d->wants_lease = false;
+}
+
+static void without_tls_the_trace_says_so_and_can_hide_who_it_was(void **state)
+{
+    struct dialog *d = *state;
+    char *login = dialog_plain(d->key);
+
+    d->door.tls = SMTP_TLS_NONE;
+    d->door.auth_without_tls = true;
+    d->wants_lease = true;
+    for (int hidden = 0; hidden < 2; hidden++) {
+        d->service.hide_client_address = hidden;
+        dialog_connect(d);
+        dialog_say(d, "EHLO ok.example\r\n");
+        dialog_say(d, login);
+        dialog_expect("begin", "220|250|235 2.7.0");
+        dialog_envelope(d);
+        dialog_say(d, M0 ".\r\n");
+        dialog_expect("accepted", "250 2.0.0");
+        assert_true(stored(d, "ESMTPA"));
+        assert_false(stored(d, "ESMTPSA"));
+        assert_false(stored(d, "TLSv1"));
+        assert_int_equal(stored(d, "192.0.2.7"), !hidden);
+        dialog_end(d, STREAM_EOF);
+    }
+    d->wants_lease = d->service.hide_client_address = false;
+    d->door = (struct smtp_door){ .name = "test", .tls = SMTP_TLS_STARTTLS };
+    free(login);
+}
+
+static void a_service_that_delivers_nothing_leaves_messages_to_the_queue(void **state)
+{
+    struct dialog *d = *state;
+    uint64_t before = dialog_queued(d);
+    unsigned leased = d->leased;
+
+    d->service.wants_lease = NULL;
+    dialog_begin(d, d->key);
+    dialog_envelope(d);
+    dialog_say(d, M0 ".\r\n");
+    dialog_expect("accepted", "250 2.0.0");
+    dialog_end(d, STREAM_EOF);
+    d->service.wants_lease = dialog_wants;
+    assert_int_equal(d->leased, leased);
+    assert_int_equal(dialog_queued(d), before + 1);
+}
+
+static void whoever_left_is_asked_about_no_key_that_was_revoked_meanwhile(void **state)
+{
+    struct dialog *d = *state;
+    struct narrowing n;
+    struct why why;
+    uint64_t before = dialog_queued(d);
+
+    begin_with_two_domains(d, &n);
+    dialog_envelope(d);
+    assert_true(buf_add(&dialog_stream.kept, SLICE(M0 ".\r\n")));
+    dialog_pump();
+    dialog_stream.closed = true;
+    dialog_stream.events->on_end(dialog_stream.owner, STREAM_RESET);
+    assert_int_equal(auth_key_revoke(d->auth, "operator", n.id, clock_wall_s(), &why), AUTH_DONE);
+    dialog_settle(d);
+    assert_int_equal(d->service.session_count, 0);
+    assert_int_equal(dialog_queued(d), before);
+    remove_domain(d);
+}
+
+/* A queue of its own, so that the usual one does not get to know a full disk. */
+static struct queue *open_another_queue(const struct dialog *d)
+{
+    char *path = xasprintf("%s/another.db", d->folder);
+    struct queue_options options = {
+        .path = path,
+        .schedule = { .retry_ms = { 60000 }, .retry_count = 1, .max_age_ms = 86400000 },
+    };
+    struct queue *queue = NULL;
+    struct why why = { "" };
+
+    if (!queue_open(&queue, &options, &why))
+        fail_msg("%s", why.text);
+    free(path);
+    return queue;
+}
+
+/* No file of this process can grow: that fails as a full disk does. */
+static void fill_disk(bool full)
+{
+    static struct rlimit usual;
+    struct rlimit tight;
+
+    if (full) {
+        assert_int_equal(getrlimit(RLIMIT_FSIZE, &usual), 0);
+        tight = (struct rlimit){ 0, usual.rlim_max };
+    }
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, full ? &tight : &usual), 0);
+}
+
+static void a_disk_that_fills_while_the_data_comes_is_told_at_the_end(void **state)
+{
+    static const size_t sizes[] = { 640, 128 * 1024, 1 << 20 }; /* in the row, in chunks */
+    struct dialog *d = *state;
+    struct queue *usual = d->queue, *other;
+
+    signal(SIGXFSZ, SIG_IGN);
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+        other = open_another_queue(d);
+        d->queue = d->service.queue = other;
+        dialog_begin(d, d->key);
+        dialog_envelope(d);
+        fill_disk(true);
+        dialog_say(d, GOOD_FROM "\r\n");
+        send_body(d, sizes[i]);
+        dialog_say(d, ".\r\n");
+        fill_disk(false);
+        dialog_expect("full", "452 4.3.1");
+        dialog_end(d, STREAM_EOF);
+        assert_int_equal(dialog_queued(d), 0);
+        d->queue = d->service.queue = usual;
+        queue_stop(other);
+        mailbox_drain(&d->loop.mailbox);
+        queue_free(other);
+    }
+}
+
 static int open_all(void **state)
 {
     static struct dialog d;
@@ -556,6 +710,11 @@ int main(void)
         cmocka_unit_test(a_key_revoked_in_the_data_sends_nothing),
         cmocka_unit_test(a_key_that_changes_right_before_the_commit_is_asked_by_the_writer),
         cmocka_unit_test(a_test_key_never_asks_for_a_lease),
+        cmocka_unit_test(recipients_are_the_same_only_where_every_octet_is),
+        cmocka_unit_test(without_tls_the_trace_says_so_and_can_hide_who_it_was),
+        cmocka_unit_test(a_service_that_delivers_nothing_leaves_messages_to_the_queue),
+        cmocka_unit_test(whoever_left_is_asked_about_no_key_that_was_revoked_meanwhile),
+        cmocka_unit_test(a_disk_that_fills_while_the_data_comes_is_told_at_the_end),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);
 }
