@@ -95,8 +95,8 @@ static const char *const steps[] = {
     "CREATE UNIQUE INDEX once_token ON once(key_id, token);",
     /* Whose turn it is goes by account and key, and only then by time. The one scan of all messages
      * that there ever is. */
-    "CREATE INDEX message_lane ON message(account, key_id, due_ms) WHERE due_ms IS NOT NULL;"
-    "DROP INDEX message_due;",
+    ("CREATE INDEX message_lane ON message(account, key_id, due_ms) WHERE due_ms IS NOT NULL;"
+     "DROP INDEX message_due;"),
 };
 
 /* --- helpers of all store files -------------------------------------------------------------- */
