@@ -59,27 +59,29 @@ SRC_net := $(patsubst %,relay/net/%.c,\
 SRC_message := $(patsubst %,relay/message/%.c,\
     address compose content_type date domain dsn encode fixup header returned sender)
 SRC_auth := $(patsubst %,auth/%.c,\
-    account admin_account admin_domain admin_key auth auth_store domain_token grant key key_record \
-    limit load network pattern penalty pepper plan scope spec table usage)
+    account admin_account admin_domain admin_key admin_state auth auth_store auth_store_state \
+    domain_token grant key key_record key_view limit load network pattern penalty pepper plan \
+    scope secrets spec table usage)
 SRC_queue := $(patsubst %,queue/%.c,\
     admin doubt filter lane lease message once prune queue queue_store queue_store_once \
-    queue_store_read queue_store_steer queue_store_write report schedule settle steer submit watch \
-    writer)
+    queue_store_read queue_store_steer queue_store_time queue_store_write report schedule settle \
+    steer submit timeline watch writer)
 SRC_smtp := $(patsubst %,relay/smtp/%.c,\
     body command content line login parse reply sasl service session transaction)
 SRC_upstream := $(patsubst %,relay/upstream/%.c,\
     answer breaker client client_login client_mail gate gate_line gate_pass maildir pace pool \
     route stuff upstream)
 SRC_http := $(patsubst %,relay/http/%.c,\
-    api_accounts api_domain_verify api_domains api_emails api_filter api_keys api_messages \
-    api_queue api_shape api_steer api_upstreams bounds chunk endpoints head json mail_address \
-    mail_request openapi openapi_schema parcel request response secret server status work)
+    api_accounts api_domain_verify api_domains api_emails api_filter api_key_acts api_keys \
+    api_messages api_queue api_shape api_steer api_sub_accounts api_upstreams bounds chunk \
+    endpoints head json mail_address mail_request openapi openapi_schema parcel request response \
+    secret server status work)
 SRC_top := $(patsubst %,relay/%.c,\
     bounce cli/account cli/check cli/client cli/client_direct cli/client_http cli/client_local \
-    cli/client_remote cli/domain cli/key cli/options cli/print cli/queue cli/queue_steer cli/serve \
-    cli/upstream config config_file config_read config_table config_upstreams config_value daemon \
-    delivery delivery_attempt delivery_fleet delivery_share generation held state_lock upstreams \
-    worker)
+    cli/client_remote cli/domain cli/key cli/options cli/pages cli/print cli/queue cli/queue_steer \
+    cli/serve cli/upstream config config_file config_read config_table config_upstreams \
+    config_value daemon delivery delivery_attempt delivery_fleet delivery_share generation held \
+    state_lock upstreams watchdog worker)
 
 FLOORS := base net message auth queue smtp upstream http top
 
@@ -180,23 +182,21 @@ UNIT_BIN := $(patsubst %.c,$(BUILD)/%,$(UNIT))
 
 # Programs that the system tests call.
 TOOLS := $(BUILD)/tests/support/queue_crash $(BUILD)/tests/support/from_judge \
-         $(BUILD)/tests/support/dsn_sample $(BUILD)/tests/support/fake_dns.so
+         $(BUILD)/tests/support/dsn_sample
 $(BUILD)/tests/support/queue_crash: $(BUILD)/tests/support/queue_crash.o $(call archives,queue)
 $(BUILD)/tests/support/from_judge: $(BUILD)/tests/support/from_judge.o $(call archives,message)
 $(BUILD)/tests/support/dsn_sample: $(BUILD)/tests/support/dsn_sample.o $(call archives,message)
-# Preloaded: it must not bring a sanitizer of its own.
-$(BUILD)/tests/support/fake_dns.so: tests/support/fake_dns.c
-	$(say) LINK $@
-	@mkdir -p $(@D)
-	$(quiet)$(CC) -std=c11 -D_GNU_SOURCE $(WARN) $(CFLAGS) -fPIC -shared -o $@ $<
-$(filter-out %.so,$(TOOLS)):
+$(TOOLS):
 	$(say) LINK $@
 	$(quiet)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
-# Preloaded into the program under test: not sanitized itself.
-SHIM := $(BUILD)/tests/support/crash_point.so
-$(SHIM): tests/support/crash_point.c
+
+# Preloaded into the real binary by system tests: clocks that jump, disks that fail, names that
+# hang, moments at which it dies. They must not bring a sanitizer of their own.
+SHIMS := $(patsubst %,$(BUILD)/tests/support/%.so,crash_point fake_dns machine)
+$(SHIMS): $(BUILD)/%.so: %.c
 	$(say) LINK $@
-	$(quiet)mkdir -p $(@D) && $(CC) -std=c11 -D_GNU_SOURCE $(WARN) -O2 -fPIC -shared -o $@ $<
+	@mkdir -p $(@D)
+	$(quiet)$(CC) -std=c11 -D_GNU_SOURCE $(WARN) -O2 -g -fPIC -shared -o $@ $<
 
 # Fuzz targets: tests/fuzz/fuzz_<parser>.c. `check` replays the corpus; `fuzz` goes on from there.
 FUZZ := $(wildcard tests/fuzz/fuzz_*.c)
@@ -209,7 +209,7 @@ $(REPLAY_BIN): %: %.o $(BUILD)/tests/fuzz/replay.o $(patsubst %,$(BUILD)/%.a,$(F
 SYSTEM := $(wildcard tests/system/*.py tests/system/*.sh)
 
 .PHONY: check
-check: latchpost $(UNIT_BIN) $(TOOLS) $(SHIM) $(REPLAY_BIN) ## build and run every test, installing nothing
+check: latchpost $(UNIT_BIN) $(TOOLS) $(SHIMS) $(REPLAY_BIN) ## build and run every test, installing nothing
 	$(quiet)BUILD=$(abspath $(BUILD)) LATCHPOST=$(abspath $(BUILD))/latchpost \
 	    python3 tests/run.py $(SYSTEM) $(UNIT_BIN) $(REPLAY_BIN)
 

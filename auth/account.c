@@ -27,6 +27,7 @@ void account_free(struct account *account)
         free(account->domains[i].pattern);
     free(account->domains);
     pattern_set_unref(account->verified);
+    free(account->children);
     free(account->keys);
     free(account->plan);
     free(account->handle);
@@ -81,6 +82,19 @@ bool account_covers(const struct account *account, const char *pattern)
             return true;
     }
     return false;
+}
+
+void account_adopt(struct account *parent, struct account *child)
+{
+    parent->children =
+        xrealloc(parent->children, (parent->child_count + 1) * sizeof(struct account *));
+    parent->children[parent->child_count++] = child;
+    child->parent = parent;
+}
+
+bool account_is_suspended(const struct account *account)
+{
+    return account->suspended || (account->parent != NULL && account->parent->suspended);
 }
 
 size_t account_active_keys(const struct account *account, int64_t now_s)

@@ -1,9 +1,9 @@
 /* auth.c - is this a key, and may it be used now, from here, for that?
- * Opening, checking and counting; what changes keys and accounts is in admin_key.c and
- * admin_account.c. The head of auth.h says which call may come from which thread.
+ * Opening, checking and counting; what changes keys and accounts is in admin_*.c and secrets.c. The
+ * head of auth.h says which call may come from which thread.
  *
  * A check does the same work whatever it is given: form and check digits, the hash, its tombstone,
- * a look into the table, two comparisons. Only then it decides; so neither the time nor the answer
+ * a look into the table, four comparisons. Only then it decides; so neither the time nor the answer
  * tells an id that exists from one that does not, and the reason of a refusal is told only to
  * whoever has shown the secret. */
 #include "auth/auth_priv.h"
@@ -77,6 +77,15 @@ static void apply_plans(struct auth *auth)
         key_apply_plan(key, plans_get(&auth->plans, key->account->plan));
 }
 
+static void note_ends(struct auth *auth)
+{
+    struct key *key;
+
+    for (size_t i = 0; (key = table_key(auth->table, i)) != NULL; i++)
+        if (!key->secrets[SECRET_FORMER].erased)
+            secrets_note_end(auth, key->secrets[SECRET_FORMER].until_s);
+}
+
 static void free_auth(struct auth *auth)
 {
     auth_store_close(auth->store);
@@ -114,6 +123,7 @@ bool auth_open(struct auth **out, const struct auth_options *options, struct why
         return false;
     }
     apply_plans(auth);
+    note_ends(auth);
     *out = auth;
     return true;
 }
@@ -134,7 +144,9 @@ void auth_set_plans(struct auth *auth, const struct auth_plan *plans, size_t pla
 
 bool auth_flush(struct auth *auth)
 {
-    return usage_flush(&auth->pending, auth->store);
+    bool ended = secrets_end(auth, clock_wall_s());
+
+    return usage_flush(&auth->pending, auth->store) && ended;
 }
 
 /* --- checking --------------------------------------------------------------------------------- */
@@ -145,6 +157,7 @@ const char *auth_verdict_text(enum auth_verdict verdict)
         [AUTH_OK] = "this key may be used",
         [AUTH_UNKNOWN] = "this is not a valid API key",
         [AUTH_REVOKED] = "this key has been revoked",
+        [AUTH_REPLACED] = "this key has been replaced by a newer one",
         [AUTH_EXPIRED] = "this key has expired",
         [AUTH_HELD] = "this key is on hold",
         [AUTH_SUSPENDED] = "the account of this key is suspended",
@@ -173,20 +186,25 @@ static struct auth_grant *recognise(struct auth *auth, struct slice secret)
     uint8_t hash[KEY_HASH_BYTES], tombstone[KEY_HASH_BYTES];
     char id[KEY_ID_DIGITS];
     struct table_hit hit;
+    struct auth_grant *found = NULL;
     bool shaped = key_parse(secret, id);
 
     key_hash(auth->pepper, secret, hash);
     key_tombstone(auth->pepper, hash, tombstone);
     table_lookup(auth->table, slice_make(id, sizeof(id)), &hit);
-    bool live = key_hash_equal(hash, hit.hash);
-    bool dead = key_hash_equal(tombstone, hit.hash);
+    for (size_t i = 0; i < KEY_SECRETS; i++) {
+        struct auth_grant *grant = hit.secrets[i].grant;
+        bool live = key_hash_equal(hash, hit.secrets[i].hash);
+        bool dead = key_hash_equal(tombstone, hit.secrets[i].hash);
+        if (shaped && found == NULL && grant != NULL && (grant->erased ? dead : live))
+            found = grant;
+        else
+            auth_grant_unref(grant);
+    }
     key_wipe(hash, sizeof(hash));
     key_wipe(tombstone, sizeof(tombstone));
-    key_wipe(hit.hash, sizeof(hit.hash));
-    if (shaped && hit.grant != NULL && (hit.grant->state == KEY_REVOKED ? dead : live))
-        return hit.grant;
-    auth_grant_unref(hit.grant);
-    return NULL;
+    key_wipe(&hit, sizeof(hit));
+    return found;
 }
 
 enum auth_verdict auth_check(struct auth *auth, struct slice secret, unsigned scopes,
@@ -203,7 +221,7 @@ enum auth_verdict auth_check(struct auth *auth, struct slice secret, unsigned sc
     }
     if (peer->has_address)
         penalty_succeeded(auth->penalty, peer->address);
-    usage_note(&auth->pending, found->key, peer, now_s);
+    usage_note(&auth->pending, found->key, found->secret, peer, now_s);
     *grant = found;
     return AUTH_OK;
 }
@@ -215,8 +233,8 @@ unsigned auth_penalty_s(struct auth *auth, const struct auth_peer *peer, int64_t
 
 enum auth_verdict auth_grant_renew(struct auth *auth, struct auth_grant **grant, int64_t now_s)
 {
-    struct auth_grant *fresh = table_grant_of(auth->table, (*grant)->key);
-    enum auth_verdict verdict = grant_verdict(fresh, now_s);
+    struct auth_grant *fresh = table_grant_of(auth->table, (*grant)->key, (*grant)->secret);
+    enum auth_verdict verdict = fresh == NULL ? AUTH_REPLACED : grant_verdict(fresh, now_s);
 
     if (verdict != AUTH_OK) {
         auth_grant_unref(fresh);
@@ -256,4 +274,59 @@ bool auth_take_recipient(struct auth *auth, const struct auth_grant *grant, int6
     if (taken)
         usage_changed(&auth->pending, key);
     return taken;
+}
+
+void auth_return_message(const struct auth_grant *grant)
+{
+    struct key *key = grant->key;
+
+    pthread_mutex_lock(&key->usage.lock);
+    limit_give_rate(&key->usage.rate, atomic_load(&key->rate_in_force));
+    pthread_mutex_unlock(&key->usage.lock);
+}
+
+void auth_return_recipients(struct auth *auth, const struct auth_grant *grant, unsigned count,
+                            int64_t taken_s)
+{
+    struct key *key = grant->key;
+
+    pthread_mutex_lock(&key->usage.lock);
+    limit_give_day(&key->usage.day, count, taken_s);
+    pthread_mutex_unlock(&key->usage.lock);
+    usage_changed(&auth->pending, key);
+}
+
+void auth_look_at_limits(const struct auth_grant *grant, int64_t now_ms,
+                         struct auth_allowances *allowances)
+{
+    struct key *key = grant->key;
+    unsigned rate = atomic_load(&key->rate_in_force);
+    uint64_t per_day = atomic_load(&key->recipients_in_force);
+    struct auth_allowance messages = { .limit = rate }, recipients = { .limit = per_day };
+
+    pthread_mutex_lock(&key->usage.lock);
+    if (rate != 0)
+        messages.left = limit_rate_left(&key->usage.rate, rate, now_ms, &messages.reset_s);
+    if (per_day != 0)
+        recipients.left =
+            limit_day_left(&key->usage.day, per_day, now_ms / 1000, &recipients.reset_s);
+    pthread_mutex_unlock(&key->usage.lock);
+    *allowances = (struct auth_allowances){ messages, recipients };
+}
+
+bool auth_session_enter(const struct auth_grant *grant)
+{
+    struct key *key = grant->key;
+    unsigned count = atomic_load(&key->sessions);
+
+    do {
+        if (key->sessions_max != 0 && count >= key->sessions_max)
+            return false;
+    } while (!atomic_compare_exchange_weak(&key->sessions, &count, count + 1));
+    return true;
+}
+
+void auth_session_leave(const struct auth_grant *grant)
+{
+    atomic_fetch_sub(&grant->key->sessions, 1);
 }

@@ -13,12 +13,14 @@
 struct auth;       /* opaque; auth_open() makes it, auth_close() frees it and accepts NULL */
 struct auth_grant; /* whose key it was and what it may do; shared, read-only, counted */
 
-#define AUTH_KEY_ID_BYTES    9   /* 8 base62 digits and the NUL */
-#define AUTH_ACCOUNT_MAX     63  /* a handle: [a-z0-9][a-z0-9-]*, without the NUL */
-#define AUTH_NAME_MAX        100 /* characters of a key's name */
-#define AUTH_KEY_TEXT_BYTES  49  /* the longest key (12-character prefix) and the NUL */
-#define AUTH_LIST_MAX        100 /* domains, senders, recipients, networks of a key: each at most */
-#define AUTH_DEFAULT_ACCOUNT "default"
+#define AUTH_KEY_ID_BYTES     9   /* 8 base62 digits and the NUL */
+#define AUTH_ACCOUNT_MAX      63  /* a handle: [a-z0-9][a-z0-9-]*, without the NUL */
+#define AUTH_NAME_MAX         100 /* characters of a key's name */
+#define AUTH_KEY_TEXT_BYTES   49  /* the longest key (12-character prefix) and the NUL */
+#define AUTH_LIST_MAX         100 /* domains, senders, recipients, networks of a key: each at most */
+#define AUTH_OVERLAP_MAX_S    (90 * 86400) /* of a rotation */
+#define AUTH_SUB_ACCOUNTS_MAX 1000
+#define AUTH_DEFAULT_ACCOUNT  "default"
 
 /* Scopes are bits (scope.c has the table of names). */
 enum auth_scope {
@@ -75,8 +77,9 @@ struct auth_peer {       /* where the client is */
 
 enum auth_verdict {
     AUTH_OK,
-    AUTH_UNKNOWN, /* not a key, unknown id, wrong secret: one answer for all, in equal time */
-    AUTH_REVOKED, /* from here on the secret was right, so the reason may be told */
+    AUTH_UNKNOWN,  /* not a key, unknown id, wrong secret: one answer for all, in equal time */
+    AUTH_REVOKED,  /* from here on the secret was right, so the reason may be told */
+    AUTH_REPLACED, /* the key was rotated, and the overlap is over */
     AUTH_EXPIRED,
     AUTH_HELD,
     AUTH_SUSPENDED, /* its account is */
@@ -123,12 +126,38 @@ bool auth_grant_permits_sender(const struct auth_grant *grant, struct slice loca
 bool auth_grant_permits_recipient(const struct auth_grant *grant, struct slice local,
                                   struct slice domain);
 
+/* The largest message that the key may send; 0: it has no limit of its own. */
+uint64_t auth_grant_message_size(const struct auth_grant *grant);
+
+/* Counts a session in, unless the key has as many as it may have: then false. Each true is owed one
+ * auth_session_leave(), with any grant of the key. */
+bool auth_session_enter(const struct auth_grant *grant);
+void auth_session_leave(const struct auth_grant *grant);
+
 /* Takes one message from the key's rate, or one recipient from its day (UTC). False when there is
  * none left: *wait_s says in how many seconds there will be. */
 bool auth_take_message(struct auth *auth, const struct auth_grant *grant, int64_t now_ms,
                        unsigned *wait_s);
 bool auth_take_recipient(struct auth *auth, const struct auth_grant *grant, int64_t now_s,
                          unsigned *wait_s);
+
+/* Gives back what was taken for a message that was not accepted: one message; or so many recipients
+ * that were taken at taken_s, unless the day is over. */
+void auth_return_message(const struct auth_grant *grant);
+void auth_return_recipients(struct auth *auth, const struct auth_grant *grant, unsigned count,
+                            int64_t taken_s);
+
+struct auth_allowance {
+    uint64_t limit; /* 0: there is none, and nothing else is said */
+    uint64_t left;
+    unsigned reset_s; /* until all of it is there again */
+};
+struct auth_allowances {
+    struct auth_allowance messages;   /* a minute */
+    struct auth_allowance recipients; /* a day */
+};
+void auth_look_at_limits(const struct auth_grant *grant, int64_t now_ms,
+                         struct auth_allowances *allowances);
 
 /* --- administration: one thread --------------------------------------------------------------- */
 
@@ -137,10 +166,14 @@ enum auth_result {
     AUTH_NOT_FOUND,
     AUTH_INVALID,      /* why says which value and what is allowed */
     AUTH_LIMIT,        /* the plan's number of keys is reached; why says what to do */
-    AUTH_CONFLICT,     /* exists already, or belongs to another account */
+    AUTH_CONFLICT,     /* exists already, is another account's, or not in a state for that */
+    AUTH_DENIED,       /* somebody of a higher rank has said otherwise */
     AUTH_FAILED,       /* keys.db could not be written */
     AUTH_DOMAIN_LIMIT, /* the account has too many domains; why says what to do */
 };
+
+/* Who holds a key or suspends an account. Nobody of a lower rank takes that back. */
+enum auth_rank { AUTH_RANK_ACCOUNT, AUTH_RANK_PARENT, AUTH_RANK_OPERATOR };
 
 struct auth_list { /* borrowed texts */
     const char *const *items;
@@ -157,13 +190,22 @@ struct auth_key_spec {
     struct auth_list allow_from; /* CIDR, or a bare address */
     unsigned rate_per_minute;    /* 0: the plan's */
     uint64_t recipients_per_day; /* 0: the plan's */
+    uint64_t message_size_bytes; /* 0: no limit of its own */
+    unsigned sessions;           /* SMTP sessions at a time; 0: no limit */
     int64_t expires_s;           /* unix seconds; 0: never */
     bool test;
+};
+
+struct auth_secret_view {                 /* what may be shown of a secret */
+    char masked[24];                      /* of the key: first 8 characters, "...", last 4 */
+    int64_t made_s, until_s, last_used_s; /* 0: never */
+    char *last_address, *last_protocol;   /* NULL: never used */
 };
 
 struct auth_key_view { /* what may be shown of a key; owned by the auth_keys that holds it */
     char id[AUTH_KEY_ID_BYTES];
     char *account, *name, *plan;
+    char *parent;    /* of its account; NULL: none */
     char prefix[20]; /* "lpk_a1b2": with **** the form keyPrefix */
     char masked[24]; /* first 8 characters, "...", last 4 */
     unsigned scopes;
@@ -171,10 +213,14 @@ struct auth_key_view { /* what may be shown of a key; owned by the auth_keys tha
         **allow_from;         /* each ends with NULL; never NULL itself */
     unsigned rate_per_minute; /* in force: the key's, else the plan's; 0: none */
     uint64_t recipients_per_day;
+    uint64_t message_size_bytes; /* 0: none, here and below */
+    unsigned sessions;
     const char *state;                         /* "active", "held", "revoked", "expired" */
     int64_t created_s, expires_s, last_used_s; /* 0: never */
     char *last_address, *last_protocol;        /* NULL: never used */
     bool test;
+    struct auth_secret_view secrets[2]; /* that work, the newest first */
+    size_t secret_count;                /* two while the key is rotated */
 };
 struct auth_keys {
     struct auth_key_view *keys;
@@ -192,6 +238,16 @@ enum auth_result auth_key_create(struct auth *auth, const char *actor,
 /* The keys of an account (NULL: of all), oldest first; revoked ones are not listed. The second form
  * finds one by id, revoked ones too. keys: the caller frees. */
 void auth_key_list(struct auth *auth, const char *account, int64_t now_s, struct auth_keys *keys);
+/* The same, page by page. after: the id of the last key of the page before; NULL: the first page.
+ * AUTH_NOT_FOUND when it is no key of that list; one that was revoked since still is. */
+struct auth_page {
+    const char *after;
+    size_t limit;
+    size_t total; /* out: of the whole list */
+    bool more;    /* out: there is a page behind this one */
+};
+enum auth_result auth_key_page(struct auth *auth, const char *account, struct auth_page *page,
+                               int64_t now_s, struct auth_keys *keys);
 enum auth_result auth_key_find(struct auth *auth, const char *id, int64_t now_s,
                                struct auth_keys *keys);
 
@@ -200,6 +256,22 @@ enum auth_result auth_key_find(struct auth *auth, const char *id, int64_t now_s,
  * revoked already is AUTH_DONE. */
 enum auth_result auth_key_revoke(struct auth *auth, const char *actor, const char *id,
                                  int64_t now_s, struct why *why);
+
+/* Gives the key another secret, which is put into `secret` like that of a new key; its id and all
+ * that it may do stay. The one that it had works for overlap_s more (0: no more, from now on), at
+ * most until the key expires. While a former secret still works and the current one was used, that
+ * is AUTH_CONFLICT, because one of two that are in use would end without notice (with overlap_s 0
+ * both end); a current one that was never used is replaced. */
+enum auth_result auth_key_rotate(struct auth *auth, const char *actor, const char *id,
+                                 int64_t overlap_s, int64_t now_s,
+                                 char secret[static AUTH_KEY_TEXT_BYTES], struct why *why);
+
+/* On hold a key may nothing until it is released. In force for open sessions when these return. A
+ * key that is in that state already is AUTH_DONE; a revoked one AUTH_CONFLICT. */
+enum auth_result auth_key_hold(struct auth *auth, const char *actor, enum auth_rank rank,
+                               const char *id, int64_t now_s, struct why *why);
+enum auth_result auth_key_release(struct auth *auth, const char *actor, enum auth_rank rank,
+                                  const char *id, int64_t now_s, struct why *why);
 
 struct auth_domain_view {
     char *name, *account;
@@ -241,7 +313,8 @@ enum auth_result auth_domain_remove(struct auth *auth, const char *actor, const 
 
 struct auth_account_view {
     char *handle, *plan;
-    bool suspended;
+    char *parent;   /* NULL: none */
+    bool suspended; /* or its parent is */
     int64_t created_s;
     size_t active_keys;
 };
@@ -253,10 +326,28 @@ void auth_accounts_free(struct auth_accounts *accounts);
 /* plan: NULL is "default". The account AUTH_DEFAULT_ACCOUNT exists from the start. */
 enum auth_result auth_account_create(struct auth *auth, const char *actor, const char *handle,
                                      const char *plan, int64_t now_s, struct why *why);
+/* An account below another, which must not be a sub-account itself; plan: NULL is the parent's.
+ * AUTH_LIMIT: the parent has AUTH_SUB_ACCOUNTS_MAX of them. */
+enum auth_result auth_sub_account_create(struct auth *auth, const char *actor, const char *parent,
+                                         const char *handle, const char *plan, int64_t now_s,
+                                         struct why *why);
 void auth_account_list(struct auth *auth, struct auth_accounts *accounts);
+/* Whose sub-account it is; NULL: nobody's, or there is none of this name. Borrowed. */
+const char *auth_account_parent(struct auth *auth, const char *handle);
+/* The limits of its keys follow, and how many it may have; those that it has stay. */
+enum auth_result auth_account_set_plan(struct auth *auth, const char *actor, const char *handle,
+                                       const char *plan, int64_t now_s, struct why *why);
 
-/* Writes what was only counted so far (last use of each key, recipients of the day) in one batch;
- * called every few seconds and at stop. True when nothing is left to write. */
+/* The keys of a suspended account and of its sub-accounts may nothing until it is resumed. In force
+ * for open sessions when these return. An account in that state already is AUTH_DONE. */
+enum auth_result auth_account_suspend(struct auth *auth, const char *actor, enum auth_rank rank,
+                                      const char *handle, int64_t now_s, struct why *why);
+enum auth_result auth_account_resume(struct auth *auth, const char *actor, enum auth_rank rank,
+                                     const char *handle, int64_t now_s, struct why *why);
+
+/* Writes what was only counted so far (last use of each key, recipients of the day) in one batch,
+ * and erases the former secrets whose time is over; called every few seconds and at stop. True when
+ * nothing is left to write. */
 bool auth_flush(struct auth *auth);
 
 #endif

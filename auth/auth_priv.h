@@ -44,6 +44,8 @@ bool key_parse(struct slice text, char id[static KEY_ID_DIGITS]);
 /* Draws a new key, NUL-ended, and its id, NUL-ended. prefix: valid. The caller wipes the text. */
 void key_make(const char *prefix, char text[static AUTH_KEY_TEXT_BYTES],
               char id[static AUTH_KEY_ID_BYTES]);
+/* The same for an id that exists: another secret for its key. */
+void key_make_again(const char *prefix, const char *id, char text[static AUTH_KEY_TEXT_BYTES]);
 
 /* What is stored of a key; of a longer text only the first KEY_TEXT_MAX bytes are hashed. */
 void key_hash(const struct key_pepper *pepper, struct slice text,
@@ -130,6 +132,16 @@ struct limit_day {
 /* per_day 0: no limit, but counted, so that a limit set later today finds the right number. */
 bool limit_take_day(struct limit_day *day, uint64_t per_day, int64_t now_s, unsigned *wait_s);
 
+/* What is left, and in how many seconds all of it will be there again; the limit is not 0. */
+unsigned limit_rate_left(const struct limit_rate *rate, unsigned per_minute, int64_t now_ms,
+                         unsigned *reset_s);
+uint64_t limit_day_left(const struct limit_day *day, uint64_t per_day, int64_t now_s,
+                        unsigned *reset_s);
+
+/* Gives back one message; or so many recipients that were taken then, if that is the day still. */
+void limit_give_rate(struct limit_rate *rate, unsigned per_minute);
+void limit_give_day(struct limit_day *day, uint64_t count, int64_t taken_s);
+
 /* --- penalty.c: refused logins by address; any thread ----------------------------------------- */
 
 #define PENALTY_ADDRESSES_MAX 100000
@@ -150,12 +162,19 @@ size_t penalty_count(struct penalty *penalty);
 
 #define USAGE_PROTOCOL_BYTES 8
 
-struct usage {
-    pthread_mutex_t lock; /* guards the following */
-    int64_t last_s;       /* 0: never used */
+/* A key has one secret, and while it is rotated two. */
+enum { SECRET_CURRENT, SECRET_FORMER, KEY_SECRETS };
+
+struct use {         /* the last one of a secret */
+    unsigned secret; /* its number; 0: there is no such secret */
+    int64_t last_s;  /* 0: never used */
     uint8_t address[16];
     bool has_address;
     char protocol[USAGE_PROTOCOL_BYTES];
+};
+struct usage {
+    pthread_mutex_t lock; /* guards the following */
+    struct use uses[KEY_SECRETS];
     struct limit_rate rate;
     struct limit_day day;
 };
@@ -171,8 +190,11 @@ struct usage_stack {
 void usage_init(struct usage *usage);
 void usage_destroy(struct usage *usage);
 void usage_changed(struct usage_stack *stack, struct key *key);
-void usage_note(struct usage_stack *stack, struct key *key, const struct auth_peer *peer,
-                int64_t now_s);
+/* secret: the number of the one that was shown. */
+void usage_note(struct usage_stack *stack, struct key *key, unsigned secret,
+                const struct auth_peer *peer, int64_t now_s);
+/* The secret with this number is the current one; what was is the former one (keep), or gone. */
+void usage_rotate(struct usage_stack *stack, struct key *key, bool keep, unsigned secret);
 /* The fields of *row point into the key and the row itself. */
 void usage_copy(struct key *key, struct usage_row *row);
 void usage_restore(struct key *key, const struct usage_row *row);
@@ -193,12 +215,26 @@ void texts_free(struct texts *texts);
 
 struct account;
 
+/* Numbers tell the secrets of a key apart in the grants that are out; they count from 1 (the former
+ * secret of a key that was loaded: 1, its current one: 2) and are in memory only. */
+struct secret {
+    /* administration's thread */
+    unsigned number; /* 0: there is no such secret */
+    char tail[KEY_TAIL_DIGITS + 1];
+    int64_t made_s;
+    int64_t until_s; /* of the former one: its end; 0: none */
+    bool erased;     /* what is left of it is its tombstone */
+    /* the table's lock */
+    uint8_t hash[KEY_HASH_BYTES]; /* its tombstone once erased */
+    struct auth_grant *grant;     /* NULL where there is no secret */
+};
+
 struct key { /* lives until auth_close(), revoked or not */
     /* fixed at its creation */
     char id[AUTH_KEY_ID_BYTES];
     char prefix[KEY_PREFIX_MAX + 1];
-    char tail[KEY_TAIL_DIGITS + 1];
     struct account *account;
+    size_t place; /* in the table, oldest first */
     char *name;
     unsigned scopes;
     bool test;
@@ -206,15 +242,18 @@ struct key { /* lives until auth_close(), revoked or not */
     struct network *networks; /* rules[RULE_NETWORK], parsed */
     unsigned rate_per_minute; /* 0: the plan's */
     uint64_t recipients_per_day;
+    uint64_t message_size_bytes; /* 0: none */
+    unsigned sessions_max;       /* 0: none */
     int64_t created_s, expires_s;
     /* administration's thread */
     enum key_state state;
-    /* the table's lock */
-    uint8_t hash[KEY_HASH_BYTES]; /* its tombstone once revoked */
-    struct auth_grant *grant;
+    enum auth_rank held_by;
+    /* what each secret says of itself */
+    struct secret secrets[KEY_SECRETS];
     /* any thread */
     _Atomic unsigned rate_in_force;
     _Atomic uint64_t recipients_in_force;
+    _Atomic unsigned sessions;
     struct usage usage;
     atomic_bool usage_pending;
     struct key *usage_next;
@@ -222,7 +261,7 @@ struct key { /* lives until auth_close(), revoked or not */
 struct key_row;
 struct key *key_new(void);
 void key_fill(struct key *key, const struct key_row *row); /* a fresh one; copies, but no account */
-void key_free(struct key *key);                           /* accepts NULL; its grant must be gone */
+void key_free(struct key *key); /* accepts NULL; its grants must be gone */
 bool key_is_active(const struct key *key, int64_t now_s); /* counts for its account's limit */
 void key_apply_plan(struct key *key, const struct auth_plan *plan);
 /* Parses rules[RULE_NETWORK]; false at the first that is none, which *bad then names. */
@@ -236,7 +275,11 @@ struct domain {
 
 struct account { /* administration's thread */
     char *handle, *plan;
+    struct account *parent;    /* NULL: none; a parent has none itself */
+    struct account **children; /* its sub-accounts, oldest first; the table owns them */
+    size_t child_count;
     bool suspended;
+    enum auth_rank suspended_by;
     int64_t created_s;
     struct domain *domains;
     size_t domain_count;
@@ -253,6 +296,8 @@ void account_add_domain(struct account *account, const char *pattern, bool verif
                         int64_t created_s);
 void account_remove_domain(struct account *account, struct domain *domain);
 bool account_covers(const struct account *account, const char *pattern); /* verified ones only */
+void account_adopt(struct account *parent, struct account *child);
+bool account_is_suspended(const struct account *account); /* it, or its parent */
 size_t account_active_keys(const struct account *account, int64_t now_s);
 
 struct table;
@@ -271,8 +316,9 @@ struct account *table_account(const struct table *table, size_t i);
  * domains, table_refresh_account() brings it into force. */
 void table_add_account(struct table *table, struct account *account);
 void table_add_key(struct table *table, struct key *key, struct account *account);
-void table_revoke_key(struct table *table, struct key *key,
-                      const uint8_t tombstone[static KEY_HASH_BYTES]);
+/* After a change of the key's state; next: its secrets from now on (their grants are ignored), or
+ * NULL when they stay as they are. */
+void table_refresh_key(struct table *table, struct key *key, const struct secret *next);
 void table_refresh_account(struct table *table, struct account *account);
 
 /* At start only, while nobody checks: adds without granting; table_refresh_account() follows. */
@@ -280,11 +326,14 @@ void table_load_key(struct table *table, struct key *key, struct account *accoun
 
 /* Any thread. */
 struct table_hit {
-    uint8_t hash[KEY_HASH_BYTES]; /* zeros when there is no such key */
-    struct auth_grant *grant;     /* a reference, or NULL */
+    struct {
+        uint8_t hash[KEY_HASH_BYTES]; /* zeros when there is no such key or secret */
+        struct auth_grant *grant;     /* a reference, or NULL */
+    } secrets[KEY_SECRETS];
 };
 void table_lookup(struct table *table, struct slice id, struct table_hit *hit);
-struct auth_grant *table_grant_of(struct table *table, struct key *key); /* a reference */
+/* What the secret with this number allows now: a reference, or NULL when it is gone. */
+struct auth_grant *table_grant_of(struct table *table, struct key *key, unsigned secret);
 
 /* --- grant.c ---------------------------------------------------------------------------------- */
 
@@ -294,12 +343,18 @@ struct auth_grant {
     atomic_size_t *living; /* counts all grants of the table */
     struct key *key;
     struct pattern_set *verified; /* the domains of its account */
+    unsigned secret;              /* the number of the one that it is for */
+    int64_t until_s;              /* the end of that; 0: none */
+    bool erased;                  /* that is known by its tombstone only */
     enum key_state state;
     bool suspended;
 };
-struct auth_grant *grant_new(struct key *key, struct pattern_set *verified, atomic_size_t *living);
+/* secret: of the key. */
+struct auth_grant *grant_new(struct key *key, const struct secret *secret,
+                             struct pattern_set *verified, atomic_size_t *living);
 void grant_outdate(struct auth_grant *grant);
-/* May it be used now? AUTH_OK, or revoked, expired, held, suspended: the first that is true. */
+/* May it be used now? AUTH_OK, or revoked, replaced, expired, held, suspended: the first that is
+ * true. */
 enum auth_verdict grant_verdict(const struct auth_grant *grant, int64_t now_s);
 bool grant_permits_address(const struct auth_grant *grant, const struct auth_peer *peer);
 
@@ -317,20 +372,31 @@ struct account_row {
     const char *handle, *plan;
     bool suspended;
     int64_t created_s;
+    enum auth_rank suspended_by;
+    const char *parent; /* NULL: none; to be stored; when loading each comes by itself */
 };
 struct domain_row {
     const char *pattern, *account;
     bool verified;
     int64_t created_s;
 };
+struct secret_row {
+    const uint8_t *hash; /* KEY_HASH_BYTES; NULL: there is no such secret */
+    const char *tail;
+    int64_t made_s, until_s;
+    bool erased;
+};
 struct key_row {
-    const char *id, *account, *name, *prefix, *tail;
-    const uint8_t *hash; /* KEY_HASH_BYTES */
+    const char *id, *account, *name, *prefix;
+    struct secret_row secrets[KEY_SECRETS];
     unsigned scopes;
     bool test;
     enum key_state state;
+    enum auth_rank held_by;
     unsigned rate_per_minute;
     uint64_t recipients_per_day;
+    uint64_t message_size_bytes;
+    unsigned sessions_max;
     int64_t created_s, expires_s;
     struct auth_list rules[RULE_KINDS]; /* to be stored; when loading each comes as a rule_row */
 };
@@ -340,9 +406,11 @@ struct rule_row {
 };
 struct usage_row {
     const char *key;
-    int64_t last_s;
-    char address[NETWORK_TEXT_BYTES]; /* empty: none */
-    char protocol[USAGE_PROTOCOL_BYTES];
+    struct use_row {
+        int64_t last_s;
+        char address[NETWORK_TEXT_BYTES]; /* empty: none */
+        char protocol[USAGE_PROTOCOL_BYTES];
+    } uses[KEY_SECRETS];
     int64_t day;
     uint64_t recipients;
 };
@@ -362,10 +430,11 @@ bool auth_store_read_canary(struct auth_store *store, uint8_t canary[static KEY_
 bool auth_store_found(struct auth_store *store, const uint8_t canary[static KEY_HASH_BYTES],
                       int64_t now_s, struct why *why);
 
-/* Shows every row: accounts, domains, keys (oldest first), rules, usage. A visitor that returns
- * false has set *why and ends it. The texts are borrowed for the call. */
+/* Shows every row: accounts, parents of accounts, domains, keys (oldest first), rules, usage. A
+ * visitor that returns false has set *why and ends it. The texts are borrowed for the call. */
 struct auth_store_visitor {
     bool (*account)(void *owner, const struct account_row *row, struct why *why);
+    bool (*parent)(void *owner, const char *handle, const char *parent, struct why *why);
     bool (*domain)(void *owner, const struct domain_row *row, struct why *why);
     bool (*key)(void *owner, const struct key_row *row, struct why *why);
     bool (*rule)(void *owner, const struct rule_row *row, struct why *why);
@@ -383,11 +452,36 @@ bool auth_store_remove_domain(struct auth_store *store, const char *account, con
                               const struct audit *audit, struct why *why);
 bool auth_store_add_key(struct auth_store *store, const struct key_row *row,
                         const struct audit *audit, struct why *why);
-bool auth_store_revoke_key(struct auth_store *store, const char *id,
-                           const uint8_t tombstone[static KEY_HASH_BYTES],
-                           const struct audit *audit, struct why *why);
 bool auth_store_save_usage(struct auth_store *store, const struct usage_row *rows, size_t count,
                            struct why *why);
+
+/* Of keys and accounts that exist (auth_store_state.c). The secrets and whose they are; what they
+ * replace is in no file any more when this returns. With `revoked` the key is, too. */
+struct secrets_change {
+    const char *key;
+    struct secret_row secrets[KEY_SECRETS];
+    bool revoked, rotated; /* rotated: the use of the current one becomes that of the former */
+    struct audit audit;
+};
+bool auth_store_put_secrets(struct auth_store *store, const struct secrets_change *changes,
+                            size_t count, struct why *why);
+/* Active or held. */
+bool auth_store_set_state(struct auth_store *store, const char *id, enum key_state state,
+                          enum auth_rank held_by, const struct audit *audit, struct why *why);
+
+bool auth_store_set_suspended(struct auth_store *store, const char *handle, bool suspended,
+                              enum auth_rank suspended_by, const struct audit *audit,
+                              struct why *why);
+bool auth_store_set_plan(struct auth_store *store, const char *handle, const char *plan,
+                         const struct audit *audit, struct why *why);
+
+/* --- secrets.c: what becomes of a key's secrets ----------------------------------------------- */
+
+/* Erases what has ended until now_s, and finds out when the next one ends. False when that could
+ * not be written; it is tried again. */
+bool secrets_end(struct auth *auth, int64_t now_s);
+/* After loading, and whenever one may end earlier than was known. */
+void secrets_note_end(struct auth *auth, int64_t until_s);
 
 /* --- auth.c ----------------------------------------------------------------------------------- */
 
@@ -399,6 +493,7 @@ struct auth {
     struct plans plans;
     struct usage_stack pending;
     char *prefix_live, *prefix_test;
+    int64_t next_end_s; /* of a former secret; 0: none has one. Administration's thread */
 };
 
 /* --- load.c: from keys.db to the table -------------------------------------------------------- */

@@ -4,15 +4,14 @@
  *
  * Durability: each change is one transaction, together with its line in the audit trail, and on
  * disk when the function returns true; else nothing of it is. What is deleted or replaced is
- * overwritten (secure_delete), and a revocation also empties the write-ahead log, so that the
- * hash of a revoked key is in no file any more. */
-#include "auth/auth_priv.h"
+ * overwritten (secure_delete). What changes a key or an account that exists is in
+ * auth_store_state.c. */
+#include "auth/auth_store_priv.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "relay/base/alloc.h"
-#include "relay/base/db.h"
 #include "relay/base/log.h"
 
 #define APPLICATION_ID 0x4c504b59 /* "LPKY" */
@@ -98,10 +97,32 @@ static const char *const steps[] = {
     "DROP TABLE domain;"
     "ALTER TABLE domain_claim RENAME TO domain;"
     "CREATE UNIQUE INDEX domain_verified ON domain (pattern) WHERE verified = 1;",
+
+    /* While a key is rotated its former secret stands in old_*; when that has ended,
+     * what is left of it is a tombstone. A rank (enum auth_rank) says who holds a key or suspends
+     * an account. */
+    "ALTER TABLE account ADD COLUMN parent TEXT REFERENCES account (handle);"
+    "ALTER TABLE account ADD COLUMN suspended_by INTEGER NOT NULL DEFAULT 2;"
+
+    "ALTER TABLE api_key ADD COLUMN held_by INTEGER NOT NULL DEFAULT 2;"
+    "ALTER TABLE api_key ADD COLUMN message_size INTEGER NOT NULL DEFAULT 0;" /* 0: no limit */
+    "ALTER TABLE api_key ADD COLUMN max_sessions INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE api_key ADD COLUMN made_s INTEGER NOT NULL DEFAULT 0;" /* 0: created_s */
+    "ALTER TABLE api_key ADD COLUMN old_hash BLOB"
+    "  CHECK (old_hash IS NULL OR length(old_hash) = 32);"
+    "ALTER TABLE api_key ADD COLUMN old_tail TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE api_key ADD COLUMN old_made_s INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE api_key ADD COLUMN old_until_s INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE api_key ADD COLUMN old_erased INTEGER NOT NULL DEFAULT 0"
+    "  CHECK (old_erased IN (0, 1));"
+
+    "ALTER TABLE key_usage ADD COLUMN old_last_s INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE key_usage ADD COLUMN old_address TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE key_usage ADD COLUMN old_protocol TEXT NOT NULL DEFAULT '';",
 };
 
 /* The words of the enums in the tables above. */
-static const char *const state_words[] = {
+const char *const auth_store_state_words[] = {
     [KEY_ACTIVE] = "active",
     [KEY_HELD] = "held",
     [KEY_REVOKED] = "revoked",
@@ -111,11 +132,6 @@ static const char *const rule_words[RULE_KINDS] = {
     [RULE_SENDER] = "sender",
     [RULE_RECIPIENT] = "recipient",
     [RULE_NETWORK] = "network",
-};
-
-struct auth_store {
-    struct db *db;
-    char *path;
 };
 
 /* --- opening and closing ---------------------------------------------------------------------- */
@@ -171,7 +187,7 @@ void auth_store_close(struct auth_store *store)
 
 /* --- the little that all statements share ----------------------------------------------------- */
 
-static void bind_text(sqlite3_stmt *st, int i, const char *text)
+void auth_store_bind_text(sqlite3_stmt *st, int i, const char *text)
 {
     sqlite3_bind_text(st, i, text, -1, SQLITE_STATIC);
 }
@@ -183,20 +199,20 @@ static const char *column_text(sqlite3_stmt *st, int i)
     return text == NULL ? "" : (const char *)text;
 }
 
-static bool run(struct auth_store *store, sqlite3_stmt *st)
+bool auth_store_run(struct auth_store *store, sqlite3_stmt *st)
 {
     return db_run(store->db, st) == DB_OK;
 }
 
-static bool begin(struct auth_store *store, struct why *why)
+bool auth_store_begin(struct auth_store *store, struct why *why)
 {
     if (db_begin(store->db) == DB_OK)
         return true;
     return why_set(why, "%s", db_error(store->db));
 }
 
-/* Ends what begin() began: commits when all went well so far. */
-static bool finish(struct auth_store *store, bool ok, struct why *why)
+/* Ends what auth_store_begin() began: commits when all went well so far. */
+bool auth_store_finish(struct auth_store *store, bool ok, struct why *why)
 {
     if (ok && db_commit(store->db) == DB_OK)
         return true;
@@ -206,18 +222,18 @@ static bool finish(struct auth_store *store, bool ok, struct why *why)
     return false;
 }
 
-static bool insert_audit(struct auth_store *store, const struct audit *audit)
+bool auth_store_insert_audit(struct auth_store *store, const struct audit *audit)
 {
     sqlite3_stmt *st =
         db_prepare(store->db, "INSERT INTO audit (at_s, actor, action, subject, detail)"
                               " VALUES (?1, ?2, ?3, ?4, ?5)");
 
     sqlite3_bind_int64(st, 1, audit->at_s);
-    bind_text(st, 2, audit->actor);
-    bind_text(st, 3, audit->action);
-    bind_text(st, 4, audit->subject);
-    bind_text(st, 5, audit->detail);
-    return run(store, st);
+    auth_store_bind_text(st, 2, audit->actor);
+    auth_store_bind_text(st, 3, audit->action);
+    auth_store_bind_text(st, 4, audit->subject);
+    auth_store_bind_text(st, 5, audit->detail);
+    return auth_store_run(store, st);
 }
 
 /* --- the canary ------------------------------------------------------------------------------- */
@@ -248,29 +264,35 @@ static bool insert_canary(struct auth_store *store, const uint8_t *canary)
         db_prepare(store->db, "INSERT INTO meta (name, value) VALUES ('canary', ?1)");
 
     sqlite3_bind_blob(st, 1, canary, KEY_HASH_BYTES, SQLITE_STATIC);
-    return run(store, st);
+    return auth_store_run(store, st);
 }
 
 static bool insert_account(struct auth_store *store, const struct account_row *row)
 {
     sqlite3_stmt *st =
-        db_prepare(store->db, "INSERT INTO account (handle, plan, suspended, created_s)"
-                              " VALUES (?1, ?2, ?3, ?4)");
+        db_prepare(store->db, "INSERT INTO account (handle, plan, suspended, created_s,"
+                              " suspended_by, parent) VALUES (?1, ?2, ?3, ?4, ?5, ?6)");
 
-    bind_text(st, 1, row->handle);
-    bind_text(st, 2, row->plan);
+    auth_store_bind_text(st, 1, row->handle);
+    auth_store_bind_text(st, 2, row->plan);
     sqlite3_bind_int(st, 3, row->suspended);
     sqlite3_bind_int64(st, 4, row->created_s);
-    return run(store, st);
+    sqlite3_bind_int(st, 5, (int)row->suspended_by);
+    if (row->parent != NULL) /* else it stays NULL */
+        auth_store_bind_text(st, 6, row->parent);
+    return auth_store_run(store, st);
 }
 
 bool auth_store_found(struct auth_store *store, const uint8_t canary[static KEY_HASH_BYTES],
                       int64_t now_s, struct why *why)
 {
-    const struct account_row account = { AUTH_DEFAULT_ACCOUNT, "default", false, now_s };
+    const struct account_row account = { .handle = AUTH_DEFAULT_ACCOUNT,
+                                         .plan = "default",
+                                         .created_s = now_s };
 
-    return begin(store, why) &&
-           finish(store, insert_canary(store, canary) && insert_account(store, &account), why);
+    return auth_store_begin(store, why) &&
+           auth_store_finish(store, insert_canary(store, canary) && insert_account(store, &account),
+                             why);
 }
 
 /* --- changes ---------------------------------------------------------------------------------- */
@@ -278,8 +300,9 @@ bool auth_store_found(struct auth_store *store, const uint8_t canary[static KEY_
 bool auth_store_add_account(struct auth_store *store, const struct account_row *row,
                             const struct audit *audit, struct why *why)
 {
-    return begin(store, why) &&
-           finish(store, insert_account(store, row) && insert_audit(store, audit), why);
+    return auth_store_begin(store, why) &&
+           auth_store_finish(
+               store, insert_account(store, row) && auth_store_insert_audit(store, audit), why);
 }
 
 static bool upsert_domain(struct auth_store *store, const struct domain_row *row)
@@ -289,18 +312,19 @@ static bool upsert_domain(struct auth_store *store, const struct domain_row *row
                               " VALUES (?1, ?2, ?3, ?4)"
                               " ON CONFLICT (account, pattern) DO UPDATE SET verified = ?3");
 
-    bind_text(st, 1, row->pattern);
-    bind_text(st, 2, row->account);
+    auth_store_bind_text(st, 1, row->pattern);
+    auth_store_bind_text(st, 2, row->account);
     sqlite3_bind_int(st, 3, row->verified);
     sqlite3_bind_int64(st, 4, row->created_s);
-    return run(store, st);
+    return auth_store_run(store, st);
 }
 
 bool auth_store_put_domain(struct auth_store *store, const struct domain_row *row,
                            const struct audit *audit, struct why *why)
 {
-    return begin(store, why) &&
-           finish(store, upsert_domain(store, row) && insert_audit(store, audit), why);
+    return auth_store_begin(store, why) &&
+           auth_store_finish(
+               store, upsert_domain(store, row) && auth_store_insert_audit(store, audit), why);
 }
 
 static bool delete_domain(struct auth_store *store, const char *account, const char *pattern)
@@ -308,16 +332,19 @@ static bool delete_domain(struct auth_store *store, const char *account, const c
     sqlite3_stmt *st =
         db_prepare(store->db, "DELETE FROM domain WHERE account = ?1 AND pattern = ?2");
 
-    bind_text(st, 1, account);
-    bind_text(st, 2, pattern);
-    return run(store, st);
+    auth_store_bind_text(st, 1, account);
+    auth_store_bind_text(st, 2, pattern);
+    return auth_store_run(store, st);
 }
 
 bool auth_store_remove_domain(struct auth_store *store, const char *account, const char *pattern,
                               const struct audit *audit, struct why *why)
 {
-    return begin(store, why) &&
-           finish(store, delete_domain(store, account, pattern) && insert_audit(store, audit), why);
+    return auth_store_begin(store, why) &&
+           auth_store_finish(store,
+                             delete_domain(store, account, pattern) &&
+                                 auth_store_insert_audit(store, audit),
+                             why);
 }
 
 static bool insert_key(struct auth_store *store, const struct key_row *row)
@@ -325,23 +352,26 @@ static bool insert_key(struct auth_store *store, const struct key_row *row)
     sqlite3_stmt *st =
         db_prepare(store->db, "INSERT INTO api_key (id, account, name, prefix, tail, hash, scopes,"
                               " test, state, rate_per_minute, recipients_per_day, created_s,"
-                              " expires_s)"
-                              " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)");
+                              " expires_s, made_s, message_size, max_sessions)"
+                              " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,"
+                              " ?12, ?14, ?15)");
 
-    bind_text(st, 1, row->id);
-    bind_text(st, 2, row->account);
-    bind_text(st, 3, row->name);
-    bind_text(st, 4, row->prefix);
-    bind_text(st, 5, row->tail);
-    sqlite3_bind_blob(st, 6, row->hash, KEY_HASH_BYTES, SQLITE_STATIC);
+    auth_store_bind_text(st, 1, row->id);
+    auth_store_bind_text(st, 2, row->account);
+    auth_store_bind_text(st, 3, row->name);
+    auth_store_bind_text(st, 4, row->prefix);
+    auth_store_bind_text(st, 5, row->secrets[SECRET_CURRENT].tail);
+    sqlite3_bind_blob(st, 6, row->secrets[SECRET_CURRENT].hash, KEY_HASH_BYTES, SQLITE_STATIC);
     sqlite3_bind_int64(st, 7, row->scopes);
     sqlite3_bind_int(st, 8, row->test);
-    bind_text(st, 9, state_words[row->state]);
+    auth_store_bind_text(st, 9, auth_store_state_words[row->state]);
     sqlite3_bind_int64(st, 10, row->rate_per_minute);
     sqlite3_bind_int64(st, 11, (int64_t)row->recipients_per_day);
     sqlite3_bind_int64(st, 12, row->created_s);
     sqlite3_bind_int64(st, 13, row->expires_s);
-    return run(store, st);
+    sqlite3_bind_int64(st, 14, (int64_t)row->message_size_bytes);
+    sqlite3_bind_int64(st, 15, row->sessions_max);
+    return auth_store_run(store, st);
 }
 
 static bool insert_rules(struct auth_store *store, const struct key_row *row, enum rule_kind kind)
@@ -349,11 +379,11 @@ static bool insert_rules(struct auth_store *store, const struct key_row *row, en
     for (size_t i = 0; i < row->rules[kind].count; i++) {
         sqlite3_stmt *st = db_prepare(store->db, "INSERT INTO key_rule (key, kind, position, value)"
                                                  " VALUES (?1, ?2, ?3, ?4)");
-        bind_text(st, 1, row->id);
-        bind_text(st, 2, rule_words[kind]);
+        auth_store_bind_text(st, 1, row->id);
+        auth_store_bind_text(st, 2, rule_words[kind]);
         sqlite3_bind_int64(st, 3, (int64_t)i);
-        bind_text(st, 4, row->rules[kind].items[i]);
-        if (!run(store, st))
+        auth_store_bind_text(st, 4, row->rules[kind].items[i]);
+        if (!auth_store_run(store, st))
             return false;
     }
     return true;
@@ -362,68 +392,35 @@ static bool insert_rules(struct auth_store *store, const struct key_row *row, en
 bool auth_store_add_key(struct auth_store *store, const struct key_row *row,
                         const struct audit *audit, struct why *why)
 {
-    if (!begin(store, why))
+    if (!auth_store_begin(store, why))
         return false;
     bool ok = insert_key(store, row);
     for (size_t kind = 0; ok && kind < RULE_KINDS; kind++)
         ok = insert_rules(store, row, (enum rule_kind)kind);
-    return finish(store, ok && insert_audit(store, audit), why);
-}
-
-static bool update_revoked(struct auth_store *store, const char *id, const uint8_t *tombstone,
-                           int64_t at_s)
-{
-    sqlite3_stmt *st =
-        db_prepare(store->db, "UPDATE api_key SET state = 'revoked', hash = ?2, revoked_s = ?3"
-                              " WHERE id = ?1");
-
-    bind_text(st, 1, id);
-    sqlite3_bind_blob(st, 2, tombstone, KEY_HASH_BYTES, SQLITE_STATIC);
-    sqlite3_bind_int64(st, 3, at_s);
-    return run(store, st);
-}
-
-/* The pages that the log still holds of before a change. The revocation is in force whether or not
- * this succeeds, so a failure is only told. db_checkpoint() would leave them to be overwritten
- * some time. */
-static void empty_log(struct auth_store *store)
-{
-    int code = sqlite3_wal_checkpoint_v2(db_handle(store->db), NULL, SQLITE_CHECKPOINT_TRUNCATE,
-                                         NULL, NULL);
-
-    if (code != SQLITE_OK)
-        LOG(LOG_WARNING, "keys_log_not_emptied", LOG_STR("path", store->path),
-            LOG_INT("code", code));
-}
-
-bool auth_store_revoke_key(struct auth_store *store, const char *id,
-                           const uint8_t tombstone[static KEY_HASH_BYTES],
-                           const struct audit *audit, struct why *why)
-{
-    if (!begin(store, why))
-        return false;
-    bool ok = update_revoked(store, id, tombstone, audit->at_s) && insert_audit(store, audit);
-    if (!finish(store, ok, why))
-        return false;
-    empty_log(store);
-    return true;
+    return auth_store_finish(store, ok && auth_store_insert_audit(store, audit), why);
 }
 
 static bool upsert_usage(struct auth_store *store, const struct usage_row *row)
 {
     sqlite3_stmt *st = db_prepare(
-        store->db, "INSERT INTO key_usage (key, last_s, address, protocol, day, recipients)"
-                   " VALUES (?1, ?2, ?3, ?4, ?5, ?6)"
-                   " ON CONFLICT (key) DO UPDATE SET last_s = ?2, address = ?3, protocol = ?4,"
-                   " day = ?5, recipients = ?6");
+        store->db,
+        "INSERT INTO key_usage (key, last_s, address, protocol, day, recipients, old_last_s,"
+        " old_address, old_protocol) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"
+        " ON CONFLICT (key) DO UPDATE SET last_s = ?2, address = ?3, protocol = ?4,"
+        " day = ?5, recipients = ?6, old_last_s = ?7, old_address = ?8, old_protocol = ?9");
+    const struct use_row *current = &row->uses[SECRET_CURRENT];
+    const struct use_row *former = &row->uses[SECRET_FORMER];
 
-    bind_text(st, 1, row->key);
-    sqlite3_bind_int64(st, 2, row->last_s);
-    bind_text(st, 3, row->address);
-    bind_text(st, 4, row->protocol);
+    auth_store_bind_text(st, 1, row->key);
+    sqlite3_bind_int64(st, 2, current->last_s);
+    auth_store_bind_text(st, 3, current->address);
+    auth_store_bind_text(st, 4, current->protocol);
     sqlite3_bind_int64(st, 5, row->day);
     sqlite3_bind_int64(st, 6, (int64_t)row->recipients);
-    return run(store, st);
+    sqlite3_bind_int64(st, 7, former->last_s);
+    auth_store_bind_text(st, 8, former->address);
+    auth_store_bind_text(st, 9, former->protocol);
+    return auth_store_run(store, st);
 }
 
 bool auth_store_save_usage(struct auth_store *store, const struct usage_row *rows, size_t count,
@@ -431,11 +428,11 @@ bool auth_store_save_usage(struct auth_store *store, const struct usage_row *row
 {
     bool ok = true;
 
-    if (!begin(store, why))
+    if (!auth_store_begin(store, why))
         return false;
     for (size_t i = 0; ok && i < count; i++)
         ok = upsert_usage(store, &rows[i]);
-    if (!finish(store, ok, why))
+    if (!auth_store_finish(store, ok, why))
         return false;
     if (db_log_pages(store->db) > LOG_PAGES_MAX)
         db_checkpoint(store->db); /* logs what fails; the log has everything still */
@@ -465,18 +462,33 @@ static bool refuse_row(struct auth_store *store, const char *table, const char *
                    row);
 }
 
+static bool is_rank(int64_t number)
+{
+    return number >= AUTH_RANK_ACCOUNT && number <= AUTH_RANK_OPERATOR;
+}
+
 static bool show_account(struct auth_store *store, sqlite3_stmt *st,
                          const struct auth_store_visitor *visitor, void *owner, struct why *why)
 {
+    int64_t suspended_by = sqlite3_column_int64(st, 4);
     const struct account_row row = {
         .handle = column_text(st, 0),
         .plan = column_text(st, 1),
         .suspended = sqlite3_column_int(st, 2) != 0,
         .created_s = sqlite3_column_int64(st, 3),
+        .suspended_by = (enum auth_rank)suspended_by,
     };
 
-    (void)store;
+    if (!is_rank(suspended_by))
+        return refuse_row(store, "account", row.handle, why);
     return visitor->account(owner, &row, why);
+}
+
+static bool show_parent(struct auth_store *store, sqlite3_stmt *st,
+                        const struct auth_store_visitor *visitor, void *owner, struct why *why)
+{
+    (void)store;
+    return visitor->parent(owner, column_text(st, 0), column_text(st, 1), why);
 }
 
 static bool show_domain(struct auth_store *store, sqlite3_stmt *st,
@@ -493,32 +505,66 @@ static bool show_domain(struct auth_store *store, sqlite3_stmt *st,
     return visitor->domain(owner, &row, why);
 }
 
+static int64_t secret_made_s(int64_t made_s, int64_t created_s)
+{
+    return made_s != 0 ? made_s : created_s;
+}
+
+/* What a revoked key has is tombstones. False: the former one cannot be right. */
+static bool read_secrets(sqlite3_stmt *st, struct key_row *row)
+{
+    bool has_former = sqlite3_column_type(st, 15) != SQLITE_NULL;
+
+    row->secrets[SECRET_CURRENT] = (struct secret_row){
+        .hash = sqlite3_column_blob(st, 5),
+        .tail = column_text(st, 4),
+        .made_s = secret_made_s(sqlite3_column_int64(st, 14), row->created_s),
+        .erased = row->state == KEY_REVOKED,
+    };
+    if (!has_former)
+        return true;
+    row->secrets[SECRET_FORMER] = (struct secret_row){
+        .hash = sqlite3_column_blob(st, 15),
+        .tail = column_text(st, 16),
+        .made_s = secret_made_s(sqlite3_column_int64(st, 17), row->created_s),
+        .until_s = sqlite3_column_int64(st, 18),
+        .erased = row->state == KEY_REVOKED || sqlite3_column_int(st, 19) != 0,
+    };
+    return sqlite3_column_bytes(st, 15) == KEY_HASH_BYTES && sqlite3_column_int64(st, 18) > 0;
+}
+
 static bool show_key(struct auth_store *store, sqlite3_stmt *st,
                      const struct auth_store_visitor *visitor, void *owner, struct why *why)
 {
     int64_t scopes = sqlite3_column_int64(st, 6), rate = sqlite3_column_int64(st, 9);
-    int64_t recipients = sqlite3_column_int64(st, 10);
+    int64_t recipients = sqlite3_column_int64(st, 10), held_by = sqlite3_column_int64(st, 13);
+    int64_t size = sqlite3_column_int64(st, 20), sessions = sqlite3_column_int64(st, 21);
     size_t state;
     struct key_row row = {
         .id = column_text(st, 0),
         .account = column_text(st, 1),
         .name = column_text(st, 2),
         .prefix = column_text(st, 3),
-        .tail = column_text(st, 4),
-        .hash = sqlite3_column_blob(st, 5),
         .test = sqlite3_column_int(st, 7) != 0,
         .created_s = sqlite3_column_int64(st, 11),
         .expires_s = sqlite3_column_int64(st, 12),
     };
 
     if (sqlite3_column_bytes(st, 5) != KEY_HASH_BYTES || scopes <= 0 || scopes > SCOPES_ALL ||
-        rate < 0 || rate > UINT32_MAX || recipients < 0 ||
-        !word_index(state_words, ARRAY_LEN(state_words), column_text(st, 8), &state))
+        rate < 0 || rate > UINT32_MAX || recipients < 0 || size < 0 || sessions < 0 ||
+        sessions > UINT32_MAX || !is_rank(held_by) ||
+        !word_index(auth_store_state_words, ARRAY_LEN(auth_store_state_words), column_text(st, 8),
+                    &state))
         return refuse_row(store, "api_key", row.id, why);
     row.scopes = (unsigned)scopes;
     row.state = (enum key_state)state;
+    row.held_by = (enum auth_rank)held_by;
     row.rate_per_minute = (unsigned)rate;
     row.recipients_per_day = (uint64_t)recipients;
+    row.message_size_bytes = (uint64_t)size;
+    row.sessions_max = (unsigned)sessions;
+    if (!read_secrets(st, &row))
+        return refuse_row(store, "api_key", row.id, why);
     return visitor->key(owner, &row, why);
 }
 
@@ -534,20 +580,26 @@ static bool show_rule(struct auth_store *store, sqlite3_stmt *st,
     return visitor->rule(owner, &row, why);
 }
 
+static void read_use(sqlite3_stmt *st, int first, struct use_row *use)
+{
+    use->last_s = sqlite3_column_int64(st, first);
+    snprintf(use->address, sizeof(use->address), "%s", column_text(st, first + 1));
+    snprintf(use->protocol, sizeof(use->protocol), "%s", column_text(st, first + 2));
+}
+
 static bool show_usage(struct auth_store *store, sqlite3_stmt *st,
                        const struct auth_store_visitor *visitor, void *owner, struct why *why)
 {
     int64_t recipients = sqlite3_column_int64(st, 5);
     struct usage_row row = {
         .key = column_text(st, 0),
-        .last_s = sqlite3_column_int64(st, 1),
         .day = sqlite3_column_int64(st, 4),
         .recipients = recipients > 0 ? (uint64_t)recipients : 0,
     };
 
     (void)store;
-    snprintf(row.address, sizeof(row.address), "%s", column_text(st, 2));
-    snprintf(row.protocol, sizeof(row.protocol), "%s", column_text(st, 3));
+    read_use(st, 1, &row.uses[SECRET_CURRENT]);
+    read_use(st, 6, &row.uses[SECRET_FORMER]);
     return visitor->usage(owner, &row, why);
 }
 
@@ -558,15 +610,21 @@ bool auth_store_load(struct auth_store *store, const struct auth_store_visitor *
         const char *sql;
         show_fn *show;
     } tables[] = {
-        { "SELECT handle, plan, suspended, created_s FROM account ORDER BY created_s, handle",
+        { "SELECT handle, plan, suspended, created_s, suspended_by FROM account"
+          " ORDER BY created_s, handle",
           show_account },
+        { "SELECT handle, parent FROM account WHERE parent IS NOT NULL", show_parent },
         { "SELECT pattern, account, verified, created_s FROM domain ORDER BY created_s, pattern",
           show_domain },
         { "SELECT id, account, name, prefix, tail, hash, scopes, test, state, rate_per_minute,"
-          " recipients_per_day, created_s, expires_s FROM api_key ORDER BY seq",
+          " recipients_per_day, created_s, expires_s, held_by, made_s, old_hash, old_tail,"
+          " old_made_s, old_until_s, old_erased, message_size, max_sessions"
+          " FROM api_key ORDER BY seq",
           show_key },
         { "SELECT key, kind, value FROM key_rule ORDER BY key, kind, position", show_rule },
-        { "SELECT key, last_s, address, protocol, day, recipients FROM key_usage", show_usage },
+        { "SELECT key, last_s, address, protocol, day, recipients, old_last_s, old_address,"
+          " old_protocol FROM key_usage",
+          show_usage },
     };
 
     for (size_t i = 0; i < ARRAY_LEN(tables); i++) {

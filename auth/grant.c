@@ -9,7 +9,8 @@
 
 #include "relay/base/alloc.h"
 
-struct auth_grant *grant_new(struct key *key, struct pattern_set *verified, atomic_size_t *living)
+struct auth_grant *grant_new(struct key *key, const struct secret *secret,
+                             struct pattern_set *verified, atomic_size_t *living)
 {
     struct auth_grant *grant = xcalloc(1, sizeof(*grant));
 
@@ -18,8 +19,11 @@ struct auth_grant *grant_new(struct key *key, struct pattern_set *verified, atom
     grant->living = living;
     grant->key = key;
     grant->verified = pattern_set_ref(verified);
+    grant->secret = secret->number;
+    grant->until_s = secret->until_s;
+    grant->erased = secret->erased;
     grant->state = key->state;
-    grant->suspended = key->account->suspended;
+    grant->suspended = account_is_suspended(key->account);
     atomic_fetch_add(living, 1);
     return grant;
 }
@@ -49,15 +53,23 @@ static bool is_expired(const struct auth_grant *grant, int64_t now_s)
     return grant->key->expires_s != 0 && now_s >= grant->key->expires_s;
 }
 
+static bool is_replaced(const struct auth_grant *grant, int64_t now_s)
+{
+    return grant->erased || (grant->until_s != 0 && now_s >= grant->until_s);
+}
+
 bool auth_grant_is_current(const struct auth_grant *grant, int64_t now_s)
 {
-    return !atomic_load(&grant->outdated) && !is_expired(grant, now_s);
+    return !atomic_load(&grant->outdated) && !is_expired(grant, now_s) &&
+           !is_replaced(grant, now_s);
 }
 
 enum auth_verdict grant_verdict(const struct auth_grant *grant, int64_t now_s)
 {
     if (grant->state == KEY_REVOKED)
         return AUTH_REVOKED;
+    if (is_replaced(grant, now_s))
+        return AUTH_REPLACED;
     if (is_expired(grant, now_s))
         return AUTH_EXPIRED;
     if (grant->state == KEY_HELD)
@@ -95,6 +107,11 @@ bool auth_grant_is_test(const struct auth_grant *grant)
 bool auth_grant_has(const struct auth_grant *grant, unsigned scopes)
 {
     return (grant->key->scopes & scopes) == scopes;
+}
+
+uint64_t auth_grant_message_size(const struct auth_grant *grant)
+{
+    return grant->key->message_size_bytes;
 }
 
 static bool any_covers(const struct texts *patterns, struct slice domain)

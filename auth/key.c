@@ -113,16 +113,27 @@ bool key_parse(struct slice text, char id[static KEY_ID_DIGITS])
     return fits && checks && prefixed && digits;
 }
 
+static void draw_digits(char *out, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        out[i] = base62_digits[randombytes_uniform(62)];
+}
+
 void key_make(const char *prefix, char text[static AUTH_KEY_TEXT_BYTES],
               char id[static AUTH_KEY_ID_BYTES])
+{
+    draw_digits(id, KEY_ID_DIGITS);
+    id[KEY_ID_DIGITS] = '\0';
+    key_make_again(prefix, id, text);
+}
+
+void key_make_again(const char *prefix, const char *id, char text[static AUTH_KEY_TEXT_BYTES])
 {
     size_t len = strlen(prefix);
 
     memcpy(text, prefix, len);
-    for (size_t i = 0; i < KEY_ID_DIGITS + KEY_SECRET_DIGITS; i++)
-        text[len + i] = base62_digits[randombytes_uniform(62)];
-    memcpy(id, text + len, KEY_ID_DIGITS);
-    id[KEY_ID_DIGITS] = '\0';
+    memcpy(text + len, id, KEY_ID_DIGITS);
+    draw_digits(text + len + KEY_ID_DIGITS, KEY_SECRET_DIGITS);
     len += KEY_ID_DIGITS + KEY_SECRET_DIGITS;
     base62_format(key_crc32(slice_make(text, len)), KEY_CHECK_DIGITS, text + len);
     text[len + KEY_CHECK_DIGITS] = '\0';

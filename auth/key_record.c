@@ -31,18 +31,38 @@ struct key *key_new(void)
     return key;
 }
 
+static void fill_secrets(struct key *key, const struct key_row *row)
+{
+    unsigned number = 0;
+
+    for (size_t i = KEY_SECRETS; i > 0; i--) { /* the oldest first */
+        const struct secret_row *from = &row->secrets[i - 1];
+        struct secret *secret = &key->secrets[i - 1];
+        if (from->hash == NULL)
+            continue;
+        secret->number = key->usage.uses[i - 1].secret = ++number;
+        snprintf(secret->tail, sizeof(secret->tail), "%s", from->tail);
+        memcpy(secret->hash, from->hash, sizeof(secret->hash));
+        secret->made_s = from->made_s;
+        secret->until_s = from->until_s;
+        secret->erased = from->erased;
+    }
+}
+
 void key_fill(struct key *key, const struct key_row *row)
 {
     snprintf(key->id, sizeof(key->id), "%s", row->id);
     snprintf(key->prefix, sizeof(key->prefix), "%s", row->prefix);
-    snprintf(key->tail, sizeof(key->tail), "%s", row->tail);
-    memcpy(key->hash, row->hash, sizeof(key->hash));
+    fill_secrets(key, row);
     key->name = xstrdup(row->name);
     key->scopes = row->scopes;
     key->test = row->test;
     key->state = row->state;
+    key->held_by = row->held_by;
     key->rate_per_minute = row->rate_per_minute;
     key->recipients_per_day = row->recipients_per_day;
+    key->message_size_bytes = row->message_size_bytes;
+    key->sessions_max = row->sessions_max;
     key->created_s = row->created_s;
     key->expires_s = row->expires_s;
     for (size_t kind = 0; kind < RULE_KINDS; kind++)
@@ -54,11 +74,12 @@ void key_free(struct key *key)
 {
     if (key == NULL)
         return;
-    assert(key->grant == NULL);
+    for (size_t i = 0; i < KEY_SECRETS; i++)
+        assert(key->secrets[i].grant == NULL);
     for (size_t i = 0; i < RULE_KINDS; i++)
         texts_free(&key->rules[i]);
     usage_destroy(&key->usage);
-    key_wipe(key->hash, sizeof(key->hash));
+    key_wipe(key->secrets, sizeof(key->secrets));
     free(key->networks);
     free(key->name);
     free(key);

@@ -41,6 +41,30 @@ bool limit_take_rate(struct limit_rate *rate, unsigned per_minute, int64_t now_m
     return false;
 }
 
+/* The largest is when a bucket of any rate has earned all of it again: a minute. */
+unsigned limit_rate_left(const struct limit_rate *rate, unsigned per_minute, int64_t now_ms,
+                         unsigned *reset_s)
+{
+    struct limit_rate now = *rate;
+
+    refill(&now, per_minute, now_ms);
+    int64_t missing = (int64_t)per_minute * TOKEN - now.credit;
+    int64_t earned_in_s = (int64_t)per_minute * 1000;
+    *reset_s = (unsigned)((missing + earned_in_s - 1) / earned_in_s);
+    return (unsigned)(now.credit / TOKEN);
+}
+
+void limit_give_rate(struct limit_rate *rate, unsigned per_minute)
+{
+    int64_t full = (int64_t)per_minute * TOKEN;
+
+    if (!rate->started)
+        return;
+    rate->credit += TOKEN;
+    if (rate->credit > full)
+        rate->credit = full;
+}
+
 /* A clock that was set back across midnight must not hand out the day again; one that was days
  * ahead must not hold up the count until that day comes. */
 static bool is_another_day(int64_t counted, int64_t today)
@@ -60,4 +84,21 @@ bool limit_take_day(struct limit_day *day, uint64_t per_day, int64_t now_s, unsi
     }
     *wait_s = (unsigned)((day->day + 1) * DAY_S - now_s);
     return false;
+}
+
+uint64_t limit_day_left(const struct limit_day *day, uint64_t per_day, int64_t now_s,
+                        unsigned *reset_s)
+{
+    int64_t today = now_s / DAY_S;
+    bool fresh = is_another_day(day->day, today);
+    uint64_t count = fresh ? 0 : day->count;
+
+    *reset_s = (unsigned)(((fresh ? today : day->day) + 1) * DAY_S - now_s);
+    return count < per_day ? per_day - count : 0;
+}
+
+void limit_give_day(struct limit_day *day, uint64_t count, int64_t taken_s)
+{
+    if (day->day == taken_s / DAY_S)
+        day->count -= count < day->count ? count : day->count;
 }

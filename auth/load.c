@@ -22,8 +22,23 @@ static bool on_account(void *owner, const struct account_row *row, struct why *w
 
     if (!account_handle_is_valid(slice_of(row->handle)))
         return refuse(loading, "the name of account", row->handle, why);
-    table_add_account(loading->table,
-                      account_new(row->handle, row->plan, row->suspended, row->created_s));
+    struct account *account = account_new(row->handle, row->plan, row->suspended, row->created_s);
+    account->suspended_by = row->suspended_by;
+    table_add_account(loading->table, account);
+    return true;
+}
+
+/* One level and no more: whoever came later cannot make a parent of a sub-account. */
+static bool on_parent(void *owner, const char *handle, const char *parent, struct why *why)
+{
+    struct loading *loading = owner;
+    struct account *account = table_find_account(loading->table, handle);
+    struct account *found = table_find_account(loading->table, parent);
+
+    if (account == NULL || found == NULL || found == account || found->parent != NULL ||
+        account->child_count > 0)
+        return refuse(loading, "the parent of account", handle, why);
+    account_adopt(found, account);
     return true;
 }
 
@@ -38,6 +53,14 @@ static bool on_domain(void *owner, const struct domain_row *row, struct why *why
     return true;
 }
 
+static bool tails_fit(const struct key_row *row)
+{
+    for (size_t i = 0; i < KEY_SECRETS; i++)
+        if (row->secrets[i].hash != NULL && strlen(row->secrets[i].tail) != KEY_TAIL_DIGITS)
+            return false;
+    return true;
+}
+
 static bool on_key(void *owner, const struct key_row *row, struct why *why)
 {
     struct loading *loading = owner;
@@ -45,7 +68,7 @@ static bool on_key(void *owner, const struct key_row *row, struct why *why)
 
     if (account == NULL || strlen(row->id) != KEY_ID_DIGITS ||
         table_find_key(loading->table, row->id) != NULL ||
-        !key_prefix_is_valid(slice_of(row->prefix)) || strlen(row->tail) != KEY_TAIL_DIGITS)
+        !key_prefix_is_valid(slice_of(row->prefix)) || !tails_fit(row))
         return refuse(loading, "key", row->id, why);
     struct key *key = key_new();
     key_fill(key, row);
@@ -78,7 +101,7 @@ static bool on_usage(void *owner, const struct usage_row *row, struct why *why)
 bool load_table(struct table *table, struct auth_store *store, const char *path, struct why *why)
 {
     static const struct auth_store_visitor visitor = {
-        on_account, on_domain, on_key, on_rule, on_usage,
+        on_account, on_parent, on_domain, on_key, on_rule, on_usage,
     };
     struct loading loading = { table, path };
     struct key *key;

@@ -96,10 +96,12 @@ static int64_t closed_for(const struct penalty *penalty, struct offender *offend
     return offender->closed_until_s > now_s ? offender->closed_until_s - now_s : 0;
 }
 
+/* A failure that is far ahead of a clock that went back is as good as one of long ago. */
 static bool is_forgotten(const struct penalty *penalty, struct offender *offender, int64_t now_s)
 {
     return closed_for(penalty, offender, now_s) == 0 &&
-           now_s - offender->last_s >= penalty->options.window_s;
+           (now_s - offender->last_s >= penalty->options.window_s ||
+            offender->last_s - now_s >= penalty->options.window_s);
 }
 
 /* Two leave for one that comes, so the table empties itself without a timer. */

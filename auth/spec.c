@@ -121,7 +121,7 @@ bool spec_check(const struct auth_key_spec *spec, int64_t now_s, struct why *why
         return why_set(why, "a key needs at least one scope, and known ones only");
     if (spec->expires_s != 0 && spec->expires_s <= now_s)
         return why_set(why, "the key would have expired already: its end must be in the future");
-    if (spec->recipients_per_day > INT64_MAX)
-        return why_set(why, "the number of recipients per day is too large");
+    if (spec->recipients_per_day > INT64_MAX || spec->message_size_bytes > INT64_MAX)
+        return why_set(why, "the number of recipients per day or the message size is too large");
     return check_lists(spec, why);
 }

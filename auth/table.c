@@ -56,9 +56,10 @@ void table_free(struct table *table)
 {
     if (table == NULL)
         return;
-    for (size_t i = 0; i < table->key_count; i++) {
-        auth_grant_unref(table->keys[i]->grant);
-        table->keys[i]->grant = NULL;
+    for (size_t i = 0; i < table->key_count * KEY_SECRETS; i++) {
+        struct secret *secret = &table->keys[i / KEY_SECRETS]->secrets[i % KEY_SECRETS];
+        auth_grant_unref(secret->grant);
+        secret->grant = NULL;
     }
     assert(atomic_load(&table->grants_living) == 0); /* a grant points to its key */
     for (size_t i = 0; i < table->key_count; i++)
@@ -102,20 +103,28 @@ void table_lookup(struct table *table, struct slice id, struct table_hit *hit)
     *hit = (struct table_hit){ 0 };
     pthread_rwlock_t *lock = lock_to_read(table);
     const struct key *key = map_find(table->keys_by_id, id);
-    if (key != NULL) {
-        memcpy(hit->hash, key->hash, sizeof(hit->hash));
-        hit->grant = auth_grant_ref(key->grant);
+    for (size_t i = 0; key != NULL && i < KEY_SECRETS; i++) {
+        const struct secret *secret = &key->secrets[i];
+        if (secret->grant == NULL)
+            continue;
+        memcpy(hit->secrets[i].hash, secret->hash, KEY_HASH_BYTES);
+        hit->secrets[i].grant = auth_grant_ref(secret->grant);
     }
     pthread_rwlock_unlock(lock);
 }
 
-struct auth_grant *table_grant_of(struct table *table, struct key *key)
+struct auth_grant *table_grant_of(struct table *table, struct key *key, unsigned secret)
 {
+    struct auth_grant *found = NULL;
     pthread_rwlock_t *lock = lock_to_read(table);
-    struct auth_grant *grant = auth_grant_ref(key->grant);
 
+    for (size_t i = 0; i < KEY_SECRETS; i++) {
+        struct auth_grant *grant = key->secrets[i].grant;
+        if (grant != NULL && grant->secret == secret)
+            found = auth_grant_ref(grant);
+    }
     pthread_rwlock_unlock(lock);
-    return grant;
+    return found;
 }
 
 /* --- the writer ------------------------------------------------------------------------------- */
@@ -169,6 +178,7 @@ void table_load_key(struct table *table, struct key *key, struct account *accoun
         table->key_room = table->key_room == 0 ? 64 : table->key_room * 2;
         table->keys = xrealloc(table->keys, table->key_room * sizeof(*table->keys));
     }
+    key->place = table->key_count;
     table->keys[table->key_count++] = key;
     map_put(table->keys_by_id, slice_of(key->id), key);
 }
@@ -186,50 +196,87 @@ static struct pattern_set *verified_domains(const struct account *account)
     return set;
 }
 
+/* The grants that a key has by what it and its account say now; NULL where there is no secret. */
+struct grants {
+    struct auth_grant *of[KEY_SECRETS];
+};
+
+static struct grants make_grants(struct table *table, struct key *key)
+{
+    struct grants grants = { { NULL } };
+
+    for (size_t i = 0; i < KEY_SECRETS; i++)
+        if (key->secrets[i].number != 0)
+            grants.of[i] =
+                grant_new(key, &key->secrets[i], key->account->verified, &table->grants_living);
+    return grants;
+}
+
 void table_add_key(struct table *table, struct key *key, struct account *account)
 {
     key->account = account;
-    key->grant = grant_new(key, account->verified, &table->grants_living);
+    struct grants fresh = make_grants(table, key);
+    for (size_t i = 0; i < KEY_SECRETS; i++)
+        key->secrets[i].grant = fresh.of[i];
     lock_to_write(table);
     table_load_key(table, key, account);
     unlock_written(table);
 }
 
-/* Gives keys[i] the grant fresh[i] and ends the old ones. Consumes the references in `fresh`. */
-static void exchange_grants(struct table *table, struct key **keys, struct auth_grant **fresh,
-                            size_t count, const uint8_t *tombstone)
+/* Under the lock: what was in force is in `fresh` afterwards, and out of date. */
+static void exchange_grants(struct key *key, struct grants *fresh)
 {
-    lock_to_write(table);
-    for (size_t i = 0; i < count; i++) {
-        struct auth_grant *old = keys[i]->grant;
-        keys[i]->grant = fresh[i];
-        fresh[i] = old;
+    for (size_t i = 0; i < KEY_SECRETS; i++) {
+        struct auth_grant *old = key->secrets[i].grant;
+        key->secrets[i].grant = fresh->of[i];
+        fresh->of[i] = old;
         if (old != NULL)
             grant_outdate(old);
-        if (tombstone != NULL)
-            memcpy(keys[i]->hash, tombstone, KEY_HASH_BYTES);
     }
-    unlock_written(table);
-    for (size_t i = 0; i < count; i++)
-        auth_grant_unref(fresh[i]);
 }
 
-void table_revoke_key(struct table *table, struct key *key,
-                      const uint8_t tombstone[static KEY_HASH_BYTES])
+static void unref_grants(const struct grants *grants)
 {
-    key->state = KEY_REVOKED;
-    struct auth_grant *fresh = grant_new(key, key->account->verified, &table->grants_living);
-    exchange_grants(table, &key, &fresh, 1, tombstone);
+    for (size_t i = 0; i < KEY_SECRETS; i++)
+        auth_grant_unref(grants->of[i]);
+}
+
+/* All of a secret but what is under the lock. */
+static void describe_secret(struct secret *secret, const struct secret *next)
+{
+    secret->number = next->number;
+    memcpy(secret->tail, next->tail, sizeof(secret->tail));
+    secret->made_s = next->made_s;
+    secret->until_s = next->until_s;
+    secret->erased = next->erased;
+}
+
+void table_refresh_key(struct table *table, struct key *key, const struct secret *next)
+{
+    for (size_t i = 0; next != NULL && i < KEY_SECRETS; i++)
+        describe_secret(&key->secrets[i], &next[i]);
+    struct grants fresh = make_grants(table, key);
+    lock_to_write(table);
+    exchange_grants(key, &fresh);
+    for (size_t i = 0; next != NULL && i < KEY_SECRETS; i++)
+        memcpy(key->secrets[i].hash, next[i].hash, KEY_HASH_BYTES);
+    unlock_written(table);
+    unref_grants(&fresh);
 }
 
 void table_refresh_account(struct table *table, struct account *account)
 {
-    struct auth_grant **fresh = xcalloc(account->key_count + 1, sizeof(struct auth_grant *));
+    struct grants *fresh = xcalloc(account->key_count + 1, sizeof(*fresh));
 
     pattern_set_unref(account->verified); /* the grants that are still out hold it too */
     account->verified = verified_domains(account);
     for (size_t i = 0; i < account->key_count; i++)
-        fresh[i] = grant_new(account->keys[i], account->verified, &table->grants_living);
-    exchange_grants(table, account->keys, fresh, account->key_count, NULL);
+        fresh[i] = make_grants(table, account->keys[i]);
+    lock_to_write(table);
+    for (size_t i = 0; i < account->key_count; i++)
+        exchange_grants(account->keys[i], &fresh[i]);
+    unlock_written(table);
+    for (size_t i = 0; i < account->key_count; i++)
+        unref_grants(&fresh[i]);
     free(fresh);
 }

@@ -34,16 +34,34 @@ void usage_changed(struct usage_stack *stack, struct key *key)
     while (!atomic_compare_exchange_weak(&stack->top, &top, key));
 }
 
-void usage_note(struct usage_stack *stack, struct key *key, const struct auth_peer *peer,
-                int64_t now_s)
+/* A secret that was replaced between the check and now leaves no trace: nobody would show it. */
+void usage_note(struct usage_stack *stack, struct key *key, unsigned secret,
+                const struct auth_peer *peer, int64_t now_s)
 {
     struct usage *usage = &key->usage;
 
     pthread_mutex_lock(&usage->lock);
-    usage->last_s = now_s;
-    usage->has_address = peer->has_address;
-    memcpy(usage->address, peer->address, sizeof(usage->address));
-    snprintf(usage->protocol, sizeof(usage->protocol), "%s", peer->protocol);
+    for (size_t i = 0; i < KEY_SECRETS; i++) {
+        struct use *use = &usage->uses[i];
+        if (use->secret != secret)
+            continue;
+        use->last_s = now_s;
+        use->has_address = peer->has_address;
+        memcpy(use->address, peer->address, sizeof(use->address));
+        snprintf(use->protocol, sizeof(use->protocol), "%s", peer->protocol);
+    }
+    pthread_mutex_unlock(&usage->lock);
+    usage_changed(stack, key);
+}
+
+void usage_rotate(struct usage_stack *stack, struct key *key, bool keep, unsigned secret)
+{
+    struct usage *usage = &key->usage;
+
+    pthread_mutex_lock(&usage->lock);
+    if (keep)
+        usage->uses[SECRET_FORMER] = usage->uses[SECRET_CURRENT];
+    usage->uses[SECRET_CURRENT] = (struct use){ .secret = secret };
     pthread_mutex_unlock(&usage->lock);
     usage_changed(stack, key);
 }
@@ -54,10 +72,13 @@ void usage_copy(struct key *key, struct usage_row *row)
 
     *row = (struct usage_row){ .key = key->id };
     pthread_mutex_lock(&usage->lock);
-    row->last_s = usage->last_s;
-    if (usage->has_address)
-        network_format_address(usage->address, row->address);
-    memcpy(row->protocol, usage->protocol, sizeof(row->protocol));
+    for (size_t i = 0; i < KEY_SECRETS; i++) {
+        const struct use *use = &usage->uses[i];
+        row->uses[i].last_s = use->last_s;
+        if (use->has_address)
+            network_format_address(use->address, row->uses[i].address);
+        memcpy(row->uses[i].protocol, use->protocol, sizeof(use->protocol));
+    }
     row->day = usage->day.day;
     row->recipients = usage->day.count;
     pthread_mutex_unlock(&usage->lock);
@@ -67,9 +88,12 @@ void usage_restore(struct key *key, const struct usage_row *row)
 {
     struct usage *usage = &key->usage;
 
-    usage->last_s = row->last_s;
-    usage->has_address = network_parse_address(row->address, usage->address);
-    memcpy(usage->protocol, row->protocol, sizeof(usage->protocol));
+    for (size_t i = 0; i < KEY_SECRETS; i++) {
+        struct use *use = &usage->uses[i];
+        use->last_s = row->uses[i].last_s;
+        use->has_address = network_parse_address(row->uses[i].address, use->address);
+        memcpy(use->protocol, row->uses[i].protocol, sizeof(use->protocol));
+    }
     usage->day = (struct limit_day){ .day = row->day, .count = row->recipients };
 }
 

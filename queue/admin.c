@@ -19,9 +19,16 @@ static void free_row(struct queue_row *row)
     free(row->last_text);
 }
 
-/* On disk a leased message still waits; whoever asks wants to know that it is on its way. */
-static void show_lease(const struct queue *queue, struct queue_row *row)
+/* The wall time at which something is due by the queue's own clock. */
+static int64_t shown_due_ms(const struct queue *queue, int64_t due_ms)
 {
+    return due_ms == 0 ? 0 : queue->wall_ms + (due_ms - queue->now_ms);
+}
+
+/* On disk a leased message still waits; whoever asks wants to know that it is on its way. */
+static void show_row(const struct queue *queue, struct queue_row *row)
+{
+    row->due_ms = shown_due_ms(queue, row->due_ms);
     if (queue_state_is_final(row->state) || !lease_exists(queue, row->id))
         return;
     row->state = QUEUE_DELIVERING;
@@ -70,7 +77,7 @@ static enum store_result list_run(struct queue *queue, struct request *request)
     list->page.rows = xcalloc(list->filter.limit, sizeof(*list->page.rows));
     enum store_result result = store_list(queue->store, &scan, &list->page);
     for (size_t i = 0; i < list->page.count; i++)
-        show_lease(queue, &list->page.rows[i]);
+        show_row(queue, &list->page.rows[i]);
     return result;
 }
 
@@ -129,7 +136,9 @@ static enum store_result show_run(struct queue *queue, struct request *request)
         request->result = QUEUE_NOT_FOUND;
         return STORE_OK;
     }
-    show_lease(queue, &show->story.row);
+    show_row(queue, &show->story.row);
+    for (size_t i = 0; i < show->story.recipient_count; i++)
+        show->story.recipients[i].due_ms = shown_due_ms(queue, show->story.recipients[i].due_ms);
     return result;
 }
 

@@ -8,7 +8,8 @@
  * What is marked and leased by nobody was under way when an earlier process ended: it may have
  * arrived. No scan looks for it at start. It is due like everything that was leased then, and is
  * noticed when its turn comes: a line of history says so, the attempt counts as one, and the
- * operator's setting decides whether it is sent again or held. */
+ * operator's setting decides whether it is sent again or held. An operator's act that comes before
+ * its turn notices it, too, and then it is the operator who has decided. */
 #include "queue/queue_priv.h"
 #include "relay/base/ident.h"
 #include "relay/base/log.h"
@@ -32,7 +33,7 @@ static enum store_result note_recipients(struct queue *queue, const struct recor
             .state = hold ? QUEUE_HELD : QUEUE_UNCERTAIN,
             .attempts = recipient->attempts + 1,
             .due_ms = hold ? 0 : queue->now_ms,
-            .now_ms = queue->now_ms,
+            .wall_ms = queue->wall_ms,
             .enhanced = "",
             .text = INTERRUPTED_TEXT,
         };
@@ -112,6 +113,37 @@ struct queue_message *doubt_marked(struct queue *queue, struct record *record,
         message->recipients[i].attempts++;
     }
     return message;
+}
+
+/* --- an operator comes first ------------------------------------------------------------------ */
+
+enum queue_state doubt_state(const struct store_brief *brief)
+{
+    bool waits = brief->state == QUEUE_QUEUED || brief->state == QUEUE_DEFERRED;
+
+    return brief->attempt && waits ? QUEUE_UNCERTAIN : brief->state;
+}
+
+/* What was leased then is due now; what is held or due later was not under way. Where nothing is
+ * (`now` may have lost a minute, see timeline.c), the mark stays for the next lease. */
+enum store_result doubt_note(struct queue *queue, int64_t id, size_t *count)
+{
+    const struct store_act act = { .id = id, .wall_ms = queue->wall_ms, .due_ms = queue->now_ms };
+    enum store_result result = store_doubt(queue->store, &act, INTERRUPTED_TEXT, count);
+
+    if (result != STORE_OK || *count == 0)
+        return result;
+    result = note_events(queue, id, false);
+    return result == STORE_OK ? store_mark_attempt(queue->store, id, false) : result;
+}
+
+void doubt_noted(size_t count)
+{
+    if (count == 0)
+        return;
+    LOG(LOG_WARNING, "attempts_interrupted", LOG_INT("recipients", count),
+        LOG_STR("then", "an operator came first"));
+    metrics_add(METRIC_RECIPIENTS_UNCERTAIN, (int64_t)count);
 }
 
 /* --- a mark without an attempt --------------------------------------------------------------- */

@@ -16,7 +16,7 @@ enum store_result once_judge(struct queue *queue, const char *key_id, struct que
     struct store_once found;
     enum store_result result =
         store_find_once(queue->store, key_id, once->token,
-                        ident_at_time_ms(queue->now_ms - QUEUE_TOKEN_MS), &found);
+                        ident_at_time_ms(queue->wall_ms - QUEUE_TOKEN_MS), &found);
 
     *verdict = QUEUE_NOT_FOUND;
     if (result == STORE_NONE)

@@ -120,25 +120,62 @@ static char *folder_of(const char *path)
     return slash == path ? xstrdup("/") : xstrndup(path, (size_t)(slash - path));
 }
 
-/* What a crash left half done is removed, and no id of before can be given out again. */
-static bool recover(struct store *store, const char *path, struct why *why)
+/* The earliest due time of all that wait, or INT64_MAX. */
+static enum store_result first_due(struct queue *queue, int64_t *due_ms)
+{
+    struct store_lane lane = { 0 };
+    enum store_result result;
+
+    *due_ms = INT64_MAX;
+    while ((result = store_next_lane(queue->store, &lane)) == STORE_OK)
+        *due_ms = lane.due_ms < *due_ms ? lane.due_ms : *due_ms;
+    return result == STORE_NONE ? STORE_OK : result;
+}
+
+static enum store_result go_on_from(struct queue *queue)
+{
+    struct timeline_point last;
+    int64_t first_due_ms = INT64_MAX;
+    enum store_result result = store_load_point(queue->store, &last);
+    bool is_known = result == STORE_OK;
+
+    if (result == STORE_NONE)
+        result = first_due(queue, &first_due_ms);
+    timeline_begin(&queue->timeline, is_known ? &last : NULL, first_due_ms);
+    return result;
+}
+
+static enum store_result clear_up(struct queue *queue)
+{
+    enum store_result result = store_begin(queue->store);
+
+    if (result != STORE_OK)
+        return result;
+    result = store_remove_orphans(queue->store);
+    if (result == STORE_OK)
+        result = timeline_save(queue);
+    if (result == STORE_OK)
+        result = store_commit(queue->store);
+    if (result != STORE_OK)
+        store_rollback(queue->store);
+    return result;
+}
+
+/* What a crash left half done is removed, the queue's clocks go on from where they were, and no id
+ * of before can be given out again. */
+static bool recover(struct queue *queue, struct why *why)
 {
     int64_t last_id = 0;
-    enum store_result result = store_last_id(store, &last_id);
+    enum store_result result = store_last_id(queue->store, &last_id);
 
     if (result == STORE_OK)
-        result = store_begin(store);
-    if (result == STORE_OK) {
-        result = store_remove_orphans(store);
-        if (result == STORE_OK)
-            result = store_commit(store);
-        if (result != STORE_OK)
-            store_rollback(store);
-    }
+        result = go_on_from(queue);
+    if (result == STORE_OK)
+        result = clear_up(queue);
     /* A full disk is no reason not to start: only running can make room again. The orphans then
      * stay until the next start. */
     if (result == STORE_FAILED)
-        return why_set(why, "cannot recover %s: %s", path, store_error(store));
+        return why_set(why, "cannot recover %s: %s", queue->path, store_error(queue->store));
     ident_raise_floor(last_id);
     return true;
 }
@@ -155,6 +192,7 @@ bool queue_open(struct queue **opened, const struct queue_options *options, stru
     queue->lanes = lanes_new();
     queue->leases = map_new();
     queue->damaged = map_new();
+    queue->unprunable = map_new();
     queue->path = xstrdup(options->path);
     queue->folder = folder_of(options->path);
     queue->schedule = options->schedule;
@@ -163,7 +201,7 @@ bool queue_open(struct queue **opened, const struct queue_options *options, stru
     queue->report = options->report;
     queue->report_owner = options->report_owner;
     queue->random = random_seed();
-    if (!store_open(&queue->store, queue->path, why) || !recover(queue->store, queue->path, why))
+    if (!store_open(&queue->store, queue->path, why) || !recover(queue, why))
         goto out;
     writer_look_for_space(queue);
     ok = true;
@@ -195,6 +233,15 @@ void queue_step(struct queue *queue)
     writer_work(queue, false);
 }
 
+/* If it cannot be written, the latest one that could is good enough. */
+static void keep_moment(struct queue *queue)
+{
+    if (queue->store == NULL || store_begin(queue->store) != STORE_OK)
+        return;
+    if (timeline_save(queue) != STORE_OK || store_commit(queue->store) != STORE_OK)
+        store_rollback(queue->store);
+}
+
 void queue_stop(struct queue *queue)
 {
     if (queue->stopped)
@@ -210,6 +257,7 @@ void queue_stop(struct queue *queue)
         writer_work(queue, true);
     }
     writer_abandon(queue);
+    keep_moment(queue);
     store_close(queue->store);
     queue->store = NULL;
 }
@@ -223,6 +271,7 @@ void queue_free(struct queue *queue)
     lanes_free(queue->lanes);
     map_free(queue->leases);
     map_free(queue->damaged);
+    map_free(queue->unprunable);
     mailbox_destroy(&queue->inbox);
     pthread_cond_destroy(&queue->wakeup);
     pthread_mutex_destroy(&queue->lock);
@@ -231,9 +280,19 @@ void queue_free(struct queue *queue)
     free(queue);
 }
 
+int64_t queue_now_ms(const struct queue *queue)
+{
+    return timeline_now_ms(&queue->timeline);
+}
+
 bool queue_has_room(const struct queue *queue)
 {
-    return atomic_load_explicit(&queue->has_room, memory_order_relaxed);
+    return atomic_load_explicit(&queue->room, memory_order_relaxed) == ROOM_THERE_IS;
+}
+
+bool queue_is_failing(const struct queue *queue)
+{
+    return atomic_load_explicit(&queue->room, memory_order_relaxed) == ROOM_STORE_FAILS;
 }
 
 /* --- a new schedule -------------------------------------------------------------------------- */

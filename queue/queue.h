@@ -28,7 +28,7 @@ enum queue_result {
     QUEUE_OK,
     QUEUE_FULL,    /* no room on the disk: 452 4.3.1 */
     QUEUE_FAILED,  /* the store cannot write: 451 4.3.0 */
-    QUEUE_REFUSED, /* the permit asked right before the commit said no */
+    QUEUE_REFUSED, /* the permit asked right before the commit said no; or: the operator holds it */
     QUEUE_NOT_FOUND,
     QUEUE_CONFLICT, /* not in this state; or the token of a submission belongs to another one */
     QUEUE_REPEATED, /* its token says that it was submitted before: nothing is stored again */
@@ -59,7 +59,8 @@ bool queue_state_is_final(enum queue_state state);
 struct queue_schedule {                  /* when to try again */
     int64_t retry_ms[QUEUE_RETRIES_MAX]; /* after the 1st, 2nd ... failure; the last one repeats */
     size_t retry_count;                  /* at least 1 */
-    int64_t max_age_ms;                  /* from acceptance; then it has failed for good */
+    int64_t max_age_ms;  /* from acceptance; then it has failed for good. Like the age of a notice
+                            counted while the queue is open and the machine awake */
     bool hold_uncertain; /* what may have arrived is held, not sent again by itself */
     int64_t notice_ms;   /* from acceptance; then the sender is told of a delay, once. 0: never */
 };
@@ -122,6 +123,8 @@ void queue_set_schedule(struct queue *queue, const struct queue_schedule *schedu
 /* Is there room for a message of the largest size? Looked up about once a second by the writer;
  * false also while the store refuses to write. Any thread; one atomic load. */
 bool queue_has_room(const struct queue *queue);
+/* When there is none: is it for want of space (false), or because the store failed? Like it. */
+bool queue_is_failing(const struct queue *queue);
 
 /* --- messages -------------------------------------------------------------------------------- */
 
@@ -226,14 +229,18 @@ void queue_discard(struct queue *queue, int64_t id);
 
 /* --- delivering ------------------------------------------------------------------------------ */
 
+/* The time by the queue's own clock, which no setting of the wall clock moves and which goes on
+ * while nobody has the queue open. Any thread. */
+int64_t queue_now_ms(const struct queue *queue);
+
 /* messages: `count` leases, yours (the array is only lent). next_due_ms: when to ask again at the
- * latest (unix ms; INT64_MAX: nothing waits). */
+ * latest (by queue_now_ms(); INT64_MAX: nothing waits). */
 typedef void queue_lease_cb(void *owner, struct queue_message **messages, size_t count,
                             int64_t next_due_ms);
-/* At most max_messages (1..64) and about max_bytes of inline content that are due at now_ms. Of
- * those accounts take turns, and within an account its keys; of one key the one that is due longest
- * comes first. When this is answered it is on disk that an attempt of each has begun, for which the
- * answer waits. */
+/* At most max_messages (1..64) and about max_bytes of inline content that are due at now_ms, which
+ * is queue_now_ms(). Of those accounts take turns, and within an account its keys; of one key the
+ * one that is due longest comes first. When this is answered it is on disk that an attempt of each
+ * has begun, for which the answer waits. */
 void queue_lease(struct queue *queue, size_t max_messages, size_t max_bytes, int64_t now_ms,
                  queue_lease_cb *cb, void *owner, struct mailbox *answers);
 /* The same, but whoever has enough of something passes it over. next_due_ms says nothing of what is
@@ -362,6 +369,9 @@ struct queue_steering {
     int64_t id;
     struct queue_filter filter; /* texts are copied */
     const char *by;             /* "operator" or a key's id, for the message's history; copied */
+    /* It is a key that asks: what the operator holds it may neither release nor cancel
+     * (QUEUE_REFUSED). The operator may hold what a key, or retry.uncertain, holds already. */
+    bool by_key;
 };
 /* changed: how many messages, on failure too. busy: how many more the filter wants that were being
  * delivered. */

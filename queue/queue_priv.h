@@ -10,6 +10,7 @@
 
 #include "queue/queue.h"
 #include "queue/queue_store.h"
+#include "queue/timeline.h"
 #include "relay/base/list.h"
 #include "relay/base/map.h"
 
@@ -23,7 +24,8 @@ struct record {
     /* as of the lease: */
     enum queue_state state; /* on disk */
     uint32_t recipients;    /* in all; message.recipient_count may be fewer */
-    int64_t aged_from_ms;   /* max_age counts from here: acceptance, or an operator's retry */
+    int64_t aged_from_ms;   /* max_age counts from here, in time lived: acceptance, or an
+                               operator's retry */
     bool fresh;             /* handed over in memory: nothing was ever recorded of it */
     bool interrupted;       /* an attempt was under way when an earlier process ended */
     bool noticed;           /* the sender has been told of the delay */
@@ -86,8 +88,11 @@ void request_answer(struct request *request);                    /* to the asker
 
 /* --- the queue ------------------------------------------------------------------------------- */
 
+enum queue_room { ROOM_NONE, ROOM_THERE_IS, ROOM_STORE_FAILS };
+
 struct queue {
-    /* Set by queue_open(), then constant. */
+    /* Set by queue_open(), then constant (but see timeline.h). */
+    struct timeline timeline;
     char *path, *folder;
     uint64_t free_space_floor;
     queue_report_fn *report;
@@ -95,7 +100,7 @@ struct queue {
 
     /* Any thread. */
     struct mailbox inbox;
-    atomic_bool has_room;
+    atomic_int room;      /* enum queue_room */
     pthread_mutex_t lock; /* for the next three */
     pthread_cond_t wakeup;
     bool awake;
@@ -110,16 +115,21 @@ struct queue {
     struct store_tally tally[QUEUE_STATE_COUNT]; /* as it was then */
     struct queue_schedule schedule;
     int64_t retention_ms;
-    int64_t now_ms;                     /* wall time of this turn */
+    int64_t now_ms;                     /* of this turn: by this things are due; */
+    int64_t lived_ms;                   /* by this they are old (timeline.c); */
+    int64_t wall_ms;                    /* and this is what people see */
     struct request_list pending;        /* taken from the inbox, not yet run */
     struct request_list kept;           /* to be run before all else; meanwhile no lease is given */
-    bool refuses;                       /* the last write failed and none has worked since */
+    bool refuses;                       /* the last write failed and none has worked since, */
+    bool fails;                         /* and not for want of space */
     bool stopping;                      /* what takes long is cut short */
     bool patient;                       /* it has a thread of its own, which may wait */
     int64_t company_until_ms;           /* monotonic; 0: nothing waits for company */
     bool short_of_space;                /* less is free than the floor */
     int64_t tick_at_ms, mend_at_ms;     /* monotonic */
+    int64_t save_at_ms;                 /* the timeline; monotonic */
     int64_t prune_cursor, prune_at_ms;  /* see prune.c; the latter is monotonic */
+    struct map *unprunable;             /* ids; see prune.c */
     uint64_t random;                    /* state of the jitter's generator */
     struct lanes *lanes;                /* see lane.c */
     struct map *leases, *damaged;       /* see lease.c */
@@ -145,6 +155,9 @@ void lease_end(struct queue *queue, int64_t id);
 /* Gives what was set aside as damaged another chance, now and then. */
 void lease_look_again(struct queue *queue);
 
+/* timeline.c */
+enum store_result timeline_save(struct queue *queue); /* in a transaction */
+struct request *timeline_save_new(void);              /* the same as a request */
 /* lane.c */
 struct lane {
     char *account, *key;
@@ -185,6 +198,13 @@ enum store_result doubt_mark(struct queue *queue, const struct record *record,
 /* That is on disk. The message when it may be handed out; else it was freed. */
 struct queue_message *doubt_marked(struct queue *queue, struct record *record,
                                    const struct doubt_mark *mark);
+/* In a transaction, before an operator's act changes a message with an open attempt that nobody has
+ * leased: notes the interruption and takes the mark away. *count: of how many recipients. The
+ * message's row must then be written anew. */
+enum store_result doubt_note(struct queue *queue, int64_t id, size_t *count);
+void doubt_noted(size_t count); /* that is on disk */
+/* What a message is that nobody has leased. */
+enum queue_state doubt_state(const struct store_brief *brief);
 /* It may be on disk, and yet the message is not handed out: the mark must go. */
 struct request *doubt_unmark_new(int64_t id);
 

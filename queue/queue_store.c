@@ -8,14 +8,18 @@
  *            WITHOUT ROWID stores a quarter fewer of such large rows in a second.
  * recipient  what became of each.
  * event      failed attempts and operators' acts; a success is told by the recipient's row. at_us
- *            is microseconds since 1970, moved on where two would be equal.
+ *            is microseconds since 1970, moved on so that those of one message are in order;
+ *            wall_ms is the time to be shown, NULL where that is at_us.
  * incoming   the messages whose chunks arrive and which are not submitted yet. At start these rows
  *            name the orphans: no scan looks for them.
  * tally      messages and bytes by state, brought up to date once a transaction.
  * once       the tokens of submissions (struct queue_once), numbered like their first message, so
  *            that they are in the order of time.
+ * timeline   the latest moment of the queue's two clocks (timeline.c).
+ * used       the largest id that was removed: a clock that goes back must not give it out again.
  *
- * Numbers of states are those of enum queue_state. Times are unix milliseconds. Leases are not
+ * Numbers of states are those of enum queue_state. Times are unix milliseconds: due_ms by the
+ * queue's `now`, aged_from_ms and ended_ms by its `lived`, the others wall time. Leases are not
  * here: they live in memory (lease.c), so after a crash whatever was leased is due again; that an
  * attempt had begun is a flag of the message (doubt.c). */
 #include <assert.h>
@@ -93,6 +97,21 @@ static const char *const steps[] = {
     " answer TEXT NOT NULL"
     ") STRICT;"
     "CREATE UNIQUE INDEX once_token ON once(key_id, token);",
+
+    /* Until the first moment is kept, both clocks are the wall clock, as they were before this. */
+    "CREATE TABLE timeline ("
+    " one INTEGER PRIMARY KEY CHECK (one = 1),"
+    " now_ms INTEGER NOT NULL,"
+    " lived_ms INTEGER NOT NULL,"
+    " wall_ms INTEGER NOT NULL,"
+    " boot_ms INTEGER NOT NULL,"
+    " boot_name TEXT NOT NULL"
+    ") STRICT;"
+    "CREATE TABLE used ("
+    " one INTEGER PRIMARY KEY CHECK (one = 1),"
+    " last_id INTEGER NOT NULL"
+    ") STRICT;"
+    "ALTER TABLE event ADD COLUMN wall_ms INTEGER;",
     /* Whose turn it is goes by account and key, and only then by time. The one scan of all messages
      * that there ever is. */
     ("CREATE INDEX message_lane ON message(account, key_id, due_ms) WHERE due_ms IS NOT NULL;"
@@ -165,7 +184,7 @@ bool store_open(struct store **opened, const char *path, struct why *why)
     store->path = xstrdup(path);
     if (!db_open(&store->db, &options, why))
         goto out;
-    if (load_tally(store) != STORE_OK) {
+    if (load_tally(store) != STORE_OK || store_load_used_id(store) != STORE_OK) {
         why_set(why, "%s: cannot read the counters: %s", path, db_error(store->db));
         goto out;
     }
@@ -221,9 +240,12 @@ enum store_result store_commit(struct store *store)
     enum store_result result = write_tally(store);
 
     if (result == STORE_OK)
+        result = store_save_used_id(store);
+    if (result == STORE_OK)
         result = store_result_of(db_commit(store->db));
     if (result != STORE_OK)
         return result;
+    store->used_id = store->used_id_next;
     for (size_t i = 0; i < QUEUE_STATE_COUNT; i++) {
         store->total[i].messages += store->delta[i].messages;
         store->total[i].bytes += store->delta[i].bytes;
@@ -235,6 +257,7 @@ enum store_result store_commit(struct store *store)
 void store_rollback(struct store *store)
 {
     db_rollback(store->db);
+    store->used_id_next = store->used_id;
     memset(store->delta, 0, sizeof(store->delta));
 }
 
@@ -285,7 +308,8 @@ enum store_result store_last_id(struct store *store, int64_t *id)
 {
     sqlite3_stmt *statement =
         db_prepare(store->db, "SELECT max(coalesce((SELECT max(id) FROM message), 0),"
-                              " coalesce((SELECT max(message) FROM incoming), 0))");
+                              " coalesce((SELECT max(message) FROM incoming), 0),"
+                              " coalesce((SELECT last_id FROM used WHERE one = 1), 0))");
     enum db_result result = db_step(store->db, statement);
 
     *id = result == DB_ROW ? sqlite3_column_int64(statement, 0) : 0;

@@ -11,7 +11,8 @@
 #include "queue/queue.h"
 
 struct db;
-struct record; /* queue_priv.h */
+struct record;         /* queue_priv.h */
+struct timeline_point; /* timeline.h */
 
 enum store_result {
     STORE_OK,
@@ -29,7 +30,7 @@ struct store {
     char *path;
     struct store_tally total[QUEUE_STATE_COUNT]; /* as committed */
     struct store_tally delta[QUEUE_STATE_COUNT]; /* of the transaction under way */
-    int64_t last_event_us;
+    int64_t used_id, used_id_next;               /* as committed; with the transaction under way */
 };
 
 bool store_open(struct store **store, const char *path, struct why *why);
@@ -48,6 +49,11 @@ void store_file_bytes(const struct store *store, uint64_t *database, uint64_t *l
 
 /* The largest id that is or was taken, chunks of unfinished messages included; 0: none. */
 enum store_result store_last_id(struct store *store, int64_t *id);
+/* This id was given to a message, of which nothing is left to say so. In a transaction. */
+void store_use_id(struct store *store, int64_t id);
+/* The latest moment that was kept. STORE_NONE: none was, or it makes no sense. */
+enum store_result store_load_point(struct store *store, struct timeline_point *point);
+enum store_result store_save_point(struct store *store, const struct timeline_point *point);
 /* Removes the chunks of messages that were never submitted. Only at start: later they may still
  * come. */
 enum store_result store_remove_orphans(struct store *store);
@@ -60,10 +66,13 @@ static inline const struct store_tally *store_tally(const struct store *store)
 
 /* --- messages come in (queue_store_write.c) -------------------------------------------------- */
 
+/* Times: due_ms is by the queue's `now`, aged_from_ms and ended_ms are by its `lived` (timeline.c),
+ * all others are wall time. */
+
 struct store_birth {
     enum queue_state state;
     int64_t due_ms; /* 0: never */
-    int64_t now_ms;
+    int64_t wall_ms, aged_from_ms;
     bool with_content;
     bool attempt; /* it is leased with this, so an attempt begins */
 };
@@ -102,7 +111,7 @@ struct store_outcome { /* one recipient after an attempt */
     enum queue_state state;
     unsigned attempts;
     int64_t due_ms; /* 0: never */
-    int64_t now_ms;
+    int64_t wall_ms;
     int code;
     const char *enhanced, *text, *upstream; /* text, upstream: or NULL */
 };
@@ -127,7 +136,8 @@ struct store_change { /* of a message row */
     int64_t ended_ms;     /* 0: it has not ended */
     int64_t aged_from_ms; /* 0: as it was */
     bool ends_attempt;
-    bool noticed; /* the sender is told of the delay */
+    bool noticed;         /* the sender is told of the delay */
+    bool reserves, frees; /* from now on the operator holds it, or does not any more */
     bool drop_content;
     bool has_chunks; /* looked at only when the content is dropped */
 };
@@ -146,21 +156,25 @@ enum store_result store_remove(struct store *store, const struct store_removal *
 /* --- an operator's acts on the recipients of a message (queue_store_steer.c) ------------------ */
 
 struct store_act {
-    int64_t id, now_ms;
-    int64_t due_ms;   /* of what is then due */
-    bool with_failed; /* store_revive() only */
+    int64_t id, wall_ms;
+    int64_t due_ms;               /* of what is then due */
+    bool with_failed, only_later; /* store_revive() only */
 };
 struct store_acted {
     bool changed;
     bool failed; /* it was among them that one had failed for good */
 };
-/* Those that wait (deferred, uncertain) are due; with_failed: those that failed for good, too, and
- * they are deferred again. */
+/* Those that wait (deferred, uncertain) are due, only_later: of those that were not; with_failed:
+ * those that failed for good, too, and they are deferred again. */
 enum store_result store_revive(struct store *store, const struct store_act *act,
                                struct store_acted *acted);
 /* queued, deferred, uncertain: held */
 enum store_result store_hold(struct store *store, const struct store_act *act,
                              struct store_acted *acted);
+/* Of queued, deferred, uncertain those that are due: uncertain, after one more attempt, which ended
+ * with this text. How many they were. */
+enum store_result store_doubt(struct store *store, const struct store_act *act, const char *text,
+                              size_t *count);
 /* held: deferred where there were attempts, else queued; due */
 enum store_result store_release(struct store *store, const struct store_act *act,
                                 struct store_acted *acted);
@@ -170,10 +184,18 @@ enum store_result store_cancel(struct store *store, const struct store_act *act,
 
 /* --- pruning --------------------------------------------------------------------------------- */
 
-/* Looks at `look` rows from *cursor (exclusive) to below_id, removes what ended before ended_ms,
- * and moves the cursor to the last row looked at; 0: the end was reached. */
-enum store_result store_prune(struct store *store, int64_t *cursor, int64_t below_id,
-                              int64_t ended_ms, size_t look);
+typedef bool store_skip_fn(void *owner, int64_t id);
+
+struct store_pruning {
+    int64_t cursor; /* rows behind this one are looked at; then the last of them, 0: the end */
+    int64_t below_id, ended_ms;
+    size_t look;         /* rows */
+    store_skip_fn *skip; /* true: leave this one */
+    void *owner;
+    int64_t failed_id; /* set when this one could not be removed */
+};
+/* Looks at the next rows below below_id, and removes what ended before ended_ms. */
+enum store_result store_prune(struct store *store, struct store_pruning *pruning);
 
 /* --- looking (queue_store_read.c) ------------------------------------------------------------ */
 
@@ -192,7 +214,6 @@ struct store_place { /* in a lane: by time, then by id */
     int64_t due_ms, id;
 };
 #define STORE_PLACE_NONE ((struct store_place){ INT64_MAX, INT64_MAX })
-typedef bool store_skip_fn(void *owner, int64_t id);
 struct store_due_question {
     const char *account, *key;
     struct store_place from; /* this one, or what is behind it */
@@ -223,6 +244,8 @@ struct store_brief { /* the few columns that decisions need */
     enum queue_state state;
     uint64_t size;
     bool has_chunks;
+    bool attempt;  /* one has begun, and nothing is known of its end */
+    bool reserved; /* the operator holds it, and nobody else lets it go */
 };
 enum store_result store_find(struct store *store, int64_t id, struct store_brief *brief);
 

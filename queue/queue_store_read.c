@@ -65,8 +65,11 @@ static enum store_result read_lane(struct store *store, sqlite3_stmt *statement,
     return step == DB_OK ? STORE_NONE : store_result_of(step);
 }
 
+/* A name with a NUL is none of ours: a damaged disk or another hand has put it there. Cut at the NUL
+ * it would be taken for another lane, and found again and again. */
 #define LANE_QUERY                                                                                 \
-    "SELECT account, key_id, due_ms FROM message INDEXED BY message_lane WHERE due_ms IS NOT NULL"
+    "SELECT account, key_id, due_ms FROM message INDEXED BY message_lane WHERE due_ms IS NOT NULL" \
+    " AND instr(account, char(0)) = 0 AND instr(key_id, char(0)) = 0"
 
 static enum store_result read_first_lane(struct store *store, struct store_lane *lane)
 {
@@ -316,12 +319,14 @@ static void fill_brief(struct store_brief *brief, sqlite3_stmt *statement)
     brief->state = column_state(statement, 2);
     brief->size = (uint64_t)sqlite3_column_int64(statement, 3);
     brief->has_chunks = sqlite3_column_int64(statement, 4) > 0;
+    brief->attempt = (sqlite3_column_int64(statement, 5) & STORE_ATTEMPT) != 0;
+    brief->reserved = (sqlite3_column_int64(statement, 5) & STORE_RESERVED) != 0;
 }
 
 enum store_result store_find(struct store *store, int64_t id, struct store_brief *brief)
 {
-    sqlite3_stmt *statement =
-        db_prepare(store->db, "SELECT id, due_ms, state, size, chunks FROM message WHERE id = ?");
+    sqlite3_stmt *statement = db_prepare(
+        store->db, "SELECT id, due_ms, state, size, chunks, flags FROM message WHERE id = ?");
 
     sqlite3_bind_int64(statement, 1, id);
     enum db_result result = db_step(store->db, statement);
@@ -507,6 +512,8 @@ static enum store_result take_brief(void *owner, struct store *store, sqlite3_st
         .state = column_state(statement, 3),
         .size = (uint64_t)sqlite3_column_int64(statement, 4),
         .has_chunks = sqlite3_column_int64(statement, 9) > 0,
+        .attempt = (sqlite3_column_int64(statement, 10) & STORE_ATTEMPT) != 0,
+        .reserved = (sqlite3_column_int64(statement, 10) & STORE_RESERVED) != 0,
         .account = column_word(statement, 5),
         .key = column_word(statement, 6),
     };
@@ -573,11 +580,12 @@ static void reverse_events(struct queue_story *story)
 static enum store_result show_events(struct store *store, struct queue_story *story)
 {
     /* The last ones are wanted, oldest first: read backwards, for a sort would read them all. */
-    sqlite3_stmt *statement =
-        db_prepare(store->db, "SELECT at_us, what, (SELECT address FROM recipient AS r"
-                              "  WHERE r.message = e.message AND r.position = e.position),"
-                              " code, enhanced, text, upstream FROM event AS e"
-                              " WHERE message = ? ORDER BY at_us DESC LIMIT ?");
+    sqlite3_stmt *statement = db_prepare(
+        store->db,
+        "SELECT coalesce(wall_ms, at_us / 1000), what, (SELECT address FROM recipient AS r"
+        "  WHERE r.message = e.message AND r.position = e.position),"
+        " code, enhanced, text, upstream FROM event AS e"
+        " WHERE message = ? ORDER BY at_us DESC LIMIT ?");
     enum db_result result;
 
     sqlite3_bind_int64(statement, 1, story->row.id);
@@ -586,7 +594,7 @@ static enum store_result show_events(struct store *store, struct queue_story *st
         story->events = grown(story->events, story->event_count, sizeof(*story->events));
         struct queue_event_row *row = &story->events[story->event_count++];
         *row = (struct queue_event_row){
-            .at_ms = sqlite3_column_int64(statement, 0) / 1000,
+            .at_ms = sqlite3_column_int64(statement, 0),
             .what = column_word(statement, 1),
             .recipient = column_dup(statement, 2),
             .code = sqlite3_column_int(statement, 3),

@@ -9,7 +9,8 @@ static bool changed_a_row(const struct store *store)
     return sqlite3_changes(db_handle(store->db)) > 0;
 }
 
-/* A statement with ?1 the message, ?2 now and ?3 the due time; it need not use the last ones. */
+/* A statement with ?1 the message, ?2 the wall time and ?3 the due time; it need not use the last
+ * ones. */
 static enum store_result run_act(struct store *store, const struct store_act *act, const char *sql,
                                  bool *changed)
 {
@@ -17,7 +18,7 @@ static enum store_result run_act(struct store *store, const struct store_act *ac
 
     sqlite3_bind_int64(statement, 1, act->id);
     if (sqlite3_bind_parameter_count(statement) >= 2)
-        sqlite3_bind_int64(statement, 2, act->now_ms);
+        sqlite3_bind_int64(statement, 2, act->wall_ms);
     if (sqlite3_bind_parameter_count(statement) >= 3)
         sqlite3_bind_int64(statement, 3, act->due_ms);
     enum store_result result = store_run(store, statement);
@@ -34,9 +35,11 @@ _Static_assert(QUEUE_QUEUED == 0 && QUEUE_DEFERRED == 2 && QUEUE_UNCERTAIN == 3 
 enum store_result store_revive(struct store *store, const struct store_act *act,
                                struct store_acted *acted)
 {
-    enum store_result result = run_act(
-        store, act, "UPDATE recipient SET due_ms = ?3 WHERE message = ?1 AND state IN (2, 3)",
-        &acted->changed);
+    static const char all[] =
+        "UPDATE recipient SET due_ms = ?3 WHERE message = ?1 AND state IN (2, 3)";
+    static const char later[] = "UPDATE recipient SET due_ms = ?3 WHERE message = ?1"
+                                " AND state IN (2, 3) AND due_ms > ?3";
+    enum store_result result = run_act(store, act, act->only_later ? later : all, &acted->changed);
 
     if (result == STORE_OK && act->with_failed)
         result = run_act(store, act,
@@ -54,6 +57,24 @@ enum store_result store_hold(struct store *store, const struct store_act *act,
                    "UPDATE recipient SET due_ms = NULL, state = 4, updated_ms = ?2"
                    " WHERE message = ?1 AND state IN " WAITING,
                    &acted->changed);
+}
+
+enum store_result store_doubt(struct store *store, const struct store_act *act, const char *text,
+                              size_t *count)
+{
+    sqlite3_stmt *statement =
+        db_prepare(store->db, "UPDATE recipient SET state = 3, attempts = attempts + 1,"
+                              " updated_ms = ?2, code = 0, enhanced = '', text = ?4,"
+                              " upstream = NULL"
+                              " WHERE message = ?1 AND due_ms <= ?3 AND state IN " WAITING);
+
+    sqlite3_bind_int64(statement, 1, act->id);
+    sqlite3_bind_int64(statement, 2, act->wall_ms);
+    sqlite3_bind_int64(statement, 3, act->due_ms);
+    sqlite3_bind_text(statement, 4, text, -1, SQLITE_STATIC);
+    enum store_result result = store_run(store, statement);
+    *count = result == STORE_OK ? (size_t)sqlite3_changes(db_handle(store->db)) : 0;
+    return result;
 }
 
 enum store_result store_release(struct store *store, const struct store_act *act,

@@ -41,7 +41,7 @@ static enum store_result insert_recipient(struct store *store, int64_t id,
     bind_text(statement, 3, recipient->address);
     sqlite3_bind_int64(statement, 4, birth->state);
     bind_time(statement, 5, birth->due_ms);
-    sqlite3_bind_int64(statement, 6, birth->now_ms);
+    sqlite3_bind_int64(statement, 6, birth->wall_ms);
     return store_run(store, statement);
 }
 
@@ -52,14 +52,14 @@ static enum store_result insert_message(struct store *store, const struct queue_
         store->db,
         "INSERT INTO message (id, due_ms, state, received_ms, aged_from_ms, ended_ms, account,"
         " key_id, sender, size, chunks, flags, recipients, content)"
-        " VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)");
+        " VALUES (?1, ?2, ?3, ?4, ?14, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)");
     struct slice content = buf_slice(&message->content);
 
     sqlite3_bind_int64(statement, 1, message->id);
     bind_time(statement, 2, birth->due_ms);
     sqlite3_bind_int64(statement, 3, birth->state);
     sqlite3_bind_int64(statement, 4, message->received_ms);
-    bind_time(statement, 5, queue_state_is_final(birth->state) ? birth->now_ms : 0);
+    bind_time(statement, 5, queue_state_is_final(birth->state) ? birth->aged_from_ms : 0);
     bind_text(statement, 6, message->account == NULL ? "" : message->account);
     bind_text(statement, 7, message->key_id);
     bind_text(statement, 8, message->sender == NULL ? "" : message->sender);
@@ -70,6 +70,7 @@ static enum store_result insert_message(struct store *store, const struct queue_
                            (message->sandbox ? STORE_SANDBOX : 0) |
                            (birth->attempt ? STORE_ATTEMPT : 0));
     sqlite3_bind_int64(statement, 12, (int64_t)message->recipient_count);
+    sqlite3_bind_int64(statement, 14, birth->aged_from_ms);
     if (birth->with_content && message->chunks == 0)
         sqlite3_bind_blob64(statement, 13, content.len == 0 ? "" : content.data, content.len,
                             SQLITE_STATIC);
@@ -165,7 +166,7 @@ enum store_result store_set_outcome(struct store *store, int64_t id,
     sqlite3_bind_int64(statement, 3, outcome->state);
     sqlite3_bind_int64(statement, 4, outcome->attempts);
     bind_time(statement, 5, outcome->due_ms);
-    sqlite3_bind_int64(statement, 6, outcome->now_ms);
+    sqlite3_bind_int64(statement, 6, outcome->wall_ms);
     sqlite3_bind_int64(statement, 7, outcome->code);
     bind_text(statement, 8, outcome->enhanced);
     bind_text(statement, 9, outcome->text);
@@ -184,24 +185,20 @@ enum store_result store_postpone(struct store *store, int64_t id, uint32_t posit
     return store_run(store, statement);
 }
 
-static int64_t next_event_us(struct store *store)
-{
-    int64_t now_us = clock_wall_ms() * 1000;
-
-    store->last_event_us = now_us > store->last_event_us ? now_us : store->last_event_us + 1;
-    return store->last_event_us;
-}
-
 enum store_result store_add_event(struct store *store, int64_t id, const struct store_event *event)
 {
-    /* OR REPLACE: a clock that went back over a restart may meet an old time again. Then a line of
-     * history is lost, which is better than a settlement that can never be written. */
+    /* The wall clock may have gone back since the message's last one. OR REPLACE, and the bound,
+     * which nobody reaches: a line of history from a damaged file may be lost, which is better than
+     * a settlement that can never be written. */
     sqlite3_stmt *statement =
         db_prepare(store->db, "INSERT OR REPLACE INTO event (message, at_us, what, position, code,"
-                              " enhanced, text, upstream) VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
+                              " enhanced, text, upstream, wall_ms)"
+                              " VALUES (?1, max(?2 * 1000, 1 + coalesce((SELECT max(at_us)"
+                              "  FROM event WHERE message = ?1 AND at_us < 1 << 62), 0)),"
+                              " ?3, ?4, ?5, ?6, ?7, ?8, ?2)");
 
     sqlite3_bind_int64(statement, 1, id);
-    sqlite3_bind_int64(statement, 2, next_event_us(store));
+    sqlite3_bind_int64(statement, 2, clock_wall_ms());
     bind_text(statement, 3, event->what);
     sqlite3_bind_int64(statement, 4, event->position);
     sqlite3_bind_int64(statement, 5, event->code);
@@ -229,8 +226,12 @@ static enum store_result update_message(struct store *store, const struct store_
     bind_time(statement, 4, change->ended_ms);
     bind_time(statement, 5, change->aged_from_ms);
     sqlite3_bind_int64(statement, 6, change->from);
-    sqlite3_bind_int64(statement, 7, change->ends_attempt ? STORE_ATTEMPT : 0);
-    sqlite3_bind_int64(statement, 8, STORE_ALWAYS | (change->noticed ? STORE_NOTICED : 0));
+    sqlite3_bind_int64(statement, 7,
+                       (change->ends_attempt ? STORE_ATTEMPT : 0) |
+                           (change->frees ? STORE_RESERVED : 0));
+    sqlite3_bind_int64(statement, 8,
+                       STORE_ALWAYS | (change->noticed ? STORE_NOTICED : 0) |
+                           (change->reserves ? STORE_RESERVED : 0));
     return store_run(store, statement);
 }
 
@@ -284,14 +285,14 @@ enum store_result store_remove(struct store *store, const struct store_removal *
         result = store_run_for(store, "DELETE FROM message WHERE id = ?", removal->id);
     if (result == STORE_OK && changed_a_row(store))
         store_count(store, removal->from, -1, removal->size);
+    store_use_id(store, removal->id);
     return result;
 }
 
-/* The next `look` messages after the cursor; those to be removed are put into `removals`. It stops
- * early when they are large, for removing a content reads its pages. */
-static enum store_result find_ended(struct store *store, int64_t *cursor, int64_t below_id,
-                                    int64_t ended_ms, size_t look, struct store_removal *removals,
-                                    size_t *count)
+/* The next messages after the cursor; those to be removed are put into `removals`. It stops early
+ * when they are large, for removing a content reads its pages. */
+static enum store_result find_ended(struct store *store, struct store_pruning *pruning,
+                                    struct store_removal *removals, size_t *count)
 {
     sqlite3_stmt *statement =
         db_prepare(store->db, "SELECT id, state, ended_ms, size, chunks FROM message"
@@ -301,19 +302,20 @@ static enum store_result find_ended(struct store *store, int64_t *cursor, int64_
     enum db_result result;
 
     *count = 0;
-    sqlite3_bind_int64(statement, 1, *cursor);
-    sqlite3_bind_int64(statement, 2, below_id);
-    sqlite3_bind_int64(statement, 3, (int64_t)look);
-    while ((result = db_step(store->db, statement)) == DB_ROW && looked < look &&
+    sqlite3_bind_int64(statement, 1, pruning->cursor);
+    sqlite3_bind_int64(statement, 2, pruning->below_id);
+    sqlite3_bind_int64(statement, 3, (int64_t)pruning->look);
+    while ((result = db_step(store->db, statement)) == DB_ROW && looked < pruning->look &&
            bytes < PRUNE_BYTES_MAX) {
         int64_t state = sqlite3_column_int64(statement, 1);
         looked++;
-        *cursor = sqlite3_column_int64(statement, 0);
+        pruning->cursor = sqlite3_column_int64(statement, 0);
         if (!state_is_stored(state) || !queue_state_is_final((enum queue_state)state) ||
-            sqlite3_column_int64(statement, 2) >= ended_ms)
+            sqlite3_column_int64(statement, 2) >= pruning->ended_ms ||
+            pruning->skip(pruning->owner, pruning->cursor))
             continue;
         removals[(*count)++] = (struct store_removal){
-            .id = *cursor,
+            .id = pruning->cursor,
             .from = (enum queue_state)state,
             .size = (uint64_t)sqlite3_column_int64(statement, 3),
             .has_chunks = sqlite3_column_int64(statement, 4) > 0,
@@ -322,21 +324,22 @@ static enum store_result find_ended(struct store *store, int64_t *cursor, int64_
         bytes += removals[*count - 1].size;
     }
     sqlite3_reset(statement);
-    if (result == DB_OK && looked < look)
-        *cursor = 0;
+    if (result == DB_OK && looked < pruning->look)
+        pruning->cursor = 0;
     return store_result_of(result);
 }
 
-enum store_result store_prune(struct store *store, int64_t *cursor, int64_t below_id,
-                              int64_t ended_ms, size_t look)
+enum store_result store_prune(struct store *store, struct store_pruning *pruning)
 {
-    struct store_removal *removals = xcalloc(look, sizeof(*removals));
+    struct store_removal *removals = xcalloc(pruning->look, sizeof(*removals));
     size_t count;
-    enum store_result result =
-        find_ended(store, cursor, below_id, ended_ms, look, removals, &count);
+    enum store_result result = find_ended(store, pruning, removals, &count);
 
-    for (size_t i = 0; i < count && result == STORE_OK; i++)
+    for (size_t i = 0; i < count && result == STORE_OK; i++) {
         result = store_remove(store, &removals[i]);
+        if (result == STORE_FAILED)
+            pruning->failed_id = removals[i].id;
+    }
     free(removals);
     return result;
 }

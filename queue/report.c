@@ -46,10 +46,10 @@ static struct queue_message *compose(struct queue *queue, struct queue_report *f
     char id[IDENT_TEXT_BYTES];
 
     facts->id = ident_next();
-    facts->now_ms = queue->now_ms;
+    facts->now_ms = queue->wall_ms;
     if (queue->report(queue->report_owner, facts, &content)) {
         report = new_report(facts->message, facts->id);
-        report->received_ms = queue->now_ms;
+        report->received_ms = queue->wall_ms;
         report->size = buf_len(&content);
         if (report->size > QUEUE_INLINE_MAX)
             report->chunks = (uint32_t)((report->size + QUEUE_CHUNK_BYTES - 1) / QUEUE_CHUNK_BYTES);
@@ -107,7 +107,8 @@ enum store_result report_insert(struct queue *queue, const struct queue_message 
     const struct store_birth birth = {
         .state = QUEUE_QUEUED,
         .due_ms = queue->now_ms,
-        .now_ms = queue->now_ms,
+        .wall_ms = queue->wall_ms,
+        .aged_from_ms = queue->lived_ms,
         .with_content = true,
     };
     struct store_brief brief;

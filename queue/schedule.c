@@ -16,21 +16,20 @@ static int64_t clamp(int64_t value, int64_t low, int64_t high)
     return value < low ? low : value > high ? high : value;
 }
 
-int64_t schedule_next(const struct queue_schedule *schedule, unsigned attempts,
-                      int64_t aged_from_ms, int64_t now_ms, int jitter_permille)
+int64_t schedule_wait(const struct queue_schedule *schedule, unsigned attempts, int64_t age_ms,
+                      int jitter_permille)
 {
     assert(attempts >= 1);
     assert(schedule->retry_count >= 1 && schedule->retry_count <= QUEUE_RETRIES_MAX);
 
-    /* A clock that went back makes the age negative: then the message is simply young again. */
-    int64_t age = now_ms < aged_from_ms ? 0 : now_ms - aged_from_ms;
-    if (age >= schedule->max_age_ms)
+    if (age_ms >= schedule->max_age_ms)
         return SCHEDULE_GIVE_UP;
 
     size_t step = attempts <= schedule->retry_count ? attempts - 1 : schedule->retry_count - 1;
     int64_t wait = clamp(schedule->retry_ms[step], 0, WAIT_MAX_MS);
     wait += wait / 1000 * jitter_permille + wait % 1000 * jitter_permille / 1000;
-    return now_ms + clamp(wait, 0, schedule->max_age_ms - age);
+    /* A crash makes a message younger by up to a minute (timeline.c), even less than new. */
+    return clamp(wait, 0, schedule->max_age_ms - clamp(age_ms, 0, INT64_MAX));
 }
 
 void schedule_format_age(int64_t age_ms, char text[static SCHEDULE_AGE_BYTES])

@@ -8,11 +8,11 @@
 #define SCHEDULE_GIVE_UP         ((int64_t)-1)
 #define SCHEDULE_JITTER_PERMILLE 200 /* each wait is longer or shorter by up to a fifth */
 
-/* The time of the next attempt in unix ms, or SCHEDULE_GIVE_UP. attempts: how many have failed,
- * this one included (at least 1). aged_from_ms: when the age began to count. jitter_permille: from
- * -SCHEDULE_JITTER_PERMILLE to SCHEDULE_JITTER_PERMILLE. */
-int64_t schedule_next(const struct queue_schedule *schedule, unsigned attempts,
-                      int64_t aged_from_ms, int64_t now_ms, int jitter_permille);
+/* How long to wait before the next attempt, or SCHEDULE_GIVE_UP. attempts: how many have failed,
+ * this one included (at least 1). jitter_permille: from -SCHEDULE_JITTER_PERMILLE to
+ * SCHEDULE_JITTER_PERMILLE. */
+int64_t schedule_wait(const struct queue_schedule *schedule, unsigned attempts, int64_t age_ms,
+                      int jitter_permille);
 
 /* An age for people, in its largest whole unit: "4d", "36h" is "1d", "90s" is "1m", "0s". */
 #define SCHEDULE_AGE_BYTES 24

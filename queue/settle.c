@@ -56,14 +56,14 @@ static void judge_retry(const struct queue *queue, struct record *record, int ji
 {
     struct store_outcome *outcome = &verdict->outcome;
     char age[SCHEDULE_AGE_BYTES];
-    int64_t due_ms = schedule_next(&queue->schedule, outcome->attempts, record->aged_from_ms,
-                                   queue->now_ms, jitter);
+    int64_t age_ms = queue->lived_ms - record->aged_from_ms;
+    int64_t wait_ms = schedule_wait(&queue->schedule, outcome->attempts, age_ms, jitter);
 
-    if (due_ms != SCHEDULE_GIVE_UP) {
-        outcome->due_ms = due_ms;
+    if (wait_ms != SCHEDULE_GIVE_UP) {
+        outcome->due_ms = queue->now_ms + wait_ms;
         return;
     }
-    schedule_format_age(queue->now_ms - record->aged_from_ms, age);
+    schedule_format_age(age_ms, age);
     verdict->own_text =
         xasprintf("gave up after %s: %s", age, outcome->text == NULL ? "no answer" : outcome->text);
     outcome->text = verdict->own_text;
@@ -85,7 +85,7 @@ static void judge(struct queue *queue, const struct settle *settle,
         .position = recipient->position,
         .state = recipient->state,
         .attempts = recipient->attempts,
-        .now_ms = queue->now_ms,
+        .wall_ms = queue->wall_ms,
         .code = recipient->code,
         .enhanced = recipient->enhanced,
         .text = recipient->text,
@@ -141,7 +141,8 @@ static enum store_result compose(struct queue *queue, struct settle *settle,
     struct queue_report facts = {
         .kind = kind,
         .message = message,
-        .give_up_ms = record_of(settle->message)->aged_from_ms + queue->schedule.max_age_ms,
+        .give_up_ms = queue->wall_ms + record_of(settle->message)->aged_from_ms - queue->lived_ms +
+                      queue->schedule.max_age_ms,
         .upstream = settle->upstream,
         .recipients = told,
     };
@@ -167,7 +168,7 @@ static enum store_result compose(struct queue *queue, struct settle *settle,
 static bool is_notice_due(const struct queue *queue, const struct record *record)
 {
     return queue->schedule.notice_ms > 0 && !record->noticed &&
-           queue->now_ms - record->aged_from_ms >= queue->schedule.notice_ms;
+           queue->lived_ms - record->aged_from_ms >= queue->schedule.notice_ms;
 }
 
 static enum store_result compose_reports(struct queue *queue, struct settle *settle)
@@ -273,7 +274,7 @@ static enum store_result write_message(struct queue *queue, struct settle *settl
         .to = state,
         .size = record->message.size,
         .due_ms = settle->due_ms,
-        .ended_ms = final ? queue->now_ms : 0,
+        .ended_ms = final ? queue->lived_ms : 0,
         .ends_attempt = true,
         .noticed = settle->reports.notice != NULL,
         /* What failed, and nobody was told, keeps its content: an operator may remove the cause and

@@ -27,16 +27,29 @@ static const struct act {
     unsigned from;       /* message states; the recipients decide */
     unsigned from_by_id; /* more of them for one that is named */
     bool makes_due;
-    bool only_later; /* of many: what is due already needs no help */
+    bool only_later; /* of many: who is due already needs no help */
     bool only_held;  /* of many: there must be a held recipient */
+    bool lets_go;    /* of what is held */
     enum store_result (*run)(struct store *store, const struct store_act *act,
                              struct store_acted *acted);
 } acts[] = {
-    [QUEUE_RETRY] = { "retry", WAITED_ONCE, BIT(QUEUE_FAILED_FOR_GOOD), true, true, false,
-                      store_revive },
-    [QUEUE_HOLD] = { "hold", WAITING, 0, false, false, false, store_hold },
-    [QUEUE_RELEASE] = { "release", WAITING | BIT(QUEUE_HELD), 0, true, false, true, store_release },
-    [QUEUE_CANCEL] = { "cancel", WAITING | BIT(QUEUE_HELD), 0, false, false, false, store_cancel },
+    [QUEUE_RETRY] = { .event = "retry",
+                      .from = WAITED_ONCE,
+                      .from_by_id = BIT(QUEUE_FAILED_FOR_GOOD),
+                      .makes_due = true,
+                      .only_later = true,
+                      .run = store_revive },
+    [QUEUE_HOLD] = { .event = "hold", .from = WAITING | BIT(QUEUE_HELD), .run = store_hold },
+    [QUEUE_RELEASE] = { .event = "release",
+                        .from = WAITING | BIT(QUEUE_HELD),
+                        .makes_due = true,
+                        .only_held = true,
+                        .lets_go = true,
+                        .run = store_release },
+    [QUEUE_CANCEL] = { .event = "cancel",
+                       .from = WAITING | BIT(QUEUE_HELD),
+                       .lets_go = true,
+                       .run = store_cancel },
 };
 _Static_assert(ARRAY_LEN(acts) == QUEUE_ACT_COUNT, "an act without a row");
 
@@ -47,10 +60,12 @@ struct steer {
     int64_t id;
     struct queue_filter filter; /* our copy */
     char *by;
+    bool by_key;
     int64_t due_ms;              /* of all steps: when the first one began */
     int64_t cursor, next_cursor; /* older than this come next; the latter: after this step */
     uint64_t changed, step_changed;
     uint64_t busy, step_busy;
+    size_t step_doubted; /* recipients whose attempt was interrupted, and is noted now */
     struct store_brief found[STEP_MESSAGES]; /* in this step; their texts are ours */
     size_t found_count;
     queue_steer_cb *cb;
@@ -60,9 +75,12 @@ struct steer {
 /* --- one message ----------------------------------------------------------------------------- */
 
 /* What it is now that its recipients are changed. */
-static enum store_result write_message(struct queue *queue, const struct store_brief *brief,
-                                       bool is_young)
+static enum store_result write_message(struct queue *queue, const struct steer *steer,
+                                       const struct store_brief *brief,
+                                       const struct store_acted *acted)
 {
+    bool is_release = steer->act == &acts[QUEUE_RELEASE];
+    bool is_hold = steer->act == &acts[QUEUE_HOLD];
     enum queue_state state;
     int64_t due_ms;
     enum store_result result = store_summarize(queue->store, brief->id, &state, &due_ms);
@@ -83,8 +101,10 @@ static enum store_result write_message(struct queue *queue, const struct store_b
         .to = state,
         .size = brief->size,
         .due_ms = due_ms,
-        .ended_ms = final ? queue->now_ms : 0,
-        .aged_from_ms = is_young ? queue->now_ms : 0,
+        .ended_ms = final ? queue->lived_ms : 0,
+        .aged_from_ms = acted->failed || (acted->changed && is_release) ? queue->lived_ms : 0,
+        .reserves = acted->changed && is_hold && !steer->by_key,
+        .frees = acted->changed && steer->act->lets_go,
         /* Where a recipient failed before, it can still be retried: see settle.c. */
         .drop_content = final && state != QUEUE_FAILED_FOR_GOOD,
         .has_chunks = brief->has_chunks,
@@ -105,26 +125,50 @@ static enum store_result write_event(struct queue *queue, const struct steer *st
     return store_add_event(queue->store, id, &event);
 }
 
+static enum store_result note_doubt(struct queue *queue, struct steer *steer,
+                                    const struct store_brief *brief)
+{
+    size_t count = 0;
+    enum store_result result = brief->attempt ? doubt_note(queue, brief->id, &count) : STORE_OK;
+
+    steer->step_doubted += count;
+    return result;
+}
+
+/* The operator holds what is held already, by a key say. */
+static bool takes_over(const struct steer *steer, const struct store_brief *brief)
+{
+    return steer->act == &acts[QUEUE_HOLD] && !steer->by_key && brief->state == QUEUE_HELD &&
+           !brief->reserved;
+}
+
 static enum store_result change_one(struct queue *queue, struct steer *steer,
                                     const struct store_brief *brief)
 {
     const struct store_act act = {
         .id = brief->id,
-        .now_ms = queue->now_ms,
+        .wall_ms = queue->wall_ms,
         .due_ms = steer->due_ms,
         .with_failed = steer->id != 0,
+        .only_later = steer->id == 0,
     };
     struct store_acted acted = { 0 };
-    enum store_result result = steer->act->run(queue->store, &act, &acted);
+    enum store_result result = note_doubt(queue, steer, brief);
 
-    if (result != STORE_OK || !acted.changed)
+    if (result == STORE_OK)
+        result = steer->act->run(queue->store, &act, &acted);
+    if (takes_over(steer, brief))
+        acted.changed = true;
+    if (result != STORE_OK || !(acted.changed || brief->attempt))
         return result;
-    steer->step_changed++;
-    /* First the event: where nothing is retained it goes with its message. */
-    result = write_event(queue, steer, brief->id);
+    if (acted.changed) {
+        steer->step_changed++;
+        /* First the event: where nothing is retained it goes with its message. */
+        result = write_event(queue, steer, brief->id);
+    }
     if (result != STORE_OK)
         return result;
-    return write_message(queue, brief, acted.failed || steer->act == &acts[QUEUE_RELEASE]);
+    return write_message(queue, steer, brief, &acted);
 }
 
 static bool is_of_account(void *owner, const struct store_look *look)
@@ -152,11 +196,15 @@ static enum store_result steer_one(struct queue *queue, struct steer *steer)
     steer->next_cursor = 0;
     if (result != STORE_OK)
         return result;
-    if (steer->found_count == 0)
+    bool is_there = steer->found_count != 0;
+    bool is_refused = is_there && steer->by_key && steer->act->lets_go && brief->reserved;
+    if (!is_there)
         steer->request.result = QUEUE_NOT_FOUND;
-    else if ((from & BIT(brief->state)) != 0 && !lease_exists(queue, brief->id))
+    else if (is_refused)
+        steer->request.result = QUEUE_REFUSED;
+    else if ((from & BIT(doubt_state(brief))) != 0 && !lease_exists(queue, brief->id))
         result = change_one(queue, steer, brief);
-    if (steer->found_count != 0 && steer->step_changed == 0)
+    if (is_there && !is_refused && steer->step_changed == 0)
         steer->request.result = QUEUE_CONFLICT;
     return result;
 }
@@ -196,9 +244,12 @@ static enum store_result steer_some(struct queue *queue, struct steer *steer)
                                                  &steer->found_count, &steer->next_cursor);
 
     for (size_t i = 0; i < steer->found_count && result == STORE_OK; i++) {
-        if (steer->act->only_later && steer->found[i].due_ms <= steer->due_ms)
-            continue;
-        if (lease_exists(queue, steer->found[i].id))
+        const struct store_brief *brief = &steer->found[i];
+        bool is_leased = lease_exists(queue, brief->id);
+        bool is_due = steer->act->only_later && brief->due_ms <= steer->due_ms;
+        if (is_due && (is_leased || brief->attempt))
+            continue; /* it is on its way, or was when a process ended: the next lease notices */
+        if (is_leased)
             steer->step_busy++;
         else
             result = change_one(queue, steer, &steer->found[i]);
@@ -231,6 +282,7 @@ static enum store_result steer_run(struct queue *queue, struct request *request)
     steer->queue = queue;
     forget_found(steer);
     steer->step_changed = steer->step_busy = 0;
+    steer->step_doubted = 0;
     if (steer->due_ms == 0) {
         steer->due_ms = queue->now_ms;
         steer->cursor = INT64_MAX;
@@ -245,6 +297,7 @@ static void steer_done(struct queue *queue, struct request *request)
 
     steer->changed += steer->step_changed;
     steer->busy += steer->step_busy;
+    doubt_noted(steer->step_doubted);
     steer->cursor = steer->next_cursor;
     request->again = !is_last && !queue->stopping;
     if (!is_last && queue->stopping)
@@ -284,10 +337,12 @@ void queue_steer(struct queue *queue, const struct queue_steering *steering, que
     struct steer *steer = request_new(sizeof(*steer), &kind, answers);
 
     assert((unsigned)steering->act < QUEUE_ACT_COUNT && steering->id >= 0);
+    assert(!steering->by_key || steering->id != 0); /* a key acts on one message at a time */
     steer->act = &acts[steering->act];
     steer->id = steering->id;
     steer->filter = filter_copy(&steering->filter);
     steer->by = xstrdup(steering->by);
+    steer->by_key = steering->by_key;
     steer->cb = cb;
     steer->owner = owner;
     request_post(queue, &steer->request);

@@ -98,7 +98,8 @@ static enum store_result insert(struct queue *queue, const struct submit *submit
     struct store_birth birth = {
         .state = message->sandbox ? QUEUE_SANDBOXED : QUEUE_QUEUED,
         .due_ms = message->sandbox ? 0 : queue->now_ms,
-        .now_ms = queue->now_ms,
+        .wall_ms = queue->wall_ms,
+        .aged_from_ms = queue->lived_ms,
         .with_content = !message->sandbox,
         .attempt = submit->lease,
     };
@@ -112,8 +113,12 @@ static enum store_result insert_all(struct queue *queue, struct submit *submit)
     enum store_result result = STORE_OK;
 
     submit->stored = !first->sandbox || queue->retention_ms > 0;
-    for (size_t i = 0; i < submit->count && submit->stored && result == STORE_OK; i++)
-        result = insert(queue, submit, submit->messages[i]);
+    for (size_t i = 0; i < submit->count && result == STORE_OK; i++) {
+        if (submit->stored)
+            result = insert(queue, submit, submit->messages[i]);
+        else
+            store_use_id(queue->store, submit->messages[i]->id);
+    }
     if (result == STORE_OK && submit->once != NULL)
         result = store_add_once(queue->store, first->id, first->key_id, submit->once);
     return result;
@@ -151,7 +156,7 @@ static void submit_done(struct queue *queue, struct request *request)
     } else if (submit->lease) {
         record->state = QUEUE_QUEUED;
         record->recipients = (uint32_t)record->message.recipient_count;
-        record->aged_from_ms = record->message.received_ms;
+        record->aged_from_ms = queue->lived_ms;
         record->fresh = true;
         lease_add(queue, record->message.id, QUEUE_QUEUED);
     } else {

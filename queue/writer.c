@@ -66,8 +66,13 @@ bool writer_may_lease(const struct queue *queue)
 
 static void publish_room(struct queue *queue)
 {
-    atomic_store_explicit(&queue->has_room, writer_may_lease(queue) && !queue->short_of_space,
-                          memory_order_relaxed);
+    enum queue_room room = ROOM_NONE;
+
+    if (queue->refuses && queue->fails)
+        room = ROOM_STORE_FAILS;
+    else if (writer_may_lease(queue) && !queue->short_of_space)
+        room = ROOM_THERE_IS;
+    atomic_store_explicit(&queue->room, room, memory_order_relaxed);
 }
 
 void writer_look_for_space(struct queue *queue)
@@ -94,6 +99,7 @@ static void note_failure(struct queue *queue, enum store_result result)
         LOG(LOG_ERROR, "queue_refuses", LOG_STR("path", queue->path),
             LOG_STR("reason", result == STORE_FULL ? "disk_full" : "store_failed"));
     queue->refuses = true;
+    queue->fails = result != STORE_FULL;
     if (queue->store == NULL) /* nothing was tried: the time of the next try stays */
         return;
     queue->mend_at_ms = clock_mono_ms() + TICK_MS;
@@ -316,6 +322,15 @@ static void checkpoint_beyond(struct queue *queue, int pages)
     publish_room(queue);
 }
 
+/* It changes nothing for the queue, but much for whoever reads the log. */
+static void look_for_jump(struct queue *queue)
+{
+    int64_t jump_ms = timeline_wall_jump_ms(&queue->timeline);
+
+    if (jump_ms != 0)
+        LOG(LOG_WARNING, "wall_clock_set", LOG_INT("seconds", jump_ms / 1000));
+}
+
 /* What is due by the clock, whether or not anything was asked. */
 static void tick(struct queue *queue)
 {
@@ -325,6 +340,12 @@ static void tick(struct queue *queue)
         queue->tick_at_ms = now_ms + TICK_MS;
         writer_look_for_space(queue);
         lease_look_again(queue);
+        look_for_jump(queue);
+    }
+    if (now_ms >= queue->save_at_ms && !queue->stopping) {
+        queue->save_at_ms = now_ms + TICK_MS; /* unless it is kept */
+        if (writer_may_lease(queue))
+            request_list_add(&queue->pending, timeline_save_new());
     }
     if (now_ms >= queue->prune_at_ms && !queue->stopping) {
         queue->prune_at_ms = now_ms + TICK_MS; /* unless the step, when it has run, says better */
@@ -349,6 +370,13 @@ static bool may_wait(struct queue *queue)
     return now_ms < queue->company_until_ms;
 }
 
+static void look_at_clocks(struct queue *queue)
+{
+    queue->now_ms = timeline_now_ms(&queue->timeline);
+    queue->lived_ms = timeline_lived_ms(&queue->timeline);
+    queue->wall_ms = clock_wall_ms();
+}
+
 void writer_work(struct queue *queue, bool stopping)
 {
     struct batch batch;
@@ -357,7 +385,7 @@ void writer_work(struct queue *queue, bool stopping)
     if (stopping)
         queue->mend_at_ms = 0; /* the last chance for what is kept */
     for (;;) {
-        queue->now_ms = clock_wall_ms();
+        look_at_clocks(queue);
         take_letters(queue);
         tick(queue);
         mend(queue);

@@ -56,6 +56,7 @@ static bool fill_top(struct config *config, const struct config_section *top, st
     if (!config_get_positive(config, top, "workers", config->workers, 256, why))
         return false;
     config->grace_ms = config_get_duration(top, "", "grace");
+    config->watchdog_ms = config_get_duration(top, "", "watchdog");
     config->hide_client_address = config_get_bool(top, "", "hide_client_address");
     return true;
 }

@@ -40,6 +40,7 @@ struct config { /* everything in it is owned by it and lives as long as it */
     enum log_format log_format;
     unsigned workers;              /* never 0 here: "0: one a core" is resolved */
     uint64_t grace_ms;             /* how long sessions may finish at SIGTERM */
+    uint64_t watchdog_ms;          /* how long a thread may be stuck; 0: for ever */
     struct tls_server_options tls; /* the self-signed pair in state_dir when none is configured */
     bool tls_self_signed;
     struct config_listener *listeners;

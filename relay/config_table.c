@@ -14,6 +14,8 @@ const struct config_setting config_settings[] = {
     { "", "workers", CONFIG_COUNT, false, "0", "event-loop threads for mail; 0: one a core" },
     { "", "grace", CONFIG_DURATION, false, "30s",
       "at SIGTERM, how long sessions and deliveries under way may finish" },
+    { "", "watchdog", CONFIG_DURATION, false, "5m",
+      "the process ends when one of its threads is stuck for so long; 0: never" },
     { "", "retention", CONFIG_DURATION, false, "7d",
       "how long a message that has ended leaves a record; 0: none" },
     { "", "free_space", CONFIG_SIZE, false, "64M",

@@ -25,12 +25,15 @@
 #include "relay/net/listener.h"
 #include "relay/state_lock.h"
 #include "relay/upstreams.h"
+#include "relay/watchdog.h"
 #include "relay/worker.h"
 
 #define FLUSH_MS 5000
-/* After the grace, what does not end by itself within this is left to the crash safety of the
- * queue. */
-#define ABORT_MS 10000
+/* The last part of the grace, when nothing may go on that is under way: for putting things in
+ * order. A short grace loses a quarter to it, and is longer by the rest. */
+#define ABORT_MS 1000
+#define LAST_S   5 /* how long closing the queue may take; a disk of ours that hangs takes for ever \
+                    */
 
 struct daemon {
     struct generation *current;
@@ -41,6 +44,7 @@ struct daemon {
     struct listener_limits *admissions;
     struct loop loop;
     bool has_loop;
+    struct watchdog *watchdog; /* NULL: none is wanted */
     struct worker **workers;
     size_t worker_count, drained_count;
     struct upstreams *upstreams;
@@ -55,7 +59,10 @@ struct daemon {
     size_t signal_count;
     struct loop_timer flush_timer, grace_timer;
     bool has_timers;
-    bool is_stopping, is_aborted;
+    bool is_stopping;
+    bool is_aborted;       /* what was under way was told to end at once */
+    bool is_abandoned;     /* and some of it has not */
+    int64_t grace_ends_ms; /* monotonic */
     int exit_code;
 };
 
@@ -139,15 +146,21 @@ static void on_worker_drained(void *owner)
         stop_main_loop(daemon);
 }
 
+static uint64_t abort_ms(const struct daemon *daemon)
+{
+    uint64_t quarter = daemon->current->config->grace_ms / 4;
+
+    return quarter < ABORT_MS ? quarter : ABORT_MS;
+}
+
 static void on_grace_over(void *owner)
 {
     struct daemon *daemon = owner;
 
     if (daemon->is_aborted) {
-        /* Some peer or disk holds a thread. The queue is safe at any instant, so ending here loses
-         * nothing; waiting for ever would. */
-        LOG(LOG_ERROR, "stop_forced", LOG_STR("reason", "a worker did not end in time"));
-        _exit(EX_SOFTWARE);
+        daemon->is_abandoned = true;
+        stop_main_loop(daemon);
+        return;
     }
     daemon->is_aborted = true;
     LOG(LOG_WARNING, "grace_over",
@@ -164,11 +177,14 @@ static void begin_stop(struct daemon *daemon, const char *reason)
     daemon->is_stopping = true;
     daemon->api.draining = true;
     LOG(LOG_INFO, "stopping", LOG_STR("reason", reason));
+    watchdog_stop(daemon->watchdog); /* loops end now; the grace ends what hangs */
     listener_close(daemon->http_listener);
     daemon->http_listener = NULL;
     for (size_t i = 0; i < daemon->worker_count; i++)
         worker_drain(daemon->workers[i]);
-    loop_timer_start(&daemon->grace_timer, daemon->current->config->grace_ms + 1, 0);
+    daemon->grace_ends_ms = clock_mono_ms() + (int64_t)daemon->current->config->grace_ms;
+    loop_timer_start(&daemon->grace_timer, daemon->current->config->grace_ms - abort_ms(daemon) + 1,
+                     0);
 }
 
 /* --- the main loop ---------------------------------------------------------------------------- */
@@ -339,6 +355,19 @@ static bool open_http(struct daemon *daemon, struct why *why)
     return daemon->http_listener != NULL || why_prefix(why, "http: ");
 }
 
+static bool start_watchdog(struct daemon *daemon, struct why *why)
+{
+    const struct watchdog_options options = { .limit_ms = daemon->current->config->watchdog_ms };
+
+    if (options.limit_ms == 0)
+        return true;
+    daemon->watchdog = watchdog_new(&options);
+    watchdog_add(daemon->watchdog, &daemon->loop.mailbox, "main", 0);
+    for (size_t i = 0; i < daemon->worker_count; i++)
+        watchdog_add(daemon->watchdog, worker_mailbox(daemon->workers[i]), "worker", i + 1);
+    return watchdog_start(daemon->watchdog, why);
+}
+
 static bool start(struct daemon *daemon, struct why *why)
 {
     const struct config *config = daemon->current->config;
@@ -364,6 +393,8 @@ static bool start(struct daemon *daemon, struct why *why)
     for (size_t i = 0; i < daemon->worker_count; i++)
         if (!worker_start(daemon->workers[i], why))
             return false;
+    if (!start_watchdog(daemon, why))
+        return false;
     watch_signals(daemon);
     block_signals(false); /* what came while we started is handled now */
     return true;
@@ -386,12 +417,57 @@ static void log_ready(const struct daemon *daemon)
         LOG_INT("workers", daemon->worker_count));
 }
 
+static void log_stopped(void)
+{
+    LOG(LOG_INFO, "stopped", LOG_STR("version", LATCHPOST_VERSION));
+}
+
 /* --- ending ----------------------------------------------------------------------------------- */
+
+static void on_alarm(int number)
+{
+    static const char text[] = "latchpost: the queue could not be closed: its disk hangs\n";
+
+    (void)number;
+    (void)!write(STDERR_FILENO, text, sizeof(text) - 1); /* all that may be called here */
+    _exit(EX_SOFTWARE);
+}
+
+/* The queue is safe at any instant, so ending in the middle of this loses nothing. */
+static void stop_queue(struct daemon *daemon)
+{
+    signal(SIGALRM, on_alarm);
+    alarm(LAST_S);
+    queue_stop(daemon->queue);
+    alarm(0);
+}
+
+/* A worker hangs on a disk or on a name server. What it has in hand is not settled, and so not
+ * lost; all else is written, and its memory goes with the process. */
+static void abandon(struct daemon *daemon)
+{
+    LOG(LOG_WARNING, "stop_forced", LOG_STR("reason", "a worker did not end in time"));
+    listener_close(daemon->control_listener);
+    stop_queue(daemon);
+    (void)auth_flush(daemon->auth);
+    log_stopped();
+    _exit(daemon->exit_code);
+}
+
+/* Whoever only takes his leave may do so until the grace is over. */
+static void hurry_main_loop(struct daemon *daemon)
+{
+    int64_t left_ms = daemon->grace_ends_ms - clock_mono_ms();
+
+    if (daemon->is_stopping)
+        stream_leave_by(&daemon->loop, left_ms < 0 ? 0 : (uint64_t)left_ms);
+}
 
 /* Everything in reverse; takes what start() left half-built. */
 static void close_all(struct daemon *daemon)
 {
     block_signals(true); /* a second SIGTERM must not end us between two steps */
+    watchdog_stop(daemon->watchdog);
     for (size_t i = 0; i < daemon->worker_count; i++) {
         if (!daemon->is_stopping) { /* the start failed half-way: those that run must go */
             worker_drain(daemon->workers[i]);
@@ -402,6 +478,7 @@ static void close_all(struct daemon *daemon)
     if (daemon->has_loop) {
         listener_close(daemon->http_listener);
         listener_close(daemon->control_listener);
+        hurry_main_loop(daemon);
         if (daemon->control.loop != NULL) {
             http_service_stop(&daemon->control);
             http_service_stop(&daemon->http);
@@ -416,13 +493,14 @@ static void close_all(struct daemon *daemon)
     }
     daemon->api.stopped = true;
     if (daemon->queue != NULL)
-        queue_stop(daemon->queue);
+        stop_queue(daemon);
     if (daemon->has_loop)
         mailbox_drain(&daemon->loop.mailbox); /* a worker's last letter is part of the worker */
     for (size_t i = 0; i < daemon->worker_count; i++)
         worker_close(daemon->workers[i]);
     if (daemon->has_loop)
         loop_close(&daemon->loop);
+    watchdog_free(daemon->watchdog);
     upstreams_close(daemon->upstreams);
     queue_free(daemon->queue);
     auth_close(daemon->auth);
@@ -444,11 +522,14 @@ int daemon_run(struct config *config)
     if (start(&daemon, &why)) {
         log_ready(&daemon);
         loop_run(&daemon.loop);
-        LOG(LOG_INFO, "stopped", LOG_STR("version", LATCHPOST_VERSION));
+        if (daemon.is_abandoned)
+            abandon(&daemon);
     } else {
         LOG(LOG_ERROR, "start_failed", LOG_STR("reason", why.text));
         daemon.exit_code = EX_UNAVAILABLE;
     }
     close_all(&daemon);
+    if (daemon.exit_code == EX_OK)
+        log_stopped();
     return daemon.exit_code;
 }

@@ -13,12 +13,11 @@
 #include <string.h>
 
 #include "relay/base/alloc.h"
-#include "relay/base/clock.h"
 #include "relay/delivery_priv.h"
 
 #define LEASE_MAX     64    /* messages in one question: queue_lease()'s own limit */
 #define ASK_AGAIN_MS  1000  /* when something is due and yet nothing was handed out */
-#define ASK_LATEST_MS 60000 /* the wall clock may jump; our timers do not */
+#define ASK_LATEST_MS 60000 /* our timers stand still while the machine is asleep */
 #define PACE_MS       100   /* between questions while it is not known that they bring something */
 
 /* --- leases ----------------------------------------------------------------------------------- */
@@ -78,7 +77,8 @@ static void ask(struct delivery *delivery)
     delivery->freed = 0;
     loop_timer_stop(&delivery->due_timer);
     queue_lease_but(delivery->options.queue, passes, count, delivery->asked, (room.bytes + 1) / 2,
-                    clock_wall_ms(), on_leased, delivery, &delivery->loop->mailbox);
+                    queue_now_ms(delivery->options.queue), on_leased, delivery,
+                    &delivery->loop->mailbox);
     free(passes);
 }
 
@@ -104,7 +104,7 @@ static void lease_more(struct delivery *delivery)
 /* What was passed over is taken for due. */
 static void learn(struct delivery *delivery, size_t count, int64_t due_ms)
 {
-    int64_t now_ms = clock_wall_ms();
+    int64_t now_ms = queue_now_ms(delivery->options.queue);
 
     if (due_ms <= now_ms && count == 0) {
         delivery->more_due = true;

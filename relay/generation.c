@@ -163,6 +163,8 @@ const char *generation_fixed(const struct config *was, const struct config *is)
         return "runtime_dir";
     if (was->workers != is->workers)
         return "workers";
+    if (was->watchdog_ms != is->watchdog_ms)
+        return "watchdog";
     if (strcmp(was->auth.prefix_live, is->auth.prefix_live) != 0)
         return "key_prefix";
     if (strcmp(was->auth.prefix_test, is->auth.prefix_test) != 0)

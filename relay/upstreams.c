@@ -10,6 +10,7 @@
 
 #include "relay/base/alloc.h"
 #include "relay/base/log.h"
+#include "relay/base/metrics.h"
 #include "relay/held.h"
 
 struct upstreams {
@@ -133,6 +134,7 @@ static bool knows(void *owner, const char *name)
 static bool hold(void *owner, const char *name, bool hold, struct why *why)
 {
     struct upstreams *upstreams = owner;
+    bool was_held = held_has(upstreams->held, name);
 
     if (!held_set(upstreams->held, name, hold, why)) {
         LOG(LOG_ERROR, "upstream_hold_failed", LOG_STR("upstream", name),
@@ -140,6 +142,8 @@ static bool hold(void *owner, const char *name, bool hold, struct why *why)
         return false;
     }
     LOG(LOG_WARNING, hold ? "upstream_held" : "upstream_released", LOG_STR("upstream", name));
+    if (hold != was_held)
+        metrics_add(METRIC_UPSTREAMS_HELD, hold ? 1 : -1);
     for (size_t i = 0; i < upstreams->worker_count; i++)
         worker_hold(upstreams->workers[i], name, hold);
     return true;
@@ -185,6 +189,7 @@ void upstreams_attach(struct upstreams *upstreams, struct worker *const *workers
     upstreams->worker_count = count;
     for (size_t n = 0; (name = held_name(upstreams->held, n)) != NULL; n++) {
         LOG(LOG_WARNING, "upstream_held", LOG_STR("upstream", name));
+        metrics_add(METRIC_UPSTREAMS_HELD, 1);
         for (size_t i = 0; i < count; i++)
             worker_hold(workers[i], name, true);
     }

@@ -13,6 +13,7 @@
 
 #define MESSAGES_MAX      512
 #define CONTENT_BYTES_MAX (16 * 1024 * 1024)
+#define LEAVE_MS          100 /* for last words, once the grace is over */
 
 /* One listening socket. Sessions borrow the door until they end, so a door whose listener was
  * closed by a reload stays until the worker goes. */
@@ -31,8 +32,7 @@ struct worker {
     struct smtp_service service;
     struct delivery *delivery;
     struct list doors;
-    bool is_draining;
-    bool sessions_gone, delivery_gone;
+    bool is_draining, sessions_gone;
     struct letter drained; /* to the main thread */
 };
 
@@ -228,29 +228,20 @@ static void on_drained_told(struct letter *letter)
     worker->options.drained(worker->options.owner);
 }
 
-static void finish_when_empty(struct worker *worker)
+/* Deliveries, streams until they have taken their leave, and sessions, which may wait for the queue
+ * without a stream, keep the loop alive. Once all have gone it ends by itself: see run(). */
+static void on_delivery_gone(void *owner)
 {
-    if (!worker->sessions_gone || !worker->delivery_gone)
-        return;
-    worker->drained.deliver = on_drained_told;
-    mailbox_post(worker->options.answers, &worker->drained);
-    loop_stop(&worker->loop);
+    (void)owner;
 }
 
 static void on_sessions_gone(void *owner)
 {
     struct worker *worker = owner;
 
+    if (!worker->sessions_gone)
+        loop_release(&worker->loop);
     worker->sessions_gone = true;
-    finish_when_empty(worker);
-}
-
-static void on_delivery_gone(void *owner)
-{
-    struct worker *worker = owner;
-
-    worker->delivery_gone = true;
-    finish_when_empty(worker);
 }
 
 static void drain(struct worker *worker)
@@ -259,8 +250,16 @@ static void drain(struct worker *worker)
         return;
     worker->is_draining = true;
     close_doors(worker, NULL);
-    delivery_drain(worker->delivery, on_delivery_gone, worker);
+    delivery_drain(worker->delivery, on_delivery_gone, NULL);
+    loop_hold(&worker->loop);
     smtp_service_drain(&worker->service);
+}
+
+static void abort_all(struct worker *worker)
+{
+    stream_leave_by(&worker->loop, LEAVE_MS);
+    smtp_service_stop(&worker->service);
+    delivery_abort(worker->delivery);
 }
 
 static void on_order(struct letter *letter)
@@ -282,8 +281,7 @@ static void on_order(struct letter *letter)
         drain(worker);
         break;
     case ORDER_ABORT:
-        smtp_service_stop(&worker->service);
-        delivery_abort(worker->delivery);
+        abort_all(worker);
         break;
     }
     free(order->upstream);
@@ -379,6 +377,8 @@ static void *run(void *argument)
 
     (void)pthread_setname_np(pthread_self(), "worker"); /* for top -H and profiles */
     loop_run(&worker->loop);
+    worker->drained.deliver = on_drained_told;
+    mailbox_post(worker->options.answers, &worker->drained);
     return NULL;
 }
 
@@ -390,6 +390,11 @@ bool worker_start(struct worker *worker, struct why *why)
         return why_errno(why, error, "cannot start a thread");
     worker->is_started = true;
     return true;
+}
+
+struct mailbox *worker_mailbox(struct worker *worker)
+{
+    return &worker->loop.mailbox;
 }
 
 void worker_join(struct worker *worker)
@@ -404,11 +409,6 @@ void worker_join(struct worker *worker)
     worker->is_started = false;
 }
 
-static void on_unstarted_gone(void *owner)
-{
-    (void)owner;
-}
-
 void worker_close(struct worker *worker)
 {
     if (worker == NULL)
@@ -417,7 +417,7 @@ void worker_close(struct worker *worker)
     mailbox_drain(&worker->loop.mailbox);
     if (worker->delivery != NULL && !worker->is_draining) {
         /* Never ran: nothing is under way, so draining ends at once. */
-        delivery_drain(worker->delivery, on_unstarted_gone, NULL);
+        delivery_drain(worker->delivery, on_delivery_gone, NULL);
         delivery_abort(worker->delivery);
     }
     close_doors(worker, NULL);

@@ -45,6 +45,8 @@ struct worker *worker_open(const struct worker_options *options,
                            const struct worker_settings *settings, struct tls_context *tls,
                            struct why *why);
 bool worker_start(struct worker *worker, struct why *why);
+/* For letters to its thread that the sender keeps until the worker was closed. */
+struct mailbox *worker_mailbox(struct worker *worker);
 
 /* The rest of the main thread's calls; each takes effect on the worker's own thread, in order. */
 void worker_reload(struct worker *worker, const struct worker_settings *settings,

@@ -54,6 +54,8 @@ static const struct metric_info table[METRIC_COUNT] = {
                                    "Connections to upstreams that could not be made or broke." },
     [METRIC_UPSTREAM_AUTH_REFUSED] = { "latchpost_upstream_auth_refused_total", "logins", false,
                                        "Logins that an upstream refused." },
+    [METRIC_UPSTREAMS_HELD] = { "latchpost_upstreams_held", "upstreams", true,
+                                "Upstreams that the operator holds; no mail leaves by them." },
 };
 
 struct slot {

@@ -29,7 +29,8 @@ enum metric {
     METRIC_UPSTREAM_CONNECTIONS,
     METRIC_UPSTREAM_FAILURES,
     METRIC_UPSTREAM_AUTH_REFUSED,
-    METRIC_COUNT /* not a metric */
+    METRIC_UPSTREAMS_HELD, /* gauge */
+    METRIC_COUNT           /* not a metric */
 };
 
 void metrics_add(enum metric metric, int64_t amount); /* amount < 0 for gauges only */

@@ -30,6 +30,9 @@ int cli_ask(struct cli_client *client, const char *method, const char *target, j
 int cli_ask_once(const struct cli_arguments *arguments, const char *method, const char *target,
                  json_t *body, json_t **answer);
 
+/* The same for a list, with all its pages as one answer (pages.c). */
+int cli_ask_all(const struct cli_arguments *arguments, const char *target, json_t **answer);
+
 /* "%40" for "@" and the like: a text as part of a path or query. The caller frees. */
 char *cli_encode(const char *text);
 

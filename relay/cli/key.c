@@ -1,4 +1,4 @@
-/* key.c - `latchpost key`: make, list, show and revoke API keys.
+/* key.c - `latchpost key`: make, list, show, rotate, hold, release and revoke API keys.
  * A new key goes to standard output alone, so that it can be piped into a file or a secret store,
  * and to nothing else; what is to be said about it goes to standard error. No option takes a
  * secret. */
@@ -11,6 +11,7 @@
 #include "relay/base/macros.h"
 #include "relay/base/slice.h"
 #include "relay/cli/client.h"
+#include "relay/config_value.h"
 
 #define KEY_ID_CHARACTERS 8
 
@@ -23,6 +24,9 @@ enum create_option {
     CREATE_RECIPIENT,
     CREATE_EXPIRES,
     CREATE_RATE,
+    CREATE_RECIPIENTS_PER_DAY,
+    CREATE_MAX_SIZE,
+    CREATE_MAX_SESSIONS,
     CREATE_ALLOW_FROM,
     CREATE_TEST,
 };
@@ -37,6 +41,9 @@ static const struct cli_option create_options[] = {
     [CREATE_RECIPIENT] = { "recipient", "WHO", true, "may send to this address or domain only" },
     [CREATE_EXPIRES] = { "expires", "90d", false, "1d to 365d; else never" },
     [CREATE_RATE] = { "rate", "100/min", false, "messages a minute; else the plan's" },
+    [CREATE_RECIPIENTS_PER_DAY] = { "recipients-per-day", "1000", false, "else the plan's" },
+    [CREATE_MAX_SIZE] = { "max-size", "10M", false, "of a message; else limits.message_size" },
+    [CREATE_MAX_SESSIONS] = { "max-sessions", "5", false, "SMTP sessions at a time; else any" },
     [CREATE_ALLOW_FROM] = { "allow-from", "CIDR", true, "may log in from there only" },
     [CREATE_TEST] = { "test", NULL, false, "a test key: what it sends is recorded, never relayed" },
 };
@@ -63,9 +70,14 @@ static const struct cli_column show_columns[] = {
     { "Recipients", "recipients", CLI_PLAIN },
     { "Allowed from", "allowFrom", CLI_PLAIN },
     { "Messages a minute", "rateLimit", CLI_PLAIN },
+    { "Recipients a day", "recipientsPerDay", CLI_PLAIN },
+    { "Message size", "messageSize", CLI_BYTES },
+    { "Sessions", "maxSessions", CLI_PLAIN },
     { "Created", "createdAt", CLI_PLAIN },
     { "Expires", "expirationTs", CLI_PLAIN },
     { "Last used", "lastUsed", CLI_PLAIN },
+    { "... from", "lastAddress", CLI_PLAIN },
+    { "... by", "lastProtocol", CLI_PLAIN },
 };
 
 /* --- create ----------------------------------------------------------------------------------- */
@@ -83,20 +95,51 @@ static bool read_count(const char *text, const char *ending, bool bare, uint64_t
     return slice_to_u64(rest, count) && *count > 0 && *count <= INT32_MAX;
 }
 
+static bool read_days(const char *text, uint64_t *count)
+{
+    return read_count(text, "d", false, count);
+}
+
+static bool read_rate(const char *text, uint64_t *count)
+{
+    return read_count(text, "/min", true, count);
+}
+
+static bool read_plain(const char *text, uint64_t *count)
+{
+    return read_count(text, "", true, count);
+}
+
+static bool read_size(const char *text, uint64_t *count)
+{
+    return config_parse_size(slice_of(text), count) && *count > 0 && *count <= INT64_MAX;
+}
+
+static const struct {
+    enum create_option option;
+    const char *member;
+    bool (*read)(const char *text, uint64_t *count);
+    const char *takes;
+} numbers[] = {
+    { CREATE_EXPIRES, "expirationDays", read_days, "days, like 90d" },
+    { CREATE_RATE, "rateLimit", read_rate, "messages a minute, like 100/min" },
+    { CREATE_RECIPIENTS_PER_DAY, "recipientsPerDay", read_plain, "a number" },
+    { CREATE_MAX_SIZE, "messageSize", read_size, "a size, like 10M" },
+    { CREATE_MAX_SESSIONS, "maxSessions", read_plain, "a number" },
+};
+
 static int add_numbers(const struct cli_arguments *arguments, json_t *body)
 {
-    const char *expires = cli_value(arguments, CREATE_EXPIRES);
-    const char *rate = cli_value(arguments, CREATE_RATE);
-    uint64_t count;
-
-    if (expires != NULL && !read_count(expires, "d", false, &count))
-        return cli_fail(EX_USAGE, "--expires takes days, like 90d, not \"%s\"", expires);
-    if (expires != NULL)
-        json_object_set_new(body, "expirationDays", json_integer((json_int_t)count));
-    if (rate != NULL && !read_count(rate, "/min", true, &count))
-        return cli_fail(EX_USAGE, "--rate takes messages a minute, like 100/min, not \"%s\"", rate);
-    if (rate != NULL)
-        json_object_set_new(body, "rateLimit", json_integer((json_int_t)count));
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+        const char *text = cli_value(arguments, numbers[i].option);
+        uint64_t count;
+        if (text == NULL)
+            continue;
+        if (!numbers[i].read(text, &count))
+            return cli_fail(EX_USAGE, "--%s takes %s, not \"%s\"",
+                            create_options[numbers[i].option].name, numbers[i].takes, text);
+        json_object_set_new(body, numbers[i].member, json_integer((json_int_t)count));
+    }
     return EX_OK;
 }
 
@@ -152,6 +195,24 @@ static int make_body(const struct cli_arguments *arguments, json_t **body)
     return add_numbers(arguments, *body);
 }
 
+static const struct cli_column secret_columns[] = {
+    { "SECRET", "masked", CLI_PLAIN },     { "MADE", "createdAt", CLI_PLAIN },
+    { "ENDS", "expirationTs", CLI_PLAIN }, { "LAST USED", "lastUsed", CLI_PLAIN },
+    { "FROM", "lastAddress", CLI_PLAIN },  { "BY", "lastProtocol", CLI_PLAIN },
+};
+
+/* While a key is rotated, who uses which secret is what one wants to know. */
+static void print_key(FILE *out, const json_t *key)
+{
+    const json_t *secrets = json_object_get(key, "secrets");
+
+    cli_print_sheet(out, key, show_columns, ARRAY_LEN(show_columns));
+    if (json_array_size(secrets) > 1) {
+        fputc('\n', out);
+        cli_print_rows(out, secrets, secret_columns, ARRAY_LEN(secret_columns), true);
+    }
+}
+
 static void print_remarks(const json_t *answer)
 {
     const json_t *meta = json_object_get(answer, "meta");
@@ -159,7 +220,7 @@ static void print_remarks(const json_t *answer)
     size_t i;
     json_t *note;
 
-    cli_print_sheet(stderr, json_object_get(answer, "data"), show_columns, ARRAY_LEN(show_columns));
+    print_key(stderr, json_object_get(answer, "data"));
     json_array_foreach(json_object_get(meta, "notes"), i, note)
     {
         char *text = cli_escape(json_string_value(note));
@@ -170,7 +231,9 @@ static void print_remarks(const json_t *answer)
         fprintf(stderr, "%s\n", warning);
 }
 
-static int print_created(const struct cli_arguments *arguments, const json_t *answer)
+/* remedy: the verb that helps when the key cannot be written. */
+static int print_secret(const struct cli_arguments *arguments, const json_t *answer,
+                        const char *remedy)
 {
     const json_t *data = json_object_get(answer, "data");
     const char *key = json_string_value(json_object_get(data, "apiKey"));
@@ -185,8 +248,8 @@ static int print_created(const struct cli_arguments *arguments, const json_t *an
     if (fflush(stdout) != 0 || ferror(stdout))
         return cli_fail(EX_IOERR,
                         "The key was made but could not be written to standard output. It is lost: "
-                        "revoke it with latchpost key revoke %s",
-                        id);
+                        "%s it with latchpost key %s %s",
+                        remedy, remedy, id);
     if (!arguments->json)
         print_remarks(answer);
     return EX_OK;
@@ -206,12 +269,12 @@ static int create(const struct cli_arguments *arguments)
     }
     code = cli_ask_once(arguments, "POST", "/v1/api-keys", body, &answer);
     if (code == EX_OK)
-        code = print_created(arguments, answer);
+        code = print_secret(arguments, answer, "revoke");
     json_decref(answer);
     return code;
 }
 
-/* --- list, show, revoke ----------------------------------------------------------------------- */
+/* --- list, show, revoke, hold, release -------------------------------------------------------- */
 
 static const struct cli_option list_options[] = {
     { "account", "ACCOUNT", false, "only the keys of this account" },
@@ -223,7 +286,7 @@ static int list(const struct cli_arguments *arguments)
     const char *account = cli_value(arguments, 0);
     char *encoded = cli_encode(account == NULL ? "" : account);
     char *target = xasprintf("/v1/api-keys%s%s", account == NULL ? "" : "?account=", encoded);
-    int code = cli_ask_once(arguments, "GET", target, NULL, &answer);
+    int code = cli_ask_all(arguments, target, &answer);
 
     if (code == EX_OK && arguments->json)
         cli_print_json(stdout, answer);
@@ -236,13 +299,13 @@ static int list(const struct cli_arguments *arguments)
     return code;
 }
 
-/* "/v1/api-keys/<id>", or NULL when that is no id. Whoever gives the whole key has already shown it
- * to every user of this machine, so it is not sent anywhere. */
-static char *key_target(const char *id)
+/* "/v1/api-keys/<id><act>", or NULL when that is no id. Whoever gives the whole key has already
+ * shown it to every user of this machine, so it is not sent anywhere. */
+static char *key_target(const char *id, const char *act)
 {
     if (strlen(id) == KEY_ID_CHARACTERS) {
         char *encoded = cli_encode(id);
-        char *target = xasprintf("/v1/api-keys/%s", encoded);
+        char *target = xasprintf("/v1/api-keys/%s%s", encoded, act);
         free(encoded);
         return target;
     }
@@ -251,15 +314,27 @@ static char *key_target(const char *id)
     return NULL;
 }
 
-static int ask_about(const struct cli_arguments *arguments, const char *method, json_t **answer)
+/* Consumes body, which may be NULL. */
+static int ask_key(const struct cli_arguments *arguments, const char *method, const char *act,
+                   json_t *body, json_t **answer)
 {
-    char *target = key_target(arguments->operands[0]);
+    char *target = key_target(arguments->operands[0], act);
 
     *answer = NULL;
-    if (target == NULL)
+    if (target == NULL) {
+        json_decref(body);
         return EX_USAGE;
-    int code = cli_ask_once(arguments, method, target, NULL, answer);
+    }
+    int code = cli_ask_once(arguments, method, target, body, answer);
     free(target);
+    return code;
+}
+
+static int ask_about(const struct cli_arguments *arguments, const char *method, const char *act,
+                     json_t **answer)
+{
+    int code = ask_key(arguments, method, act, NULL, answer);
+
     if (code == EX_OK && arguments->json)
         cli_print_json(stdout, *answer);
     return code;
@@ -268,11 +343,10 @@ static int ask_about(const struct cli_arguments *arguments, const char *method, 
 static int show(const struct cli_arguments *arguments)
 {
     json_t *answer;
-    int code = ask_about(arguments, "GET", &answer);
+    int code = ask_about(arguments, "GET", "", &answer);
 
     if (code == EX_OK && !arguments->json)
-        cli_print_sheet(stdout, json_object_get(answer, "data"), show_columns,
-                        ARRAY_LEN(show_columns));
+        print_key(stdout, json_object_get(answer, "data"));
     json_decref(answer);
     return code;
 }
@@ -280,10 +354,53 @@ static int show(const struct cli_arguments *arguments)
 static int revoke_key(const struct cli_arguments *arguments)
 {
     json_t *answer;
-    int code = ask_about(arguments, "DELETE", &answer);
+    int code = ask_about(arguments, "DELETE", "", &answer);
 
     if (code == EX_OK && !arguments->json)
         fprintf(stderr, "The key %s is revoked.\n", arguments->operands[0]);
+    json_decref(answer);
+    return code;
+}
+
+static int hold(const struct cli_arguments *arguments)
+{
+    json_t *answer;
+    int code = ask_about(arguments, "POST", "/hold", &answer);
+
+    if (code == EX_OK && !arguments->json)
+        fprintf(stderr, "The key %s is on hold.\n", arguments->operands[0]);
+    json_decref(answer);
+    return code;
+}
+
+static int release_key(const struct cli_arguments *arguments)
+{
+    json_t *answer;
+    int code = ask_about(arguments, "POST", "/release", &answer);
+
+    if (code == EX_OK && !arguments->json)
+        fprintf(stderr, "The key %s works again.\n", arguments->operands[0]);
+    json_decref(answer);
+    return code;
+}
+
+/* --- rotate ----------------------------------------------------------------------------------- */
+
+static const struct cli_option rotate_options[] = {
+    { "overlap", "24h", false, "how long the former secret still works: 7d; 0: no more" },
+};
+
+static int rotate(const struct cli_arguments *arguments)
+{
+    const char *overlap = cli_value(arguments, 0);
+    json_t *body = json_pack("{s:s*}", "overlap", overlap), *answer;
+
+    signal(SIGPIPE, SIG_IGN); /* as for create */
+    if (body == NULL)
+        return cli_fail(EX_USAGE, "--overlap is not UTF-8");
+    int code = ask_key(arguments, "POST", "/rotate", body, &answer);
+    if (code == EX_OK)
+        code = print_secret(arguments, answer, "rotate");
     json_decref(answer);
     return code;
 }
@@ -293,6 +410,10 @@ static const struct cli_verb verbs[] = {
       "Make a key and print it, this once, on standard output." },
     { "list", NULL, 0, 0, list_options, ARRAY_LEN(list_options), list, "List the keys." },
     { "show", "ID", 1, 1, NULL, 0, show, "Show what a key may do and when it was used." },
+    { "rotate", "ID", 1, 1, rotate_options, ARRAY_LEN(rotate_options), rotate,
+      "Give a key another secret and print the new key, this once, on standard output." },
+    { "hold", "ID", 1, 1, NULL, 0, hold, "Let a key do nothing, at once, until it is released." },
+    { "release", "ID", 1, 1, NULL, 0, release_key, "Let a held key work again." },
     { "revoke", "ID", 1, 1, NULL, 0, revoke_key, "Revoke a key, at once and for good." },
 };
 static const struct cli_noun noun = { "key", "API keys", verbs, ARRAY_LEN(verbs) };

@@ -47,11 +47,49 @@ struct sending { /* the loop's, but for the time between work_start() and on_wor
     char token[QUEUE_TOKEN_MAX + 1];
     struct queue_once once;
 
+    /* From the key's limits, and not given back. */
+    size_t messages_taken;
+    unsigned recipients_taken;
+    int64_t taken_s;
+
     size_t at, offset; /* what of the parcels is on its way */
     uint32_t *chunks;  /* of each, handed to the queue */
     unsigned unanswered;
     enum queue_result stored; /* QUEUE_OK until a chunk was not */
 };
+
+/* --- limits ----------------------------------------------------------------------------------- */
+
+/* The recipients of mail that is not sent are given back, and the messages too where it is not the
+ * sender's fault: as over SMTP. */
+static void give_back(struct sending *sending, bool messages_too)
+{
+    const struct auth_grant *grant = sending->call->grant;
+
+    for (; messages_too && sending->messages_taken > 0; sending->messages_taken--)
+        auth_return_message(grant);
+    if (sending->recipients_taken > 0)
+        auth_return_recipients(sending->call->api->auth, grant, sending->recipients_taken,
+                               sending->taken_s);
+    sending->recipients_taken = 0;
+}
+
+static bool take_limits(struct sending *sending, unsigned *wait_s, const char **code)
+{
+    const struct auth_grant *grant = sending->call->grant;
+    struct auth *auth = sending->call->api->auth;
+
+    sending->taken_s = clock_wall_s();
+    *code = "rate_limited";
+    for (; sending->messages_taken < sending->count; sending->messages_taken++)
+        if (!auth_take_message(auth, grant, clock_wall_ms(), wait_s))
+            return false;
+    *code = "daily_limit";
+    for (; sending->recipients_taken < sending->recipients; sending->recipients_taken++)
+        if (!auth_take_recipient(auth, grant, sending->taken_s, wait_s))
+            return false;
+    return true;
+}
 
 /* --- the end ---------------------------------------------------------------------------------- */
 
@@ -75,6 +113,8 @@ static void refuse(struct sending *sending, int status, const char *code, const 
     struct api_call *call = sending->call;
 
     call->answer.retry_after_s = retry_after_s;
+    give_back(sending, status == 429 || status >= 500);
+    api_note_rate(call);
     sending_free(sending);
     metrics_add(METRIC_MESSAGES_REFUSED, 1);
     api_fail(call, status, code, "%s", message);
@@ -94,6 +134,7 @@ static void answer(struct sending *sending, const char *text)
     if (data == NULL) /* the token was used over SMTP, which keeps no answer */
         data =
             json_pack("{s:o, s:s}", "id", api_json_id(sending->once.first_id), "status", "queued");
+    api_note_rate(call);
     sending_free(sending);
     api_done(call, 202, data, json_pack("{s:I}", "total", (json_int_t)(total > 0 ? total : 1)));
 }
@@ -182,6 +223,7 @@ static void on_submitted(void *owner, enum queue_result result, struct queue_mes
         answer(sending, sending->answer);
         break;
     case QUEUE_REPEATED:
+        give_back(sending, true);
         answer(sending, sending->once.first_answer);
         break;
     case QUEUE_CONFLICT:
@@ -310,24 +352,6 @@ static void go_on(struct sending *sending)
 }
 
 /* --- admit ------------------------------------------------------------------------------------ */
-
-/* What was taken before a limit is met is not given back: whoever meets one has asked for more than
- * there is. */
-static bool take_limits(struct sending *sending, unsigned *wait_s, const char **code)
-{
-    const struct auth_grant *grant = sending->call->grant;
-    struct auth *auth = sending->call->api->auth;
-
-    *code = "rate_limited";
-    for (size_t i = 0; i < sending->count; i++)
-        if (!auth_take_message(auth, grant, clock_wall_ms(), wait_s))
-            return false;
-    *code = "daily_limit";
-    for (size_t i = 0; i < sending->recipients; i++)
-        if (!auth_take_recipient(auth, grant, clock_wall_s(), wait_s))
-            return false;
-    return true;
-}
 
 static void admit(struct sending *sending)
 {
@@ -527,6 +551,9 @@ static void start(struct api_call *call, const struct api_request *request, enum
     sending->call = call;
     sending->form = form;
     sending->rules = call->api->mail;
+    uint64_t most = auth_grant_message_size(call->grant);
+    if (most > 0 && most < sending->rules.message_bytes)
+        sending->rules.message_bytes = most;
     sending->work.run = on_work;
     sending->work.done = on_worked;
     if (!take_token(sending, request->idempotency_key)) {

@@ -9,7 +9,7 @@ const char *const api_filter_names[API_FILTER_COUNT + 1] = {
     API_FILTER_WORDS(API_FILTER_NAME)[API_FILTER_COUNT] = NULL,
 };
 
-static bool parse_age(struct slice text, int64_t *age_ms)
+bool api_parse_span(struct slice text, int64_t *age_ms)
 {
     static const struct {
         char letter;
@@ -42,7 +42,7 @@ static bool read_age(struct api_call *call, const char *const *values, enum api_
 
     if (values[which] == NULL)
         return true;
-    if (!parse_age(slice_of(values[which]), &age_ms))
+    if (!api_parse_span(slice_of(values[which]), &age_ms))
         return refuse(call, which, "an age like 30m, 2h or 7d");
     *time_ms = clock_wall_ms() - age_ms;
     return true;

@@ -1,8 +1,9 @@
 /* api_keys.c - /v1/api-keys: the keys of an account.
- * A key with the scope `keys` manages those of its own account and makes none that can do more than
- * itself (bounds.c); the operator manages all. A domain that the operator names at creation and
- * that nobody has yet is added, verified, to the key's account: that is the operator's word, and it
- * is said in meta.notes. When the key then cannot be made, the domain goes again. */
+ * A key with the scope `keys` manages those of its own account and of its sub-accounts, and makes
+ * none that can do more than itself (bounds.c); the operator manages all. A domain that the
+ * operator names at creation and that nobody has yet is added, verified, to the key's account: that
+ * is the operator's word, and it is said in meta.notes. When the key then cannot be made, the
+ * domain goes again. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -11,14 +12,19 @@
 #include "relay/http/api_priv.h"
 #include "relay/http/bounds.h"
 #include "relay/message/address.h"
+#include "relay/message/date.h"
 #include "relay/message/domain.h"
 
 #define DAY_S               86400
 #define EXPIRATION_DAYS_MAX 365
 #define RATE_MAX            1000000
+#define RECIPIENTS_MAX      INT64_C(1000000000)
+#define MESSAGE_SIZE_MAX    (INT64_C(1) << 40)
+#define SESSIONS_MAX        1000000
 #define KEY_WARNING                                                                                \
-    "This is the only time the key is shown. Store it now; if it is lost, revoke it and make "     \
-    "another."
+    "This is the only time the key is shown. Store it now; if it is lost, rotate it, or revoke "   \
+    "it "                                                                                          \
+    "and make another."
 
 /* --- showing ---------------------------------------------------------------------------------- */
 
@@ -32,6 +38,28 @@ json_t *api_scopes_json(unsigned scopes)
         if (scopes & bit)
             json_array_append_new(array, json_string(name));
     return array;
+}
+
+static json_t *secrets_json(const struct auth_key_view *view)
+{
+    json_t *array = json_array();
+
+    for (size_t i = 0; i < view->secret_count; i++) {
+        const struct auth_secret_view *secret = &view->secrets[i];
+        json_array_append_new(array,
+                              json_pack("{s:s, s:o, s:o, s:o, s:o, s:o}", "masked", secret->masked,
+                                        "createdAt", api_json_time(secret->made_s), "expirationTs",
+                                        api_json_time(secret->until_s), "lastUsed",
+                                        api_json_time(secret->last_used_s), "lastAddress",
+                                        api_json_text(secret->last_address), "lastProtocol",
+                                        api_json_text(secret->last_protocol)));
+    }
+    return array;
+}
+
+static json_t *limit_json(uint64_t limit)
+{
+    return limit == 0 ? json_null() : json_integer((json_int_t)limit);
 }
 
 json_t *api_key_json(const struct auth_key_view *view)
@@ -50,45 +78,90 @@ json_t *api_key_json(const struct auth_key_view *view)
     json_object_set_new(json, "status", json_string(view->state));
     json_object_set_new(json, "account", api_json_text(view->account));
     json_object_set_new(json, "plan", api_json_text(view->plan));
-    json_object_set_new(json, "rateLimit",
-                        view->rate_per_minute == 0 ? json_null()
-                                                   : json_integer(view->rate_per_minute));
+    json_object_set_new(json, "rateLimit", limit_json(view->rate_per_minute));
+    json_object_set_new(json, "recipientsPerDay", limit_json(view->recipients_per_day));
+    json_object_set_new(json, "messageSize", limit_json(view->message_size_bytes));
+    json_object_set_new(json, "maxSessions", limit_json(view->sessions));
     json_object_set_new(json, "allowFrom", api_json_texts(view->allow_from));
     json_object_set_new(json, "senders", api_json_texts(view->senders));
     json_object_set_new(json, "recipients", api_json_texts(view->recipients));
     json_object_set_new(json, "test", json_boolean(view->test));
     json_object_set_new(json, "lastUsed", api_json_time(view->last_used_s));
+    json_object_set_new(json, "lastAddress", api_json_text(view->last_address));
+    json_object_set_new(json, "lastProtocol", api_json_text(view->last_protocol));
+    json_object_set_new(json, "secrets", secrets_json(view));
     json_object_set_new(json, "createdAt", api_json_time(view->created_s));
     json_object_set_new(json, "expirationTs", api_json_time(view->expires_s));
     return json;
 }
 
-static const char *const list_names[] = { "account", NULL };
-
-void api_keys_list(struct api_call *call, const struct api_request *request)
+/* Like api_account(), but a parent may also ask about its sub-accounts. */
+static bool managed_account(struct api_call *call, const char *asked, const char **account)
 {
-    char values[1][API_QUERY_MAX];
-    const char *account;
+    const char *parent = asked == NULL ? NULL : auth_account_parent(call->api->auth, asked);
+
+    if (call->is_operator || parent == NULL || strcmp(parent, auth_grant_account(call->grant)) != 0)
+        return api_account(call, asked, account);
+    *account = asked;
+    return true;
+}
+
+static void list_keys(struct api_call *call, const char *account, const char *limit,
+                      const char *after)
+{
+    struct auth_page page;
     struct auth_keys keys;
 
-    if (!api_query(call, request->query, list_names, values) ||
-        !api_account(call, values[0][0] == '\0' ? NULL : values[0], &account))
+    if (!api_page_read(call, limit, after, &page))
         return;
-    auth_key_list(call->api->auth, account, clock_wall_s(), &keys);
+    if (auth_key_page(call->api->auth, account, &page, clock_wall_s(), &keys) != AUTH_DONE) {
+        api_fail(call, 422, "invalid_value", "The parameter \"after\" is no key of this list.");
+        return;
+    }
     json_t *array = json_array();
     for (size_t i = 0; i < keys.count; i++)
         json_array_append_new(array, api_key_json(&keys.keys[i]));
-    api_done(call, 200, array, json_pack("{s:I}", "total", (json_int_t)keys.count));
+    api_done(call, 200, array,
+             api_page_json(&page, page.more ? keys.keys[keys.count - 1].id : NULL));
     auth_keys_free(&keys);
 }
 
-/* The key of the path if the caller may see it; else false, and answered. */
-static bool find_own_key(struct api_call *call, struct auth_keys *keys)
-{
-    enum auth_result result = auth_key_find(call->api->auth, call->param, clock_wall_s(), keys);
+static const char *const list_names[] = { "limit", "after", "account", NULL };
 
-    if (result == AUTH_DONE &&
-        (call->is_operator || strcmp(keys->keys[0].account, auth_grant_account(call->grant)) == 0))
+void api_keys_list(struct api_call *call, const struct api_request *request)
+{
+    char values[3][API_QUERY_MAX];
+    const char *account;
+
+    if (api_query(call, request->query, list_names, values) &&
+        managed_account(call, values[2][0] == '\0' ? NULL : values[2], &account))
+        list_keys(call, account, values[0], values[1]);
+}
+
+static bool manages(const struct api_call *call, const struct auth_key_view *view)
+{
+    const char *own = call->is_operator ? NULL : auth_grant_account(call->grant);
+
+    if (call->second[0] != '\0' && strcmp(view->account, call->param) != 0)
+        return false;
+    return own == NULL || strcmp(view->account, own) == 0 ||
+           (view->parent != NULL && strcmp(view->parent, own) == 0);
+}
+
+enum auth_rank api_rank(const struct api_call *call, const struct auth_key_view *view)
+{
+    if (call->is_operator)
+        return AUTH_RANK_OPERATOR;
+    return strcmp(view->account, auth_grant_account(call->grant)) == 0 ? AUTH_RANK_ACCOUNT
+                                                                       : AUTH_RANK_PARENT;
+}
+
+bool api_key_of_path(struct api_call *call, struct auth_keys *keys)
+{
+    const char *id = call->second[0] != '\0' ? call->second : call->param;
+    enum auth_result result = auth_key_find(call->api->auth, id, clock_wall_s(), keys);
+
+    if (result == AUTH_DONE && manages(call, &keys->keys[0]))
         return true;
     if (result == AUTH_DONE)
         auth_keys_free(keys);
@@ -96,12 +169,40 @@ static bool find_own_key(struct api_call *call, struct auth_keys *keys)
     return false;
 }
 
+/* A key that was just made or changed is there. */
+static json_t *key_json(struct api_call *call, const char *id)
+{
+    struct auth_keys keys;
+
+    if (auth_key_find(call->api->auth, id, clock_wall_s(), &keys) != AUTH_DONE)
+        return json_pack("{s:s}", "keyId", id);
+    json_t *json = api_key_json(&keys.keys[0]);
+    auth_keys_free(&keys);
+    return json;
+}
+
+void api_done_key(struct api_call *call, int status, const char *id)
+{
+    api_done(call, status, key_json(call, id), NULL);
+}
+
+void api_done_with_new_key(struct api_call *call, int status, const char *id, json_t *notes,
+                           const char *secret)
+{
+    json_t *meta = json_pack("{s:s}", "warning", KEY_WARNING);
+
+    if (json_array_size(notes) > 0)
+        json_object_set(meta, "notes", notes);
+    json_decref(notes);
+    api_done_with_key(call, status, key_json(call, id), meta, secret);
+}
+
 void api_keys_show(struct api_call *call, const struct api_request *request)
 {
     struct auth_keys keys;
 
     (void)request;
-    if (!find_own_key(call, &keys))
+    if (!api_key_of_path(call, &keys))
         return;
     api_done(call, 200, api_key_json(&keys.keys[0]), NULL);
     auth_keys_free(&keys);
@@ -116,7 +217,7 @@ void api_keys_revoke(struct api_call *call, const struct api_request *request)
     if (body == NULL)
         return;
     json_decref(body);
-    if (!find_own_key(call, &keys))
+    if (!api_key_of_path(call, &keys))
         return;
     enum auth_result result =
         auth_key_revoke(call->api->auth, call->actor, keys.keys[0].id, clock_wall_s(), &why);
@@ -133,6 +234,8 @@ struct wish { /* what the body asks for; owns the texts that spec borrows */
     struct auth_key_spec spec;
     struct api_texts scopes, domains, senders, recipients, allow_from;
     struct api_texts added; /* domains that were added for this key */
+    bool for_sub_account;   /* that the path names, in spec.account */
+    char *name;             /* made up, where none was given */
     json_t *notes;
 };
 
@@ -144,6 +247,7 @@ static void wish_free(struct wish *wish)
     api_texts_free(&wish->recipients);
     api_texts_free(&wish->allow_from);
     api_texts_free(&wish->added);
+    free(wish->name);
     json_decref(wish->notes);
 }
 
@@ -258,11 +362,25 @@ static bool read_scopes(struct api_call *call, const json_t *body, struct wish *
     return true;
 }
 
+static void make_up_name(struct wish *wish)
+{
+    char now[DATE_ISO_BYTES];
+
+    date_format_iso(clock_wall_s(), now);
+    wish->name = xasprintf("%s %s", wish->spec.account, now);
+    wish->spec.name = wish->name;
+}
+
+/* A key that a parent makes for its sub-account needs no name. */
 static bool read_name(struct api_call *call, const json_t *body, struct wish *wish)
 {
     const char *name = api_text(body, "name");
     size_t characters = 0;
 
+    if (name == NULL && wish->for_sub_account) {
+        make_up_name(wish);
+        return true;
+    }
     if (name == NULL) {
         api_fail(call, 422, "missing_field", "The field \"name\" is missing.");
         return false;
@@ -280,13 +398,19 @@ static bool read_name(struct api_call *call, const json_t *body, struct wish *wi
 
 static bool read_limits(struct api_call *call, const json_t *body, struct wish *wish)
 {
-    int64_t days, rate;
+    int64_t days, rate, recipients, size, sessions;
 
     if (!api_number(call, body, "expirationDays", 1, EXPIRATION_DAYS_MAX, &days) ||
-        !api_number(call, body, "rateLimit", 1, RATE_MAX, &rate))
+        !api_number(call, body, "rateLimit", 1, RATE_MAX, &rate) ||
+        !api_number(call, body, "recipientsPerDay", 1, RECIPIENTS_MAX, &recipients) ||
+        !api_number(call, body, "messageSize", 1, MESSAGE_SIZE_MAX, &size) ||
+        !api_number(call, body, "maxSessions", 1, SESSIONS_MAX, &sessions))
         return false;
     wish->spec.expires_s = days == 0 ? 0 : clock_wall_s() + days * DAY_S;
     wish->spec.rate_per_minute = (unsigned)rate;
+    wish->spec.recipients_per_day = (uint64_t)recipients;
+    wish->spec.message_size_bytes = (uint64_t)size;
+    wish->spec.sessions = (unsigned)sessions;
     wish->spec.test = api_flag(body, "test");
     return true;
 }
@@ -295,7 +419,12 @@ static bool read_account(struct api_call *call, const json_t *body, struct wish 
 {
     const char *asked = api_text(body, "account");
 
-    if (!api_account(call, asked, &wish->spec.account))
+    if (wish->for_sub_account) {
+        if (asked == NULL || strcmp(asked, wish->spec.account) == 0)
+            return true;
+        return refuse_value(call, "account", asked, "the path names another");
+    }
+    if (!managed_account(call, asked, &wish->spec.account))
         return false;
     if (wish->spec.account == NULL)
         wish->spec.account = AUTH_DEFAULT_ACCOUNT;
@@ -304,7 +433,7 @@ static bool read_account(struct api_call *call, const json_t *body, struct wish 
 
 static bool read_wish(struct api_call *call, const json_t *body, struct wish *wish)
 {
-    if (!read_name(call, body, wish) || !read_account(call, body, wish) ||
+    if (!read_account(call, body, wish) || !read_name(call, body, wish) ||
         !read_scopes(call, body, wish) || !read_limits(call, body, wish) ||
         !read_domains(call, body, wish) ||
         !read_list(call, body, "senders", &wish->senders, spell_address) ||
@@ -335,7 +464,12 @@ static bool check_bounds(struct api_call *call, struct wish *wish)
     const struct auth_key_view *maker = &keys.keys[0];
     if (wish->spec.rate_per_minute == 0)
         wish->spec.rate_per_minute = maker->rate_per_minute;
-    wish->spec.recipients_per_day = maker->recipients_per_day;
+    if (wish->spec.recipients_per_day == 0)
+        wish->spec.recipients_per_day = maker->recipients_per_day;
+    if (wish->spec.message_size_bytes == 0)
+        wish->spec.message_size_bytes = maker->message_size_bytes;
+    if (wish->spec.sessions == 0)
+        wish->spec.sessions = maker->sessions;
     bool ok = auth_grant_has(call->grant, wish->spec.scopes)
                   ? bounds_permit(maker, &wish->spec, &why)
                   : why_set(&why, "A key can only make keys with scopes that it has itself.");
@@ -405,22 +539,6 @@ static bool add_missing_domains(struct api_call *call, struct wish *wish)
     return ok;
 }
 
-static void answer_created(struct api_call *call, const struct wish *wish, const char *id,
-                           const char *secret)
-{
-    struct auth_keys keys;
-    json_t *meta = json_pack("{s:s}", "warning", KEY_WARNING);
-
-    if (json_array_size(wish->notes) > 0)
-        json_object_set(meta, "notes", wish->notes);
-    if (auth_key_find(call->api->auth, id, clock_wall_s(), &keys) == AUTH_DONE) {
-        api_done_with_key(call, 201, api_key_json(&keys.keys[0]), meta, secret);
-        auth_keys_free(&keys);
-    } else { /* cannot be: it was just made */
-        api_done_with_key(call, 201, json_pack("{s:s}", "keyId", id), meta, secret);
-    }
-}
-
 static void create(struct api_call *call, struct wish *wish)
 {
     char secret[AUTH_KEY_TEXT_BYTES];
@@ -432,7 +550,7 @@ static void create(struct api_call *call, struct wish *wish)
     enum auth_result result = auth_key_create(call->api->auth, call->actor, &wish->spec,
                                               clock_wall_s(), secret, id, &why);
     if (result == AUTH_DONE) {
-        answer_created(call, wish, id, secret);
+        api_done_with_new_key(call, 201, id, json_incref(wish->notes), secret);
     } else {
         take_back_domains(call, wish);
         api_fail_auth(call, result, &why);
@@ -441,21 +559,65 @@ static void create(struct api_call *call, struct wish *wish)
 }
 
 static const struct api_field create_fields[] = {
-    { "name", API_TEXT },      { "scopes", API_LIST },           { "domain", API_TEXT },
-    { "domains", API_LIST },   { "expirationDays", API_NUMBER }, { "rateLimit", API_NUMBER },
-    { "allowFrom", API_LIST }, { "recipients", API_LIST },       { "senders", API_LIST },
-    { "test", API_FLAG },      { "account", API_TEXT },
+    { "name", API_TEXT },
+    { "scopes", API_LIST },
+    { "domain", API_TEXT },
+    { "domains", API_LIST },
+    { "expirationDays", API_NUMBER },
+    { "rateLimit", API_NUMBER },
+    { "allowFrom", API_LIST },
+    { "recipients", API_LIST },
+    { "senders", API_LIST },
+    { "test", API_FLAG },
+    { "account", API_TEXT },
+    { "recipientsPerDay", API_NUMBER },
+    { "messageSize", API_NUMBER },
+    { "maxSessions", API_NUMBER },
 };
 
-void api_keys_create(struct api_call *call, const struct api_request *request)
+static void create_key(struct api_call *call, const struct api_request *request, bool below)
 {
-    struct wish wish = { .notes = json_array() };
+    struct wish wish = { .for_sub_account = below, .notes = json_array() };
     json_t *body = api_body(call, request, create_fields, ARRAY_LEN(create_fields));
 
-    if (body != NULL && read_wish(call, body, &wish))
+    wish.spec.account = below ? call->param : NULL;
+    if (body != NULL && (!below || api_is_sub_account(call)) && read_wish(call, body, &wish))
         create(call, &wish);
     wish_free(&wish);
     json_decref(body);
+}
+
+void api_keys_create(struct api_call *call, const struct api_request *request)
+{
+    create_key(call, request, false);
+}
+
+/* --- the same for sub-accounts ---------------------------------------------------------------- */
+
+static const char *const sub_list_names[] = { "limit", "after", NULL };
+
+void api_sub_keys_list(struct api_call *call, const struct api_request *request)
+{
+    char values[2][API_QUERY_MAX];
+
+    if (api_query(call, request->query, sub_list_names, values) && api_is_sub_account(call))
+        list_keys(call, call->param, values[0], values[1]);
+}
+
+void api_sub_keys_create(struct api_call *call, const struct api_request *request)
+{
+    create_key(call, request, true);
+}
+
+void api_sub_keys_show(struct api_call *call, const struct api_request *request)
+{
+    if (api_is_sub_account(call))
+        api_keys_show(call, request);
+}
+
+void api_sub_keys_revoke(struct api_call *call, const struct api_request *request)
+{
+    api_keys_revoke(call, request);
 }
 
 const struct api_shape api_keys_shapes[] = {
@@ -463,8 +625,8 @@ const struct api_shape api_keys_shapes[] = {
       .query = list_names,
       .status = 200,
       .data = "[Key]",
-      .meta = "Total",
-      .refusals = { 400, 404 } },
+      .meta = "TotalPage",
+      .refusals = { 400, 404, 422 } },
     { .run = api_keys_create,
       API_FIELDS(create_fields),
       .required = "name",
@@ -474,5 +636,19 @@ const struct api_shape api_keys_shapes[] = {
       .refusals = { 404, 409 } },
     { .run = api_keys_show, .status = 200, .data = "Key", .refusals = { 404 } },
     { .run = api_keys_revoke, .status = 200, .data = "RevokedKey", .refusals = { 404 } },
+    { .run = api_sub_keys_list,
+      .query = sub_list_names,
+      .status = 200,
+      .data = "[Key]",
+      .meta = "TotalPage",
+      .refusals = { 400, 404, 422 } },
+    { .run = api_sub_keys_create,
+      API_FIELDS(create_fields),
+      .status = 201,
+      .data = "NewKey",
+      .meta = "NewKeyMeta",
+      .refusals = { 404, 409 } },
+    { .run = api_sub_keys_show, .status = 200, .data = "Key", .refusals = { 404 } },
+    { .run = api_sub_keys_revoke, .status = 200, .data = "RevokedKey", .refusals = { 404 } },
     { 0 },
 };

@@ -20,6 +20,7 @@ struct api_call { /* from api_call() to its answer; the calling thread's */
     const char *actor;             /* for the audit trail: "operator" or the key's id */
     const char *client_address, *client_tls; /* or NULL */
     char param[API_PARAM_MAX];               /* what stands for {...} in the path, decoded */
+    char second[API_PARAM_MAX];              /* for the second one; empty: there is none */
 
     /* What a handler needs again when the queue has answered. */
     int64_t message_id;
@@ -59,6 +60,9 @@ void api_fail(struct api_call *call, int status, const char *code, const char *f
 /* The usual answer to these refusals; result is not the good one. */
 void api_fail_auth(struct api_call *call, enum auth_result result, const struct why *why);
 void api_fail_queue(struct api_call *call, enum queue_result result);
+/* Tells in RateLimit-* how many messages the caller's key may send now, if that is limited: for
+ * calls that take from it, and those that ask. Before the answer. */
+void api_note_rate(struct api_call *call);
 
 /* --- who may see what ------------------------------------------------------------------------- */
 
@@ -116,6 +120,15 @@ bool api_texts_read(struct api_call *call, const json_t *body, const char *name,
 bool api_query(struct api_call *call, struct slice query, const char *const *names,
                char (*values)[API_QUERY_MAX]);
 
+/* The parameters "limit" and "after" of a list (empty: not given); false, and answered with 422. */
+#define API_PAGE_MAX 1000
+bool api_page_read(struct api_call *call, const char *limit, const char *after,
+                   struct auth_page *page);
+/* What a list says in its meta; next: what "after" must be for the page behind this one; NULL: it
+ * is the last.
+ */
+json_t *api_page_json(const struct auth_page *page, const char *next);
+
 bool api_decode(struct slice text, char *out, size_t size); /* %XX; false: not readable */
 
 /* --- values for answers (json.c) -------------------------------------------------------------- */
@@ -134,6 +147,8 @@ extern const char *const api_filter_names[API_FILTER_COUNT + 1]; /* NULL-ended *
 /* NULL: not given. The filter borrows the values. False: answered already. */
 bool api_filter_read(struct api_call *call, const char *const values[API_FILTER_COUNT],
                      struct queue_filter *filter);
+/* A number with its unit s, m, h or d, like "2h". */
+bool api_parse_span(struct slice text, int64_t *span_ms);
 /* The id in the path into call->message_id; false, and answered with 404: there can be none. */
 bool api_message_id(struct api_call *call);
 
@@ -163,9 +178,9 @@ struct api_shape {
 #define API_FIELDS(table) .fields = (table), .field_count = ARRAY_LEN(table)
 /* Each ends with a row without a handler. */
 extern const struct api_shape api_accounts_shapes[], api_domain_verify_shapes[],
-    api_domains_shapes[], api_emails_shapes[], api_keys_shapes[], api_messages_shapes[],
-    api_queue_shapes[], api_steer_shapes[], api_upstreams_shapes[], api_openapi_shapes[],
-    api_status_shapes[];
+    api_domains_shapes[], api_emails_shapes[], api_key_acts_shapes[], api_keys_shapes[],
+    api_sub_accounts_shapes[], api_messages_shapes[], api_queue_shapes[], api_steer_shapes[],
+    api_upstreams_shapes[], api_openapi_shapes[], api_status_shapes[];
 const struct api_shape *api_shape_find(api_handler *run); /* or NULL */
 const struct api_shape *api_endpoint_shape(size_t i);     /* of the i-th endpoint, or NULL */
 
@@ -180,9 +195,13 @@ json_t *openapi_body_of(const struct api_shape *shape);
 api_handler api_health, api_ready, api_metrics, api_whoami; /* status.c */
 api_handler api_openapi;
 api_handler api_keys_list, api_keys_create, api_keys_show, api_keys_revoke;
+api_handler api_keys_rotate, api_keys_hold, api_keys_release; /* api_key_acts.c */
 api_handler api_domains_list, api_domains_add, api_domains_remove;
 api_handler api_domains_verify; /* api_domain_verify.c */
-api_handler api_accounts_list, api_accounts_create;
+api_handler api_accounts_list, api_accounts_create, api_accounts_suspend, api_accounts_resume,
+    api_accounts_plan;
+api_handler api_sub_accounts_list, api_sub_accounts_create, api_sub_keys_list, api_sub_keys_create,
+    api_sub_keys_show, api_sub_keys_revoke;
 api_handler api_emails_send, api_emails_send_personalized;
 api_handler api_messages_list, api_messages_show, api_messages_retry, api_messages_hold,
     api_messages_release, api_messages_cancel;
@@ -200,6 +219,28 @@ bool api_domain_find(struct api_call *call, const char *asked, struct auth_domai
 
 /* A key as answers show it (api_keys.c). */
 json_t *api_key_json(const struct auth_key_view *view);
+/* Answers with this key as it is now; the second form with its new secret, too, and notes
+ * (consumed, or NULL). */
+void api_done_key(struct api_call *call, int status, const char *id);
+void api_done_with_new_key(struct api_call *call, int status, const char *id, json_t *notes,
+                           const char *secret);
+/* Is the account of the path a sub-account that the caller manages? Else answered with 404. */
+bool api_is_sub_account(struct api_call *call);
+/* The key of the path if the caller manages it (its own account's, or one of a sub-account; where
+ * the path names an account, of that one); else false, and answered with 404. The caller frees
+ * *keys. */
+bool api_key_of_path(struct api_call *call, struct auth_keys *keys);
+/* What the caller is to this key's account. */
+enum auth_rank api_rank(const struct api_call *call, const struct auth_key_view *view);
 json_t *api_scopes_json(unsigned scopes);
+
+/* An account as answers show it, and an answer with it as it is now (api_accounts.c). */
+json_t *api_account_json(const struct auth_account_view *view);
+/* The accounts that are wanted, as a page by the parameters "limit" and "after". */
+typedef bool api_wanted_fn(const struct api_call *call, const struct auth_account_view *view,
+                           const char *parent);
+void api_done_accounts(struct api_call *call, const char *limit, const char *after,
+                       api_wanted_fn *wanted, const char *parent);
+void api_done_account(struct api_call *call, int status, const char *handle);
 
 #endif

@@ -27,13 +27,17 @@ static void on_one(void *owner, enum queue_result result, uint64_t changed, uint
             call, 200,
             json_pack("{s:o, s:b}", "id", api_json_id(call->message_id), acts[call->act].done, 1),
             NULL);
+    else if (result == QUEUE_REFUSED)
+        api_fail(call, 403, "held_by_operator", "The operator holds that message.");
     else
         api_fail_queue(call, result);
 }
 
 static void steer_one(struct api_call *call, const struct api_request *request, enum queue_act act)
 {
-    struct queue_steering steering = { .act = act, .by = call->actor };
+    struct queue_steering steering = { .act = act,
+                                       .by = call->actor,
+                                       .by_key = !call->is_operator };
     json_t *body = api_body(call, request, NULL, 0);
 
     if (body == NULL)

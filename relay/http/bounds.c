@@ -130,6 +130,12 @@ static bool limits_permit(const struct auth_key_view *maker, const struct auth_k
         (spec->recipients_per_day == 0 || spec->recipients_per_day > maker->recipients_per_day))
         return why_set(why, "The new key must not have more recipients a day than the key that "
                             "makes it.");
+    if (maker->message_size_bytes != 0 &&
+        (spec->message_size_bytes == 0 || spec->message_size_bytes > maker->message_size_bytes))
+        return why_set(why, "The new key's \"messageSize\" must be at most %llu.",
+                       (unsigned long long)maker->message_size_bytes);
+    if (maker->sessions != 0 && (spec->sessions == 0 || spec->sessions > maker->sessions))
+        return why_set(why, "The new key's \"maxSessions\" must be at most %u.", maker->sessions);
     if (maker->test && !spec->test)
         return why_set(why, "A test key can only make test keys.");
     return true;

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "relay/base/alloc.h"
+#include "relay/base/clock.h"
 #include "relay/base/why.h"
 #include "relay/http/api_priv.h"
 
@@ -29,14 +30,21 @@ static const struct endpoint {
     { "GET", "/metrics", API_SCOPED, AUTH_METRICS, api_metrics,
       "counters and the queue's depth, as Prometheus reads them" },
     { "GET", "/v1/openapi.json", API_OPEN, 0, api_openapi, "all of this, for programs: OpenAPI 3.1" },
-    { "GET", "/v1/whoami", API_KEY, 0, api_whoami, "what the key of this request is and may do" },
+    { "GET", "/v1/whoami", API_KEY, 0, api_whoami,
+      "what the key of this request is and may do, and what is left of its limits" },
     { "GET", "/v1/api-keys", API_SCOPED, AUTH_KEYS, api_keys_list,
-      "the keys of the account; the operator's ?account= narrows" },
+      "the keys of the account, oldest first: ?account= ?after= ?limit=" },
     { "POST", "/v1/api-keys", API_SCOPED, AUTH_KEYS, api_keys_create,
       "make a key; it is in the answer this once" },
     { "GET", "/v1/api-keys/{id}", API_SCOPED, AUTH_KEYS, api_keys_show, "one key" },
     { "DELETE", "/v1/api-keys/{id}", API_SCOPED, AUTH_KEYS, api_keys_revoke,
       "revoke a key, at once and for good" },
+    { "POST", "/v1/api-keys/{id}/rotate", API_SCOPED, AUTH_KEYS, api_keys_rotate,
+      "give a key another secret, in the answer this once; the former one works for \"overlap\" more" },
+    { "POST", "/v1/api-keys/{id}/hold", API_SCOPED, AUTH_KEYS, api_keys_hold,
+      "a key on hold may nothing until it is released" },
+    { "POST", "/v1/api-keys/{id}/release", API_SCOPED, AUTH_KEYS, api_keys_release,
+      "let a held key work again" },
     { "GET", "/v1/domains", API_SCOPED, AUTH_DOMAINS, api_domains_list,
       "the domains of the account; the operator's ?account= narrows" },
     { "POST", "/v1/domains", API_SCOPED, AUTH_DOMAINS, api_domains_add,
@@ -45,8 +53,35 @@ static const struct endpoint {
       "look for the domain's TXT record in the DNS; when it is there the domain is verified" },
     { "DELETE", "/v1/domains/{name}", API_SCOPED, AUTH_DOMAINS, api_domains_remove,
       "remove a domain; keys can no longer send as it; ?account= where several have added it" },
-    { "GET", "/v1/accounts", API_SCOPED, AUTH_ACCOUNTS, api_accounts_list, "the accounts" },
+    { "GET", "/v1/accounts", API_SCOPED, AUTH_ACCOUNTS, api_accounts_list,
+      "the account and its sub-accounts; to the operator all: ?after= ?limit=" },
     { "POST", "/v1/accounts", API_OPERATOR, 0, api_accounts_create, "make an account" },
+    { "POST", "/v1/accounts/{handle}/suspend", API_SCOPED, AUTH_ACCOUNTS, api_accounts_suspend,
+      "stop all keys of an account and its sub-accounts; a key may do so to its sub-accounts" },
+    { "POST", "/v1/accounts/{handle}/resume", API_SCOPED, AUTH_ACCOUNTS, api_accounts_resume,
+      "let them work again" },
+    { "POST", "/v1/accounts/{handle}/plan", API_OPERATOR, 0, api_accounts_plan,
+      "give an account another plan" },
+    { "GET", "/v1/sub-accounts", API_SCOPED, AUTH_ACCOUNTS, api_sub_accounts_list,
+      "the sub-accounts of the account: ?after= ?limit=, the operator's ?parent=" },
+    { "POST", "/v1/sub-accounts", API_SCOPED, AUTH_ACCOUNTS, api_sub_accounts_create,
+      "make a sub-account" },
+    { "GET", "/v1/sub-accounts/{handle}/api-keys", API_SCOPED, AUTH_KEYS, api_sub_keys_list,
+      "the keys of a sub-account: ?after= ?limit=" },
+    { "POST", "/v1/sub-accounts/{handle}/api-keys", API_SCOPED, AUTH_KEYS, api_sub_keys_create,
+      "make a key for a sub-account; an empty body will do" },
+    { "GET", "/v1/sub-accounts/{handle}/api-keys/{id}", API_SCOPED, AUTH_KEYS, api_sub_keys_show,
+      "one key of a sub-account" },
+    { "DELETE", "/v1/sub-accounts/{handle}/api-keys/{id}", API_SCOPED, AUTH_KEYS,
+      api_sub_keys_revoke, "revoke a key of a sub-account" },
+    { "GET", "/tx/v1/sub-account/{handle}/api-key", API_SCOPED, AUTH_KEYS, api_sub_keys_list,
+      "the same as under /v1/sub-accounts" },
+    { "POST", "/tx/v1/sub-account/{handle}/api-key", API_SCOPED, AUTH_KEYS, api_sub_keys_create,
+      "the same as under /v1/sub-accounts" },
+    { "GET", "/tx/v1/sub-account/{handle}/api-key/{id}", API_SCOPED, AUTH_KEYS, api_sub_keys_show,
+      "the same as under /v1/sub-accounts" },
+    { "DELETE", "/tx/v1/sub-account/{handle}/api-key/{id}", API_SCOPED, AUTH_KEYS,
+      api_sub_keys_revoke, "the same as under /v1/sub-accounts" },
     { "POST", "/v1/emails", API_SCOPED, AUTH_SEND, api_emails_send,
       "send a message: from, to, cc, bcc, reply_to, subject, text, html, headers, attachments" },
     { "POST", "/v2/emails", API_SCOPED, AUTH_SEND, api_emails_send, "the same" },
@@ -227,6 +262,7 @@ void api_fail_auth(struct api_call *call, enum auth_result result, const struct 
         [AUTH_CONFLICT] = { 409, "conflict", "It exists already, or belongs to another account." },
         [AUTH_DOMAIN_LIMIT] = { 409, "domain_limit_reached",
                                 "The account has as many domains as it may have." },
+        [AUTH_DENIED] = { 403, "forbidden", "That is not for this key to say." },
         [AUTH_FAILED] = { 503, "store_unavailable", "The key store cannot be written now." },
     };
 
@@ -254,6 +290,17 @@ void api_fail_queue(struct api_call *call, enum queue_result result)
 
     assert((size_t)result < ARRAY_LEN(rows) && rows[result].code != NULL);
     api_fail(call, rows[result].status, rows[result].code, "%s", rows[result].message);
+}
+
+void api_note_rate(struct api_call *call)
+{
+    struct auth_allowances allowances;
+
+    if (call->grant == NULL)
+        return;
+    auth_look_at_limits(call->grant, clock_wall_ms(), &allowances);
+    const struct auth_allowance *messages = &allowances.messages;
+    call->answer.rate = (struct api_rate){ messages->limit, messages->left, messages->reset_s };
 }
 
 /* --- who may see what ------------------------------------------------------------------------- */
@@ -309,16 +356,24 @@ static void refuse_caller(struct api_call *call, const struct api_caller *caller
 
 /* --- finding ---------------------------------------------------------------------------------- */
 
-/* Is `path` of this form? *param: the segment that stands for {...}. */
-static bool path_fits(const char *form, struct slice path, struct slice *param)
+#define PARAMS_MAX 2
+
+struct params { /* the segments that stand for {...}, in their order */
+    struct slice items[PARAMS_MAX];
+    size_t count;
+};
+
+/* Is `path` of this form? */
+static bool path_fits(const char *form, struct slice path, struct params *params)
 {
     struct slice want = slice_of(form);
 
+    *params = (struct params){ .count = 0 };
     while (want.data != NULL && path.data != NULL) {
         struct slice part = slice_cut(&want, '/');
         struct slice given = slice_cut(&path, '/');
-        if (part.len > 0 && part.data[0] == '{' && given.len > 0)
-            *param = given;
+        if (part.len > 0 && part.data[0] == '{' && given.len > 0 && params->count < PARAMS_MAX)
+            params->items[params->count++] = given;
         else if (!slice_equal(part, given))
             return false;
     }
@@ -326,13 +381,12 @@ static bool path_fits(const char *form, struct slice path, struct slice *param)
 }
 
 /* The row for method and path; else, with *other the first row of that path, or NULL. */
-static const struct endpoint *find_endpoint(const struct api_request *request, struct slice *param,
-                                            const struct endpoint **other)
+static const struct endpoint *find_endpoint(const struct api_request *request,
+                                            struct params *params, const struct endpoint **other)
 {
     *other = NULL;
     for (size_t i = 0; i < ARRAY_LEN(endpoints); i++) {
-        *param = slice_make(NULL, 0);
-        if (!path_fits(endpoints[i].path, request->path, param))
+        if (!path_fits(endpoints[i].path, request->path, params))
             continue;
         if (slice_equal(slice_of(endpoints[i].method), request->method))
             return &endpoints[i];
@@ -340,6 +394,16 @@ static const struct endpoint *find_endpoint(const struct api_request *request, s
             *other = &endpoints[i];
     }
     return NULL;
+}
+
+static bool decode_params(struct api_call *call, const struct params *params)
+{
+    char *const outs[PARAMS_MAX] = { call->param, call->second };
+
+    for (size_t i = 0; i < params->count; i++)
+        if (!api_decode(params->items[i], outs[i], API_PARAM_MAX))
+            return false;
+    return true;
 }
 
 static void refuse_method(struct api_call *call, const struct endpoint *endpoint)
@@ -379,9 +443,9 @@ static struct api_call *call_new(struct api *api, const struct api_caller *calle
 static void run(struct api_call *call, const struct api_caller *caller,
                 const struct api_request *request)
 {
-    struct slice param = slice_make(NULL, 0);
+    struct params params;
     const struct endpoint *other;
-    const struct endpoint *endpoint = find_endpoint(request, &param, &other);
+    const struct endpoint *endpoint = find_endpoint(request, &params, &other);
     const struct endpoint *judged = endpoint != NULL ? endpoint : other;
 
     if (judged == NULL) {
@@ -393,7 +457,7 @@ static void run(struct api_call *call, const struct api_caller *caller,
         refuse_caller(call, caller, judged);
     else if (endpoint == NULL)
         refuse_method(call, judged);
-    else if (!api_decode(param, call->param, sizeof(call->param)))
+    else if (!decode_params(call, &params))
         api_fail(call, 404, "not_found", "There is no such thing.");
     else {
         call->shape = api_shape_find(endpoint->run);
@@ -405,8 +469,8 @@ bool api_takes_mail(const struct api_caller *caller, struct slice method, struct
 {
     const struct api_request request = { .method = method, .path = path };
     const struct endpoint *other;
-    struct slice param;
-    const struct endpoint *endpoint = find_endpoint(&request, &param, &other);
+    struct params params;
+    const struct endpoint *endpoint = find_endpoint(&request, &params, &other);
 
     return endpoint != NULL && endpoint->scope == AUTH_SEND && caller->grant != NULL &&
            auth_grant_has(caller->grant, AUTH_SEND);

@@ -78,6 +78,11 @@ struct api_answer { /* lent for the call */
     struct slice body;      /* JSON (or text for /metrics); it may hold a new key: wipe copies */
     const char *allow;      /* of a 405: the methods of this path; else NULL */
     unsigned retry_after_s; /* of a 429 or 503; else 0 */
+    /* Of the key's message rate: what RateLimit-* say; limit 0: they say nothing. */
+    struct api_rate {
+        uint64_t limit, left;
+        unsigned reset_s;
+    } rate;
     const char *endpoint; /* the path as the table has it: fit for a log, where the path as sent may
                              hold a secret by mistake; NULL: unknown */
     const char *code;     /* of an error, as in its body; else NULL */

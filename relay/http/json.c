@@ -348,6 +348,26 @@ bool api_query(struct api_call *call, struct slice query, const char *const *nam
     return true;
 }
 
+bool api_page_read(struct api_call *call, const char *limit, const char *after,
+                   struct auth_page *page)
+{
+    uint64_t number = API_PAGE_MAX;
+
+    if (limit[0] != '\0' &&
+        (!slice_to_u64(slice_of(limit), &number) || number < 1 || number > API_PAGE_MAX)) {
+        api_fail(call, 422, "invalid_value",
+                 "The parameter \"limit\" must be a number from 1 to %d.", API_PAGE_MAX);
+        return false;
+    }
+    *page = (struct auth_page){ .limit = (size_t)number, .after = after[0] == '\0' ? NULL : after };
+    return true;
+}
+
+json_t *api_page_json(const struct auth_page *page, const char *next)
+{
+    return json_pack("{s:I, s:o}", "total", (json_int_t)page->total, "next", api_json_text(next));
+}
+
 /* --- writing ---------------------------------------------------------------------------------- */
 
 /* The length of the UTF-8 character at `text` (RFC 3629), 0 when there is none. */

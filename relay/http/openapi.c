@@ -18,12 +18,13 @@ static const struct refusal {
       "bad_request invalid_json unknown_field unknown_parameter invalid_parameter" },
     { 401, "No key was given, or it is not accepted.", "unauthorized" },
     { 403, "The key may not do that.",
-      "forbidden key_required sender_not_permitted recipient_not_permitted" },
+      "forbidden key_required sender_not_permitted recipient_not_permitted held_by_operator" },
     { 404, "There is no such thing, or it belongs to another account.", "not_found" },
     { 409,
       "It exists already, is another account's, is in a state that does not allow that, or a "
       "limit is reached.",
-      "conflict key_limit_reached domain_limit_reached account_needed idempotency_conflict" },
+      "conflict key_limit_reached account_limit_reached domain_limit_reached account_needed "
+      "idempotency_conflict" },
     { 413, "The body is too large.", "too_large" },
     { 415, "The body is not application/json.", "unsupported_media_type" },
     { 422, "A value is missing or not allowed, or a domain is not proved.",

@@ -19,18 +19,26 @@ static const struct schema {
     { "Status", "status:text" },
     { "Version", "version:text" },
     { "Total", "total:number" },
+    { "TotalPage", "total:number next:text?" },
     { "Operator", "operator:flag" },
     { "Key", "keyId:text name:text keyPrefix:text masked:text scopes:texts domain:text? "
-             "domains:texts status:text account:text plan:text rateLimit:number? allowFrom:texts "
-             "senders:texts recipients:texts test:flag lastUsed:time? createdAt:time "
-             "expirationTs:time?" },
+             "domains:texts status:text account:text plan:text rateLimit:number? "
+             "recipientsPerDay:number? messageSize:number? maxSessions:number? allowFrom:texts "
+             "senders:texts recipients:texts test:flag lastUsed:time? lastAddress:text? "
+             "lastProtocol:text? secrets:[Secret] createdAt:time expirationTs:time?" },
+    { "Secret", "masked:text createdAt:time expirationTs:time? lastUsed:time? lastAddress:text? "
+                "lastProtocol:text?" },
+    { "Allowance", "limit:number remaining:number resetSeconds:number" },
+    { "Allowances", "ratePerMinute:Allowance? recipientsPerDay:Allowance?" },
+    { "OwnKey", "+Key limits:Allowances" },
     { "NewKey", "+Key apiKey:text" },
     { "NewKeyMeta", "warning:text notes:texts*" },
     { "RevokedKey", "keyId:text revoked:flag" },
     { "Record", "type:text name:text value:text" },
     { "Domain", "name:text account:text status:text verified:flag record:Record? createdAt:time" },
     { "RemovedDomain", "name:text removed:flag" },
-    { "Account", "handle:text plan:text status:text activeKeys:number createdAt:time" },
+    { "Account",
+      "handle:text parent:text? plan:text status:text activeKeys:number createdAt:time" },
     { "Address", "email:text* address:text* name:text*" },
     { "Attachment", "filename:text* content:text content_type:text* type:text* disposition:text* "
                     "content_id:text*" },

@@ -74,6 +74,12 @@ bool response_format_head(const struct api_answer *answer, const struct response
         ok = ok && buf_printf(out, "Allow: %s\r\n", answer->allow);
     if (answer->retry_after_s > 0)
         ok = ok && buf_printf(out, "Retry-After: %u\r\n", answer->retry_after_s);
+    if (answer->rate.limit > 0)
+        ok = ok && buf_printf(out,
+                              "RateLimit-Limit: %llu\r\nRateLimit-Remaining: %llu\r\n"
+                              "RateLimit-Reset: %u\r\n",
+                              (unsigned long long)answer->rate.limit,
+                              (unsigned long long)answer->rate.left, answer->rate.reset_s);
     if (traits->closes)
         ok = ok && buf_add(out, SLICE("Connection: close\r\n"));
     return ok && buf_add(out, SLICE("\r\n"));

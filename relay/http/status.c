@@ -24,6 +24,24 @@ void api_ready(struct api_call *call, const struct api_request *request)
         api_done(call, 200, json_pack("{s:s}", "status", "ready"), NULL);
 }
 
+static json_t *allowance_json(const struct auth_allowance *allowance)
+{
+    if (allowance->limit == 0)
+        return json_null();
+    return json_pack("{s:I, s:I, s:I}", "limit", (json_int_t)allowance->limit, "remaining",
+                     (json_int_t)allowance->left, "resetSeconds", (json_int_t)allowance->reset_s);
+}
+
+/* What is left, null where there is no limit. */
+static json_t *limits_json(const struct auth_grant *grant)
+{
+    struct auth_allowances allowances;
+
+    auth_look_at_limits(grant, clock_wall_ms(), &allowances);
+    return json_pack("{s:o, s:o}", "ratePerMinute", allowance_json(&allowances.messages),
+                     "recipientsPerDay", allowance_json(&allowances.recipients));
+}
+
 void api_whoami(struct api_call *call, const struct api_request *request)
 {
     json_t *meta = json_pack("{s:s}", "version", call->api->version);
@@ -33,7 +51,10 @@ void api_whoami(struct api_call *call, const struct api_request *request)
     if (call->is_operator) {
         api_done(call, 200, json_pack("{s:b}", "operator", 1), meta);
     } else if (auth_key_find(call->api->auth, call->actor, clock_wall_s(), &keys) == AUTH_DONE) {
-        api_done(call, 200, api_key_json(&keys.keys[0]), meta);
+        json_t *json = api_key_json(&keys.keys[0]);
+        json_object_set_new(json, "limits", limits_json(call->grant));
+        api_note_rate(call);
+        api_done(call, 200, json, meta);
         auth_keys_free(&keys);
     } else {
         json_decref(meta);
@@ -92,6 +113,6 @@ const struct api_shape api_status_shapes[] = {
     { .run = api_health, .status = 200, .data = "Status" },
     { .run = api_ready, .status = 200, .data = "Status" },
     { .run = api_metrics, .status = 200, .data = "text" },
-    { .run = api_whoami, .status = 200, .data = "Key|Operator", .meta = "Version" },
+    { .run = api_whoami, .status = 200, .data = "OwnKey|Operator", .meta = "Version" },
     { 0 },
 };

@@ -73,6 +73,7 @@ bool loop_init(struct loop *loop, struct why *why)
     uv_unref((uv_handle_t *)&loop->before_wait);
     mailbox_init(&loop->mailbox, wake, loop);
     list_init(&loop->tasks);
+    list_init(&loop->leaving);
     loop->raw = xmalloc(LOOP_READ_BYTES);
     loop->plain = xmalloc(LOOP_READ_BYTES);
     return true;

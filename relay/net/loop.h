@@ -22,7 +22,9 @@ struct loop {
     char *raw;              /* private to stream.c: what the kernel gave, LOOP_READ_BYTES */
     char *plain;            /* private to stream.c: what TLS made of it, LOOP_READ_BYTES */
     uint64_t turn;          /* private to stream.c: how many turns have begun */
-    unsigned finishing;     /* private to stream.c: streams that only take their leave */
+    struct list leaving;    /* private to stream.c: streams that only take their leave ... */
+    unsigned finishing;     /* ... how many they are ... */
+    uint64_t leave_by;      /* ... and when they must have gone, in uv_now(); 0: unset */
     uv_async_t wake;        /* private, this and all below */
     uv_prepare_t before_wait;
     uv_idle_t no_wait;

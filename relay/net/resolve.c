@@ -3,7 +3,11 @@
  * and the questions to be answered from it hold it. All answers leave in a task, so none comes from
  * inside the call, and whatever an owner does in its callback meets no loop of ours. Questions
  * about one host share one look-up. Belongs to its loop's thread; getaddrinfo runs in libuv's pool,
- * which gives look-ups half of its threads, so names are better few. */
+ * which gives look-ups half of its threads, so names are better few.
+ *
+ * How long getaddrinfo takes is for the system's configuration to say, and a hanging name service
+ * may take for ever. Nobody waits for longer than WAIT_MS; the look-up stays, and who asks for the
+ * same name meanwhile joins it. */
 #include "relay/net/resolve.h"
 
 #include <netinet/in.h>
@@ -16,6 +20,8 @@
 
 #define KEEP_MS        5000 /* getaddrinfo tells no TTL: long enough for a burst of questions */
 #define KEEP_FAILED_MS 5000
+#define WAIT_MS        60000
+#define TICK_MS        1000
 #define CACHE_MAX      256 /* names: the operator's upstreams, so it is hardly ever reached */
 #define NAME_MAX_LEN   255 /* RFC 1035 section 2.3.4 */
 
@@ -36,15 +42,19 @@ struct lookup { /* one getaddrinfo at work */
 
 struct resolver {
     struct loop *loop;
-    struct map *cache;     /* host to struct entry */
-    struct map *lookups;   /* host to struct lookup */
-    struct list questions; /* of struct resolve, by `node` */
+    struct map *cache;       /* host to struct entry */
+    struct map *lookups;     /* host to struct lookup */
+    struct list questions;   /* of struct resolve, by `node` */
+    size_t waiting;          /* how many of them wait for a look-up */
+    struct loop_timer timer; /* runs while some do */
 };
 
 struct resolve {
     struct list node, lookup_node;
     struct loop_task task;
+    struct resolver *resolver;
     struct entry *entry; /* NULL until it can be answered */
+    int64_t asked_ms;
     uint16_t port;
     resolve_cb *cb;
     void *owner;
@@ -173,10 +183,20 @@ static void cache_add(struct resolver *resolver, struct slice host, struct entry
 
 /* --- answers --------------------------------------------------------------------------------- */
 
+/* Its answer is there, or not wanted any more. */
+static void stop_waiting(struct resolve *question)
+{
+    if (list_is_empty(&question->lookup_node))
+        return;
+    list_remove(&question->lookup_node);
+    if (--question->resolver->waiting == 0)
+        loop_timer_stop(&question->resolver->timer);
+}
+
 static void question_free(struct resolve *question)
 {
     list_remove(&question->node);
-    list_remove(&question->lookup_node);
+    stop_waiting(question);
     loop_task_cancel(&question->task);
     entry_unref(question->entry);
     free(question);
@@ -201,10 +221,11 @@ static void on_answer(void *owner)
 }
 
 /* Takes over one reference. */
-static void answer_later(struct resolver *resolver, struct resolve *question, struct entry *entry)
+static void answer_later(struct resolve *question, struct entry *entry)
 {
+    stop_waiting(question);
     question->entry = entry;
-    loop_later(resolver->loop, &question->task);
+    loop_later(question->resolver->loop, &question->task);
 }
 
 static void lookup_free(struct lookup *lookup)
@@ -217,16 +238,15 @@ static void on_looked_up(uv_getaddrinfo_t *request, int status, struct addrinfo 
 {
     struct lookup *lookup = request->data;
     struct resolver *resolver = lookup->resolver;
-    struct list *node;
 
     if (resolver != NULL) { /* else there is nobody left to be told */
         struct slice host = slice_of(lookup->host);
         struct entry *entry = entry_of_result(status, result);
         map_remove(resolver->lookups, host);
         cache_add(resolver, host, entry);
-        while ((node = list_take_head(&lookup->waiting)) != NULL) {
+        list_for_each(node, following, &lookup->waiting) {
             entry->refs++;
-            answer_later(resolver, list_entry(node, struct resolve, lookup_node), entry);
+            answer_later(list_entry(node, struct resolve, lookup_node), entry);
         }
         entry_unref(entry);
     }
@@ -256,6 +276,28 @@ static struct lookup *lookup_start(struct resolver *resolver, const char *host, 
     return lookup;
 }
 
+static void wait_for(struct lookup *lookup, struct resolve *question)
+{
+    struct resolver *resolver = question->resolver;
+
+    question->asked_ms = clock_mono_ms();
+    list_add_tail(&lookup->waiting, &question->lookup_node);
+    if (resolver->waiting++ == 0)
+        loop_timer_start(&resolver->timer, TICK_MS, TICK_MS);
+}
+
+static void on_tick(void *owner)
+{
+    struct resolver *resolver = owner;
+    int64_t now_ms = clock_mono_ms();
+
+    list_for_each(node, following, &resolver->questions) {
+        struct resolve *question = list_entry(node, struct resolve, node);
+        if (!list_is_empty(&question->lookup_node) && now_ms - question->asked_ms >= WAIT_MS)
+            answer_later(question, entry_new("the name service did not answer in time"));
+    }
+}
+
 static void ask(struct resolver *resolver, struct resolve *question, const char *host)
 {
     struct lookup *lookup = map_find(resolver->lookups, slice_of(host));
@@ -264,9 +306,9 @@ static void ask(struct resolver *resolver, struct resolve *question, const char 
     if (lookup == NULL)
         lookup = lookup_start(resolver, host, &error);
     if (lookup == NULL)
-        answer_later(resolver, question, entry_new(error_text(error)));
+        answer_later(question, entry_new(error_text(error)));
     else
-        list_add_tail(&lookup->waiting, &question->lookup_node);
+        wait_for(lookup, question);
 }
 
 /* The name as the cache knows it, or an empty one when it cannot be a name. */
@@ -288,6 +330,7 @@ struct resolve *resolve_host(struct resolver *resolver, const char *host, uint16
     struct entry *entry = entry_of_address(host);
     char name[NAME_MAX_LEN + 1];
 
+    question->resolver = resolver;
     question->port = port;
     question->cb = cb;
     question->owner = owner;
@@ -300,7 +343,7 @@ struct resolve *resolve_host(struct resolver *resolver, const char *host, uint16
     if (entry == NULL && (entry = cache_find(resolver, slice_of(name))) != NULL)
         entry->refs++;
     if (entry != NULL)
-        answer_later(resolver, question, entry);
+        answer_later(question, entry);
     else
         ask(resolver, question, name);
     return question;
@@ -321,6 +364,7 @@ struct resolver *resolver_new(struct loop *loop)
     resolver->cache = map_new();
     resolver->lookups = map_new();
     list_init(&resolver->questions);
+    loop_timer_init(loop, &resolver->timer, on_tick, resolver);
     return resolver;
 }
 
@@ -335,6 +379,11 @@ static void abandon_lookup(void *owner, struct slice key, void *value)
     uv_cancel((uv_req_t *)&lookup->request);
 }
 
+static void on_timer_closed(void *owner)
+{
+    free(owner);
+}
+
 void resolver_free(struct resolver *resolver)
 {
     if (resolver == NULL)
@@ -345,5 +394,5 @@ void resolver_free(struct resolver *resolver)
     map_each(resolver->cache, drop_entry, NULL);
     map_free(resolver->lookups);
     map_free(resolver->cache);
-    free(resolver);
+    loop_timer_close(&resolver->timer, on_timer_closed);
 }

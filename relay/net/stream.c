@@ -58,6 +58,7 @@ static void drop(struct stream *s)
         return;
     if (s->phase == FINISHING)
         s->loop->finishing--;
+    list_remove(&s->leaving_node);
     s->phase = GONE;
     loop_task_cancel(&s->task);
     uv_close(&s->uv.handle, on_closed);
@@ -134,6 +135,24 @@ static void on_timer(uv_timer_t *timer)
 
 /* --- the end --------------------------------------------------------------------------------- */
 
+static void keep_to_leave(struct stream *s)
+{
+    uint64_t leave_by = s->loop->leave_by;
+
+    if (leave_by == 0 || s->limit_at < leave_by)
+        return;
+    s->limit_at = leave_by;
+    arm(s);
+}
+
+void stream_leave_by(struct loop *loop, uint64_t after_ms)
+{
+    uv_update_time(&loop->uv);
+    loop->leave_by = uv_now(&loop->uv) + after_ms + 1; /* 0 is "unset" */
+    list_for_each(node, following, &loop->leaving)
+        keep_to_leave(list_entry(node, struct stream, leaving_node));
+}
+
 static void begin_finish(struct stream *s)
 {
     if (s->phase > OPEN)
@@ -144,6 +163,7 @@ static void begin_finish(struct stream *s)
     }
     s->phase = FINISHING;
     s->hurried = s->loop->finishing++ >= FINISHING_MAX;
+    list_add_tail(&s->loop->leaving, &s->leaving_node);
     s->deadline_at = 0;
     s->was_high = false;
     buf_free(&s->sealed);
@@ -151,6 +171,7 @@ static void begin_finish(struct stream *s)
     if (s->tls != NULL && !s->secure)
         buf_wipe(&s->out); /* it was meant to be encrypted */
     stream_set_limit(s, FINISH_MS);
+    keep_to_leave(s);
     loop_later(s->loop, &s->task);
 }
 
@@ -275,6 +296,7 @@ static struct stream *stream_new(struct loop *loop, bool is_unix,
     s->owner = owner;
     s->refs = 2; /* the two handles */
     s->turn = loop->turn;
+    list_init(&s->leaving_node);
     loop_task_init(&s->task, on_task, s);
     buf_init(&s->kept, STREAM_INPUT_MAX + LOOP_READ_BYTES);
     buf_init(&s->sealed, LOOP_READ_BYTES);

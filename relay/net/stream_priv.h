@@ -37,6 +37,7 @@ struct stream {
     void *owner;
     void (*closed)(void *owner); /* or NULL */
     void *closed_owner;
+    struct list leaving_node; /* in loop->leaving while it is finishing */
     struct loop_task task; /* what is to be done before the loop waits: stream_settle() and more */
     unsigned refs;         /* each handle until it is closed, and each doorway */
     enum phase phase;

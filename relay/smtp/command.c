@@ -82,7 +82,7 @@ static enum reply do_ehlo(struct session *s, struct slice args)
             len += (size_t)snprintf(lines + len, sizeof(lines) - len, "250-%s\r\n", offer);
         if (offers[i].size)
             snprintf(offer, sizeof(offer), "%s %llu", offers[i].keyword,
-                     (unsigned long long)s->service->limits.message_bytes);
+                     (unsigned long long)session_message_max(s));
         else
             snprintf(offer, sizeof(offer), "%s", offers[i].keyword);
     }
@@ -158,13 +158,13 @@ static enum reply do_mail(struct session *s, struct slice args)
     session_detail(s, REPLY_LATER, "the address is not readable");
     if (error != PARSE_OK)
         return parse_refusal(error, REPLY_BAD_MAIL, REPLY_BAD_SENDER_PATH);
-    if (mail.has_size && mail.size > s->service->limits.message_bytes)
+    if (mail.has_size && mail.size > session_message_max(s))
         return REPLY_TOO_LARGE;
     enum reply refusal = judge_sender(s, mail.path, &sender);
     if (refusal != REPLY_OK)
         return refusal;
     if (!queue_has_room(s->service->queue))
-        return REPLY_NO_ROOM;
+        return queue_is_failing(s->service->queue) ? REPLY_STORE_FAILED : REPLY_NO_ROOM;
     if (!auth_take_message(s->service->auth, s->grant, clock_wall_ms(), &wait_s))
         return session_detail(s, REPLY_RATE, "%u", wait_s);
     s->tx = transaction_new(s, &sender);
@@ -193,8 +193,10 @@ static enum reply take_recipient(struct session *s, struct slice local, struct s
     if (s->tx->recipients >= s->service->limits.recipients)
         return REPLY_TOO_MANY_RECIPIENTS;
     if (!transaction_has(s->tx, local, domain)) {
-        if (!auth_take_recipient(s->service->auth, s->grant, clock_wall_s(), &wait_s))
+        int64_t now_s = clock_wall_s();
+        if (!auth_take_recipient(s->service->auth, s->grant, now_s, &wait_s))
             return session_detail(s, REPLY_DAY_FULL, "%u", wait_s);
+        transaction_charge(s->tx, now_s);
         transaction_add(s->tx, local, domain);
     }
     s->tx->recipients++;

@@ -59,6 +59,10 @@ static enum reply check_secret(struct session *s)
     session_auth_peer(s, &peer);
     enum auth_verdict verdict = auth_check(s->service->auth, buf_slice(&s->sasl.secret), AUTH_SEND,
                                            &peer, clock_wall_s(), &grant);
+    if (verdict == AUTH_OK && !auth_session_enter(grant)) {
+        auth_grant_unref(grant);
+        return REPLY_KEY_SESSIONS;
+    }
     if (verdict == AUTH_OK) {
         accept_grant(s, grant, user);
         return REPLY_LOGGED_IN;

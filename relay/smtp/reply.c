@@ -85,6 +85,8 @@ static const struct reply_row table[REPLY_COUNT] = {
     [REPLY_AUTH_REFUSED] = { 535, "5.7.8", COST_NONE, CLOSE_NOT, "%s" },
     [REPLY_AUTH_FAILURES] = { 421, "4.7.0", COST_NONE, CLOSE_AUTH_FAILURES,
         "too many failed logins" },
+    [REPLY_KEY_SESSIONS] = { 421, "4.7.0", COST_NONE, CLOSE_LIMIT,
+        "this key has as many sessions as it may have: try again later" },
     [REPLY_KEY_GONE] = { 421, "4.7.0", COST_NONE, CLOSE_KEY, "%s" },
 
     [REPLY_BAD_SENDER_PATH] = { 501, "5.1.7", COST_ERROR, CLOSE_NOT, "%s" },

@@ -93,6 +93,7 @@ enum reply {
     REPLY_BAD_IDENTITY,
     REPLY_AUTH_REFUSED, /* detail: the verdict */
     REPLY_AUTH_FAILURES,
+    REPLY_KEY_SESSIONS,
     REPLY_KEY_GONE, /* detail: the verdict */
 
     REPLY_BAD_SENDER_PATH, /* detail: what is wrong, here and in the next nine */

@@ -79,6 +79,14 @@ void session_enter(struct session *s, enum session_state state)
     s->state = state;
 }
 
+uint64_t session_message_max(const struct session *s)
+{
+    uint64_t max = s->service->limits.message_bytes;
+    uint64_t own = s->grant == NULL ? 0 : auth_grant_message_size(s->grant);
+
+    return own != 0 && own < max ? own : max;
+}
+
 void session_reset(struct session *s)
 {
     s->facts &= ~(unsigned)(FACT_SENDER | FACT_RCPT);
@@ -91,6 +99,8 @@ static void forget_client(struct session *s)
 {
     session_reset(s);
     sasl_reset(&s->sasl);
+    if (s->grant != NULL)
+        auth_session_leave(s->grant);
     auth_grant_unref(s->grant);
     s->grant = NULL;
     free(s->user);

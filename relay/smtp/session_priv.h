@@ -50,7 +50,7 @@ struct session {
     struct stream_peer peer;
     char *helo;
     char *user;               /* as the client said it, without a key: for the log */
-    struct auth_grant *grant; /* with FACT_AUTHED */
+    struct auth_grant *grant; /* with FACT_AUTHED; its key has counted this session in */
     char key_id[AUTH_KEY_ID_BYTES];
 
     struct line_reader reader;
@@ -89,6 +89,8 @@ void session_close(struct session *s, enum close_reason reason);
 
 /* 220 was said: the handshake begins, and all that was said in clear is forgotten. */
 void session_start_tls(struct session *s);
+/* The largest message that it may send now: by our limit or, once logged in, its key's. */
+uint64_t session_message_max(const struct session *s);
 /* Ends the transaction, if there is one, without a reply. */
 void session_reset(struct session *s);
 

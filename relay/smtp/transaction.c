@@ -19,6 +19,8 @@
 #include "relay/smtp/login.h"
 #include "relay/smtp/session_priv.h"
 
+#define DAY_S 86400
+
 static void transaction_unref(struct transaction *tx)
 {
     if (--tx->refs > 0)
@@ -91,13 +93,31 @@ struct transaction *transaction_new(struct session *s, const struct address *sen
     return tx;
 }
 
+/* What is not accepted reaches nobody, so it takes nothing from the day. */
+static void give_back_recipients(struct transaction *tx)
+{
+    if (tx->charged > 0)
+        auth_return_recipients(tx->session->service->auth, tx->grant, tx->charged, tx->charged_s);
+    tx->charged = 0;
+}
+
+/* A refusal for good counts in the rate, which is there to slow down whoever collects them; that we
+ * could not take a message does not. */
+static void give_back_message(const struct transaction *tx, enum reply refusal)
+{
+    if (reply_is_refusal(refusal) && reply_row(refusal)->code < 500)
+        auth_return_message(tx->grant);
+}
+
 void transaction_drop(struct transaction **txp)
 {
     struct transaction *tx = *txp;
 
     *txp = NULL;
-    if (!tx->submitted)
+    if (!tx->submitted) {
         content_discard(&tx->content);
+        give_back_recipients(tx);
+    }
     transaction_unref(tx);
 }
 
@@ -117,6 +137,14 @@ void transaction_add(struct transaction *tx, struct slice local, struct slice do
 
     queue_message_add(tx->message, slice_of(address));
     free(address);
+}
+
+void transaction_charge(struct transaction *tx, int64_t now_s)
+{
+    if (now_s / DAY_S != tx->charged_s / DAY_S)
+        tx->charged = 0; /* those of yesterday are not given back today */
+    tx->charged++;
+    tx->charged_s = now_s;
 }
 
 /* --- the sender rule -------------------------------------------------------------------------- */
@@ -325,7 +353,7 @@ void transaction_start_data(struct transaction *tx)
                                     .answers = &service->loop->mailbox,
                                     .id = tx->id,
                                     .header_max = service->limits.header_bytes,
-                                    .size_max = service->limits.message_bytes,
+                                    .size_max = session_message_max(tx->session),
                                     .line_max = service->limits.data_line,
                                     .header = on_header,
                                     .hold = on_hold,
@@ -423,6 +451,8 @@ enum reply transaction_verdict(struct transaction *tx)
         refusal = key_refusal(tx);
     if (refusal == REPLY_OK)
         refusal = store_refusal(tx->content.stored);
+    if (refusal != REPLY_OK)
+        give_back_message(tx, refusal);
     return refusal;
 }
 
@@ -485,8 +515,12 @@ static void on_submitted(void *owner, enum queue_result result,
     else if (result != QUEUE_OK && result != QUEUE_REPEATED)
         reply = store_refusal(result);
     ident_format(result == QUEUE_REPEATED ? tx->once.first_id : tx->id, id);
-    if (result == QUEUE_OK)
+    if (result == QUEUE_OK) {
         count_accepted(tx);
+    } else {
+        give_back_recipients(tx);
+        give_back_message(tx, reply);
+    }
     if (result == QUEUE_REPEATED)
         log_repeated(tx, id);
     else

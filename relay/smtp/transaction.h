@@ -31,6 +31,9 @@ struct transaction {
     int64_t id;
     uint64_t size;
     size_t stored_recipients;
+    unsigned
+        charged; /* recipients taken from the key's day, and when: given back unless accepted */
+    int64_t charged_s;
     int64_t started_ms, stalled_ms; /* of the data; 0: not stalled. See transaction_patience_ms() */
 };
 
@@ -43,6 +46,8 @@ void transaction_drop(struct transaction **tx);
 /* domain: in its one spelling, or a literal. An address that it has already is not added again. */
 bool transaction_has(const struct transaction *tx, struct slice local, struct slice domain);
 void transaction_add(struct transaction *tx, struct slice local, struct slice domain);
+/* One recipient was taken from the key's day for it. */
+void transaction_charge(struct transaction *tx, int64_t now_s);
 
 void transaction_start_data(struct transaction *tx);
 /* How long, from now, may the client take until more of the message must be here? 0: it is us who

@@ -10,7 +10,12 @@
  * The loop's thread owns everything but a file's fields between uv_queue_work() and on_worked(),
  * when libuv's thread pool does one step: make and write, write on, or complete. At most
  * WRITING_MAX files are under way. A disk that fails or is full makes the recipients
- * UPSTREAM_LATER. */
+ * UPSTREAM_LATER.
+ *
+ * A step on a disk that hangs (a network's, say) cannot be stopped. After the time that any other
+ * upstream has for answering the final dot, its message is given up by us: uncertain, when the step
+ * may still complete the file. The thread keeps its file until it comes back, so it touches nothing
+ * of the job; and while all places are taken by such files, the upstream is not usable. */
 #include "relay/upstream/maildir.h"
 
 #include <assert.h>
@@ -28,25 +33,32 @@
 
 #define WRITING_MAX   4
 #define NAME_BYTES    320
+#define TICK_MS       1000
 #define HEAD_PER_RCPT 600 /* "X-Envelope-To: <" and a path that stuff_path_is_safe() let pass */
 
 struct maildir {
     struct upstream *upstream;
     struct turns *waiting; /* jobs */
+    struct list files;     /* under way */
     struct list probes;
-    size_t writing; /* files */
+    size_t writing;          /* how many files */
+    size_t hanging;          /* of them were given up, and their thread has not come back */
+    struct loop_timer timer; /* runs while files are under way */
+    bool timer_closed;
     size_t probing; /* probes whose thread runs */
     bool aborted;
     char host[HOST_NAME_MAX * 4 + 1]; /* with '/' and ':' as the Maildir rules write them */
 };
 
-struct file { /* one message on its way */
+struct file {         /* one message on its way */
+    struct list node; /* in maildir->files */
     uv_work_t work;
     struct maildir *maildir;
-    struct upstream_job *job;
-    uint32_t seq; /* the next chunk to ask for */
+    struct upstream_job *job; /* NULL: given up */
+    uint32_t seq;             /* the next chunk to ask for */
+    int64_t step_began_ms;    /* monotonic; 0: no step runs */
     /* for the thread, in one step: */
-    struct buf bytes; /* the lines in front, or a chunk */
+    struct buf bytes; /* the lines in front and a small content, or a chunk */
     bool complete;    /* this step writes the last bytes */
     int fd;           /* -1: not made yet */
     char name[NAME_BYTES];
@@ -178,38 +190,100 @@ static void remove_unfinished(struct file *file)
 static void on_work(uv_work_t *work)
 {
     struct file *file = container_of(work, struct file, work);
-    struct upstream_job *job = file->job;
     bool ok = (file->fd >= 0 || create(file, &file->why)) &&
               write_all(file, buf_slice(&file->bytes), &file->why);
 
-    if (ok && job->chunks == 0)
-        ok = write_all(file, job->content, &file->why);
     if (ok && file->complete)
         ok = complete(file, &file->why);
     if (!ok)
         remove_unfinished(file);
 }
 
+static void on_discard(uv_work_t *work)
+{
+    remove_unfinished(container_of(work, struct file, work));
+}
+
 /* --- on the loop ------------------------------------------------------------------------------ */
 
-static void finish(struct file *file)
+static void file_free(struct file *file)
 {
     struct maildir *maildir = file->maildir;
 
-    buf_free(&file->bytes);
-    maildir->writing--;
-    upstream_job_finish(maildir->upstream, file->job);
+    list_remove(&file->node);
+    if (--maildir->writing == 0)
+        loop_timer_stop(&maildir->timer);
     upstream_wake(maildir->upstream);
+    buf_free(&file->bytes);
     free(file);
+}
+
+static void finish(struct file *file)
+{
+    upstream_job_finish(file->maildir->upstream, file->job);
+    file_free(file);
 }
 
 static void on_worked(uv_work_t *work, int status);
 
 static void step(struct file *file)
 {
-    /* It fails only without a work function; and cancelled is nothing here. */
+    file->step_began_ms = clock_mono_ms();
+    /* It fails only without a work function. */
     uv_queue_work(&file->maildir->upstream->loop->uv, &file->work, on_work, on_worked);
 }
+
+/* --- a disk that hangs ------------------------------------------------------------------------ */
+
+static void leave_job(struct file *file, enum upstream_fate fate)
+{
+    struct upstream_job *job = file->job;
+
+    upstream_job_say(job, fate, 0, "4.4.2",
+                     SLICE("the disk of the maildir did not answer in time"));
+    file->job = NULL;
+    file->maildir->hanging++;
+    upstream_job_finish(file->maildir->upstream, job);
+}
+
+static void give_up(struct file *file)
+{
+    if (uv_cancel((uv_req_t *)&file->work) == 0)
+        return; /* it had not begun: on_worked() comes, and says so */
+    leave_job(file, file->complete ? UPSTREAM_UNCERTAIN : UPSTREAM_LATER);
+}
+
+static void on_tick(void *owner)
+{
+    struct maildir *maildir = owner;
+    int64_t limit_ms = (int64_t)maildir->upstream->options.timeouts.dot;
+    int64_t now_ms = clock_mono_ms();
+
+    list_for_each(node, following, &maildir->files) {
+        struct file *file = list_entry(node, struct file, node);
+        if (file->job != NULL && file->step_began_ms != 0 && limit_ms > 0 &&
+            now_ms - file->step_began_ms >= limit_ms)
+            give_up(file);
+    }
+}
+
+static void on_discarded(uv_work_t *work, int status)
+{
+    (void)status;
+    file_free(container_of(work, struct file, work));
+}
+
+/* Its thread came back after all. What is not complete belongs to nobody. */
+static void end_given_up(struct file *file)
+{
+    file->maildir->hanging--;
+    if (file->fd >= 0)
+        uv_queue_work(&file->maildir->upstream->loop->uv, &file->work, on_discard, on_discarded);
+    else
+        file_free(file);
+}
+
+/* --- step by step ----------------------------------------------------------------------------- */
 
 static void chunk_here(struct upstream_job *job, struct buf *chunk)
 {
@@ -237,7 +311,16 @@ static void on_worked(uv_work_t *work, int status)
     struct file *file = container_of(work, struct file, work);
     struct upstream_job *job = file->job;
 
-    (void)status;
+    file->step_began_ms = 0;
+    if (job == NULL) {
+        end_given_up(file);
+        return;
+    }
+    if (status == UV_ECANCELED) { /* by give_up(): the threads hang elsewhere */
+        leave_job(file, UPSTREAM_LATER);
+        end_given_up(file);
+        return;
+    }
     if (file->why.text[0] == '\0' && !file->complete) {
         upstream_job_fetch(job, file->seq++, file, chunk_here);
         return;
@@ -253,11 +336,13 @@ static void write_envelope(struct file *file)
 {
     const struct upstream_job *job = file->job;
 
-    buf_init(&file->bytes, (job->recipient_count + 1) * HEAD_PER_RCPT);
+    buf_init(&file->bytes, (job->recipient_count + 1) * HEAD_PER_RCPT + job->content.len);
     bool ok = buf_printf(&file->bytes, "Return-Path: <%s>\r\n", job->sender);
 
     for (size_t i = 0; i < job->recipient_count; i++)
         ok = ok && buf_printf(&file->bytes, "X-Envelope-To: <%s>\r\n", job->recipients[i].address);
+    if (job->chunks == 0)
+        ok = ok && buf_add(&file->bytes, job->content);
     assert(ok); /* upstream_job_bad_envelope() has bounded the addresses */
 }
 
@@ -276,7 +361,9 @@ static void start(struct maildir *maildir, struct upstream_job *job)
     snprintf(file->name, sizeof(file->name), "%lld.%s.%s", (long long)clock_wall_s(), job->id,
              maildir->host);
     write_envelope(file);
-    maildir->writing++;
+    list_add_tail(&maildir->files, &file->node);
+    if (maildir->writing++ == 0)
+        loop_timer_start(&maildir->timer, TICK_MS, TICK_MS);
     step(file);
 }
 
@@ -365,6 +452,8 @@ static bool maildir_open(struct upstream *upstream, struct why *why)
     maildir->upstream = upstream;
     maildir->waiting = turns_new();
     list_init(&maildir->probes);
+    list_init(&maildir->files);
+    loop_timer_init(upstream->loop, &maildir->timer, on_tick, maildir);
     learn_host(maildir);
     upstream->self = maildir;
     return true;
@@ -382,14 +471,27 @@ static void maildir_turn(struct upstream *upstream)
 
     if (upstream->held)
         upstream_jobs_return(upstream, maildir->waiting, upstream_held_text);
+    if (maildir->hanging == WRITING_MAX)
+        upstream_jobs_return(upstream, maildir->waiting, "the disk of the maildir hangs");
     while (maildir->writing < WRITING_MAX && (job = upstream_jobs_take(maildir->waiting)) != NULL)
         start(maildir, job);
     report_probes(maildir);
 }
 
+static void on_timer_closed(void *owner)
+{
+    struct maildir *maildir = owner;
+
+    maildir->timer_closed = true;
+    upstream_wake(maildir->upstream);
+}
+
 static void maildir_close(struct upstream *upstream)
 {
-    upstream_jobs_return(upstream, maildir_of(upstream)->waiting, "the upstream is being closed");
+    struct maildir *maildir = maildir_of(upstream);
+
+    upstream_jobs_return(upstream, maildir->waiting, "the upstream is being closed");
+    loop_timer_close(&maildir->timer, on_timer_closed);
 }
 
 /* A step that runs cannot be stopped, and lasts as long as the disk does. */
@@ -400,13 +502,16 @@ static void maildir_abort(struct upstream *upstream)
 
 static bool maildir_is_usable(const struct upstream *upstream)
 {
-    (void)upstream;
-    return true;
+    return maildir_of(upstream)->hanging < WRITING_MAX;
 }
 
 static void maildir_look(const struct upstream *upstream, struct upstream_view *view)
 {
     view->kind = "maildir";
+    if (!maildir_is_usable(upstream)) {
+        view->condition = UPSTREAM_RESTING;
+        why_set(&view->reason, "its disk hangs");
+    }
     view->waiting = turns_count(maildir_of(upstream)->waiting);
 }
 
@@ -414,7 +519,8 @@ static bool maildir_is_empty(const struct upstream *upstream)
 {
     const struct maildir *maildir = maildir_of(upstream);
 
-    return maildir->writing == 0 && maildir->probing == 0 && list_is_empty(&maildir->probes);
+    return maildir->timer_closed && maildir->writing == 0 && maildir->probing == 0 &&
+           list_is_empty(&maildir->probes);
 }
 
 static void maildir_free(struct upstream *upstream)

@@ -29,6 +29,17 @@ $(BUILD)/bench/queue $(BUILD)/bench/plant:
 bench-queue: $(BUILD)/bench/queue ## measure the queue alone
 	$(quiet)$<
 
+$(BUILD)/bench/keys: $(BUILD)/tests/bench/keys_bench.o $(call archives,auth)
+$(BUILD)/bench/http_load: $(BUILD)/tests/bench/http_load.o
+$(BUILD)/bench/keys $(BUILD)/bench/http_load:
+	$(say) LINK $@
+	@mkdir -p $(@D)
+	$(quiet)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
+
+.PHONY: bench-keys
+bench-keys: $(BUILD)/latchpost $(BUILD)/bench/keys $(BUILD)/bench/http_load ## measure 100,000 keys: check, making, start, whoami
+	$(quiet)python3 tests/bench/keys.py --relay $(BUILD)/latchpost --tools $(BUILD)/bench
+
 .PHONY: bench-tools
 bench-tools: $(BUILD)/bench/load $(BUILD)/bench/sink
 

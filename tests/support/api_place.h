@@ -28,6 +28,7 @@ struct api_place {
     int status;
     char allow[64], endpoint[64];
     unsigned retry_after_s;
+    struct api_rate rate;
     char *text;
     json_t *json; /* NULL when it was none */
 };
@@ -122,6 +123,7 @@ static inline void api_place_answer(void *owner, const struct api_answer *answer
     place->answered++;
     place->status = answer->status;
     place->retry_after_s = answer->retry_after_s;
+    place->rate = answer->rate;
     snprintf(place->allow, sizeof(place->allow), "%s", answer->allow == NULL ? "" : answer->allow);
     snprintf(place->endpoint, sizeof(place->endpoint), "%s",
              answer->endpoint == NULL ? "" : answer->endpoint);

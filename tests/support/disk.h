@@ -146,6 +146,22 @@ static inline void disk_image(const char *path, const char *to, unsigned seed)
     free(bytes);
 }
 
+/* Where in the database file is a page full of this byte, but for what links it to the next? */
+static inline int64_t disk_page_of(const char *path, char byte)
+{
+    char page[4096], wanted[4088];
+    int64_t offset = 0;
+    FILE *file = fopen(path, "rb");
+
+    memset(wanted, byte, sizeof(wanted));
+    if (file == NULL)
+        abort();
+    while (fread(page, sizeof(page), 1, file) == 1 && memcmp(page + 8, wanted, sizeof(wanted)) != 0)
+        offset += (int64_t)sizeof(page);
+    fclose(file);
+    return offset;
+}
+
 /* --- the VFS --------------------------------------------------------------------------------- */
 
 #define DISK_REAL(file) (((struct disk_handle *)(file))->real)

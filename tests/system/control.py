@@ -2,7 +2,9 @@
 import http.client
 import json
 import os
+import re
 import signal
+import socket
 import stat
 
 from support.cases import case, run
@@ -39,6 +41,15 @@ def ids(answer):
 
 def upstreams(relay):
     return {row["name"]: row for row in relay.json("upstream", "list")["data"]}
+
+
+def held_metric(relay):
+    """What /metrics says on the control socket."""
+    with socket.socket(socket.AF_UNIX) as control:
+        control.connect(os.path.join(relay.state, "control.sock"))
+        control.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        text = b"".join(iter(lambda: control.recv(65536), b""))
+    return int(re.search(rb"^latchpost_upstreams_held (\d+)", text, re.M).group(1))
 
 
 def two_upstreams(first, second):
@@ -205,6 +216,13 @@ def a_key_steers_the_messages_of_its_account_only():
                 relay.wait_state(name, "deferred")
         key_id = relay.story(name)["events"][-1]["text"]
         assert key_id == "by " + own[4:12], key_id
+        name = relay.session(sender, "local").submit()
+        relay.wait_state(name, "deferred")
+        relay.cli("queue", "hold", name)
+        for method, rest in acts[1:]:
+            status, answer = api.ask(method, f"/v1/messages/{name}{rest}", own)
+            assert status == 403 and answer["error"]["message"] == "The operator holds that message.", answer
+        relay.cli("queue", "release", name)
     api.holder.close()
 
 
@@ -216,6 +234,8 @@ def mail_for_a_held_upstream_waits_and_flows_when_it_is_released():
         assert before["state"] == "usable" and before["kind"] == "smtp", before
         assert relay.json("upstream", "hold", "sink")["data"] == {"name": "sink", "held": True}
         assert upstreams(relay)["sink"]["state"] == "held"
+        relay.cli("upstream", "hold", "sink")
+        assert held_metric(relay) == 1
         names = [relay.session(key, "local").submit() for _ in range(5)]
         for name in names:
             told = relay.wait_state(name, "deferred")
@@ -231,7 +251,7 @@ def mail_for_a_held_upstream_waits_and_flows_when_it_is_released():
         path = os.path.join(relay.state, "held-upstreams")
         assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
         relay.start()
-        assert upstreams(relay)["sink"]["state"] == "held"
+        assert upstreams(relay)["sink"]["state"] == "held" and held_metric(relay) == 1
         last = relay.session(key, "local").submit()
         relay.wait_state(last, "deferred")
         assert relay.sink.connections == 0
@@ -239,7 +259,7 @@ def mail_for_a_held_upstream_waits_and_flows_when_it_is_released():
         assert "due now: 6" in done.stderr, done
         for name in (*names, last):
             relay.wait_state(name, "delivered")
-        assert upstreams(relay)["sink"]["state"] == "usable"
+        assert upstreams(relay)["sink"]["state"] == "usable" and held_metric(relay) == 0
         assert relay.stop() == 0
         relay.start()
         assert upstreams(relay)["sink"]["state"] == "usable"

@@ -39,13 +39,15 @@ CREATE TABLE event (
 CREATE TABLE incoming (message INTEGER PRIMARY KEY) STRICT;
 CREATE TABLE tally (state INTEGER PRIMARY KEY, messages INTEGER NOT NULL, bytes INTEGER NOT NULL) STRICT;
 """
-INDEXES = {1: {"message_due"}, 2: {"message_due", "once_token"}, 3: {"message_lane", "once_token"}}
+INDEXES = {1: {"message_due"}, 2: {"message_due", "once_token"}, 3: {"message_due", "once_token"},
+           4: {"message_lane", "once_token"}}
 CONTENT = b"From: a@good.example\r\nTo: r@dest.example\r\n\r\n" + b"line of the first version\r\n" * 40
 DEFERRED, HELD = 2, 4
 
 
 def make_v1(path):
-    """Of four accounts with two keys each; three of four are deferred for an hour, one of four is held."""
+    """Of four accounts with two keys each; three of four are deferred, an hour apart, one of four is held. (The first
+    one that waits is due when the queue's own clock begins.)"""
     now_ms = int(time.time() * 1000)
     due_ms = now_ms + 3600000
     with sqlite3.connect(path) as database:
@@ -53,7 +55,7 @@ def make_v1(path):
         for i in range(MESSAGES):
             held = i % 4 == 3
             name = (now_ms - MESSAGES + i - IDENT_EPOCH_MS) << 22  # see relay/base/ident.h
-            state, due = (HELD, None) if held else (DEFERRED, due_ms + i)
+            state, due = (HELD, None) if held else (DEFERRED, due_ms + i * 3600000)
             database.execute("INSERT INTO message VALUES (?,?,?,?,?,NULL,?,?,?,?,0,64,1,?)",
                              (name, due, state, now_ms, now_ms, f"account{i % 4}", f"key{i % 8:05}",
                               "a@good.example", len(CONTENT), CONTENT))
@@ -104,13 +106,14 @@ def a_queue_of_the_first_version_opens_and_its_mail_leaves():  # F-20
         put(relay, v1)
         relay.start()
         stats = relay.json("queue", "stats")["data"]["messages"]
-        assert (stats["deferred"], stats["held"]) == (MESSAGES * 3 // 4, MESSAGES // 4), stats
+        assert stats["deferred"] >= MESSAGES * 3 // 4 - 1 and stats["held"] == MESSAGES // 4, stats
+        assert sum(stats.values()) == MESSAGES, stats
         names = [row["id"] for row in relay.json("queue", "list")["data"]]
         for name in names[:8]:
             relay.cli("queue", "release" if relay.story(name)["state"] == "held" else "retry", name)
         for name in names[:8]:
             relay.wait_state(name, "delivered")
-        assert {raw for _, _, raw in relay.sink.wait(8)} == {CONTENT}
+        assert {raw for _, _, raw in relay.sink.wait(9)} == {CONTENT}
 
 
 @case

@@ -80,7 +80,8 @@ class Described:
             self.asked.add((method.lower(), form))
 
     def ask(self, want, method, form, key, body=None, name=None, query=""):
-        path = re.sub(r"\{\w+\}", name or "", form) + query
+        names = iter(name if isinstance(name, tuple) else [name or ""] * 2)  # for each {...} in its order
+        path = re.sub(r"\{\w+\}", lambda _: next(names), form) + query
         status, head, answer = self.relay.ask(method, path, key, body)
         assert status == want, (method, path, status, answer)
         kind = re.search(r"(?im)^content-type: ([^\r\n]*)", head).group(1)
@@ -164,6 +165,33 @@ def every_endpoint_answers_as_it_is_described():
         api.ask(422, "POST", "/v1/api-keys", key, {})
         api.ask(400, "GET", "/v1/api-keys", key, query="?acount=x")
         api.ask(404, "GET", "/v1/api-keys", key, query="?account=other")
+
+        api.ask(422, "GET", "/v1/api-keys", key, query="?limit=0")
+
+        made = api.ask(201, "POST", "/v1/api-keys", key, {"name": "n", "domain": "good.example", "rateLimit": 5,
+                                                          "recipientsPerDay": 5, "messageSize": 500,
+                                                          "maxSessions": 1})
+        api.ask(200, "GET", "/v1/whoami", made["apiKey"])
+        for act in ("rotate", "hold", "release"):
+            api.ask(200, "POST", f"/v1/api-keys/{{id}}/{act}", key, name=made["keyId"])
+            api.ask(404, "POST", f"/v1/api-keys/{{id}}/{act}", key, name="None1234")
+        api.ask(422, "POST", "/v1/api-keys/{id}/rotate", key, {"overlap": "soon"}, name=made["keyId"])
+        api.ask(200, "GET", "/v1/api-keys/{id}", key, name=made["keyId"])
+
+        parent = relay.cli("key", "create", "--name", "p", "--scope", "send,keys,accounts").stdout.strip()
+        api.ask(201, "POST", "/v1/sub-accounts", parent, {"handle": "below"})
+        api.ask(409, "POST", "/v1/sub-accounts", parent, {"handle": "below"})
+        api.ask(200, "GET", "/v1/sub-accounts", parent, query="?limit=1")
+        for form in ("/v1/sub-accounts/{handle}/api-keys", "/tx/v1/sub-account/{handle}/api-key"):
+            api.ask(404, "POST", form, parent, name="nobody")
+            made = api.ask(201, "POST", form, parent, name="below")
+            api.ask(200, "GET", form, parent, name="below")
+            api.ask(200, "GET", form + "/{id}", parent, name=("below", made["keyId"]))
+            api.ask(200, "DELETE", form + "/{id}", parent, name=("below", made["keyId"]))
+        for act in ("suspend", "resume"):
+            api.ask(200, "POST", f"/v1/accounts/{{handle}}/{act}", parent, name="below")
+            api.ask(403, "POST", f"/v1/accounts/{{handle}}/{act}", parent, name="default")
+        api.by_operator("account", "plan", "below", "default", method="post", form="/v1/accounts/{handle}/plan")
 
         record = api.ask(201, "POST", "/v1/domains", key, {"name": "new.example"})["record"]
         api.ask(422, "POST", "/v1/domains/{name}/verify", key, name="new.example")

@@ -223,6 +223,55 @@ static void revoked_keys_are_found_but_not_listed(void **state)
     auth_keys_free(&keys);
 }
 
+static void a_list_comes_in_pages(void **state)
+{
+    struct place *place = *state;
+    struct made made[7];
+    struct auth_keys keys;
+
+    assert_int_equal(
+        auth_account_create(place->auth, "operator", "acme", NULL, PLACE_NOW_S, &place->why),
+        AUTH_DONE);
+    for (size_t i = 0; i < ARRAY_LEN(made); i++) { /* 0, 2, 4, 6 are of acme */
+        struct auth_key_spec spec = place_spec();
+        spec.account = i % 2 == 0 ? "acme" : AUTH_DEFAULT_ACCOUNT;
+        made[i] = place_key_of(place, &spec);
+    }
+    assert_int_equal(auth_key_revoke(place->auth, "operator", made[2].id, PLACE_NOW_S, &place->why),
+                     AUTH_DONE);
+    const struct {
+        const char *account, *after;
+        size_t limit;
+        enum auth_result want;
+        size_t count, total, first;
+        bool more;
+    } cases[] = {
+        { NULL, NULL, 100, AUTH_DONE, 6, 6, 0, false },
+        { NULL, NULL, 6, AUTH_DONE, 6, 6, 0, false },
+        { NULL, NULL, 2, AUTH_DONE, 2, 6, 0, true },
+        { NULL, made[1].id, 2, AUTH_DONE, 2, 6, 3, true },
+        { NULL, made[4].id, 2, AUTH_DONE, 2, 6, 5, false },
+        { NULL, made[6].id, 2, AUTH_DONE, 0, 6, 0, false },
+        { "acme", NULL, 1, AUTH_DONE, 1, 3, 0, true },
+        { "acme", made[0].id, 1, AUTH_DONE, 1, 3, 4, true },
+        { "acme", made[2].id, 2, AUTH_DONE, 2, 3, 4, false }, /* revoked since */
+        { "acme", made[1].id, 2, AUTH_NOT_FOUND, 0, 0, 0, false },
+        { "acme", "nobody00", 2, AUTH_NOT_FOUND, 0, 0, 0, false },
+        { "nobody", NULL, 2, AUTH_DONE, 0, 0, 0, false },
+        { "nobody", made[0].id, 2, AUTH_NOT_FOUND, 0, 0, 0, false },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct auth_page page = { .after = cases[i].after, .limit = cases[i].limit };
+        enum auth_result got =
+            auth_key_page(place->auth, cases[i].account, &page, PLACE_NOW_S, &keys);
+        if (got != cases[i].want || keys.count != cases[i].count || page.total != cases[i].total ||
+            page.more != cases[i].more ||
+            (keys.count > 0 && strcmp(keys.keys[0].id, made[cases[i].first].id) != 0))
+            fail_msg("row %zu: %d, %zu of %zu", i, (int)got, keys.count, page.total);
+        auth_keys_free(&keys);
+    }
+}
+
 /* The trail is refused by a trigger, as a full disk would refuse it. */
 static void a_change_that_cannot_be_written_is_none(void **state)
 {
@@ -280,6 +329,7 @@ int main(void)
         IN_PLACE(the_plan_limits_the_active_keys),
         IN_PLACE(the_default_plan_has_100_keys),
         IN_PLACE(revoked_keys_are_found_but_not_listed),
+        IN_PLACE(a_list_comes_in_pages),
         IN_PLACE(a_change_that_cannot_be_written_is_none),
     };
 

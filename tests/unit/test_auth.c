@@ -237,6 +237,57 @@ static void limits_are_exact_under_many_threads(void **state)
     auth_grant_unref(taking.grant);
 }
 
+/* --- sessions --------------------------------------------------------------------------------- */
+
+enum { VISITORS = 8, VISITS = 20000, SEATS = 3 };
+
+struct visiting {
+    struct auth_grant *grant;
+    atomic_uint inside, refused;
+    atomic_bool crowded;
+};
+
+static void *visit(void *owner)
+{
+    struct visiting *visiting = owner;
+
+    for (int i = 0; i < VISITS; i++) {
+        if (!auth_session_enter(visiting->grant)) {
+            atomic_fetch_add(&visiting->refused, 1);
+            continue;
+        }
+        if (atomic_fetch_add(&visiting->inside, 1) >= SEATS)
+            atomic_store(&visiting->crowded, true);
+        atomic_fetch_sub(&visiting->inside, 1);
+        auth_session_leave(visiting->grant);
+    }
+    return NULL;
+}
+
+static void a_key_has_no_more_sessions_than_it_may(void **state)
+{
+    struct place *place = *state;
+    struct auth_key_spec spec = place_spec();
+    struct visiting visiting = { 0 };
+    pthread_t threads[VISITORS];
+
+    spec.sessions = SEATS;
+    spec.message_size_bytes = 5000;
+    struct made made = place_key_of(place, &spec);
+    place_reopen(place);
+    visiting.grant = place_grant(place, made.secret);
+    assert_int_equal(auth_grant_message_size(visiting.grant), 5000);
+    for (size_t i = 0; i < VISITORS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, visit, &visiting), 0);
+    for (size_t i = 0; i < VISITORS; i++)
+        pthread_join(threads[i], NULL);
+    assert_false(atomic_load(&visiting.crowded));
+    for (int i = 0; i < SEATS; i++) /* all have left */
+        assert_true(auth_session_enter(visiting.grant));
+    assert_false(auth_session_enter(visiting.grant));
+    auth_grant_unref(visiting.grant);
+}
+
 /* --- threads ---------------------------------------------------------------------------------- */
 
 enum { CHECKERS = 3, ROUNDS = 12 };
@@ -438,6 +489,48 @@ static void run_sql(struct place *place, const char *sql)
 }
 
 /* A rule that cannot be read must not become no rule. */
+/* Takes the database back to what version 2 was. */
+static void a_database_of_version_2_is_brought_up(void **state)
+{
+    struct place *place = *state;
+    struct made made = place_key(place);
+    struct auth_grant *grant = place_grant(place, made.secret);
+    char secret[AUTH_KEY_TEXT_BYTES];
+
+    auth_grant_unref(grant);
+    place_close(place);
+    run_sql(place, "ALTER TABLE account DROP COLUMN parent;"
+                   "ALTER TABLE account DROP COLUMN suspended_by;"
+                   "ALTER TABLE api_key DROP COLUMN held_by;"
+                   "ALTER TABLE api_key DROP COLUMN message_size;"
+                   "ALTER TABLE api_key DROP COLUMN max_sessions;"
+                   "ALTER TABLE api_key DROP COLUMN made_s;"
+                   "ALTER TABLE api_key DROP COLUMN old_hash;"
+                   "ALTER TABLE api_key DROP COLUMN old_tail;"
+                   "ALTER TABLE api_key DROP COLUMN old_made_s;"
+                   "ALTER TABLE api_key DROP COLUMN old_until_s;"
+                   "ALTER TABLE api_key DROP COLUMN old_erased;"
+                   "ALTER TABLE key_usage DROP COLUMN old_last_s;"
+                   "ALTER TABLE key_usage DROP COLUMN old_address;"
+                   "ALTER TABLE key_usage DROP COLUMN old_protocol;"
+                   "PRAGMA user_version = 2");
+    for (int i = 0; i < 2; i++) {
+        struct auth_keys keys;
+        place_reopen(place);
+        auth_key_list(place->auth, "default", PLACE_NOW_S, &keys);
+        assert_int_equal(keys.count, 1);
+        assert_int_equal(keys.keys[0].secret_count, 1);
+        assert_int_equal(keys.keys[0].secrets[0].made_s, PLACE_NOW_S);
+        assert_int_equal(keys.keys[0].last_used_s, PLACE_NOW_S);
+        auth_keys_free(&keys);
+    }
+    assert_int_equal(
+        auth_key_rotate(place->auth, "operator", made.id, 60, PLACE_NOW_S, secret, &place->why),
+        AUTH_DONE);
+    auth_grant_unref(place_grant(place, made.secret));
+    auth_grant_unref(place_grant(place, secret));
+}
+
 static void rows_that_make_no_sense_are_refused(void **state)
 {
     static const char *const damages[] = {
@@ -449,7 +542,11 @@ static void rows_that_make_no_sense_are_refused(void **state)
         "UPDATE domain SET account = 'nobody'",
         "UPDATE domain SET pattern = '*'",
         "UPDATE account SET handle = 'A B'",
-        "INSERT INTO key_usage VALUES ('nobody00', 0, '', '', 0, 0)",
+        "UPDATE account SET parent = 'nobody'",
+        "UPDATE account SET parent = handle",
+        "INSERT INTO account (handle, plan, created_s, parent) VALUES ('a', 'default', 1,"
+        " 'default'), ('b', 'default', 1, 'a')",
+        "INSERT INTO key_usage VALUES ('nobody00', 0, '', '', 0, 0, 0, '', '')",
         "DELETE FROM meta",
     };
     static const char *const network = "10.0.0.0/8";
@@ -580,8 +677,10 @@ int main(void)
         IN_PLACE(refusals_close_the_door_and_successes_do_not),
         IN_PLACE(limits_come_from_the_key_or_else_its_plan),
         IN_PLACE(limits_are_exact_under_many_threads),
+        IN_PLACE(a_key_has_no_more_sessions_than_it_may),
         IN_PLACE(revocation_is_in_force_at_once_in_all_threads),
         IN_PLACE(a_restart_keeps_everything),
+        IN_PLACE(a_database_of_version_2_is_brought_up),
         IN_PLACE(another_prefix_leaves_old_keys_alone),
         IN_PLACE(another_pepper_is_refused_by_name),
         IN_PLACE(open_modes_are_refused_by_name),

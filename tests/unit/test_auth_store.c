@@ -69,13 +69,14 @@ static struct key_row row_of(const char *id)
         .account = "default",
         .name = "cron",
         .prefix = "lpk_",
-        .tail = "wxyz",
-        .hash = hash_a,
+        .secrets = { [SECRET_CURRENT] = { .hash = hash_a, .tail = "wxyz", .made_s = PLACE_NOW_S } },
         .scopes = AUTH_SEND | AUTH_METRICS,
         .test = true,
         .state = KEY_HELD,
         .rate_per_minute = UINT32_MAX,
         .recipients_per_day = INT64_MAX,
+        .message_size_bytes = INT64_MAX,
+        .sessions_max = UINT32_MAX,
         .created_s = PLACE_NOW_S,
         .expires_s = PLACE_NOW_S + 9,
         .rules = { [RULE_DOMAIN] = { domains, 2 }, [RULE_NETWORK] = { networks, 1 } },
@@ -83,9 +84,12 @@ static struct key_row row_of(const char *id)
 }
 
 struct seen {
-    unsigned accounts, domains, keys, rules, usages;
+    unsigned accounts, parents, domains, keys, rules, usages;
     uint8_t hash[KEY_HASH_BYTES];
+    uint8_t former_hash[KEY_HASH_BYTES];
+    struct secret_row former; /* but for its texts */
     enum key_state state;
+    enum auth_rank held_by;
     struct usage_row usage;
     char order[64]; /* of the rules: their first letters and values */
     bool refuse;
@@ -96,6 +100,15 @@ static bool on_account(void *owner, const struct account_row *row, struct why *w
     (void)why;
     assert_string_equal(row->plan, "default");
     ((struct seen *)owner)->accounts++;
+    return true;
+}
+
+static bool on_parent(void *owner, const char *handle, const char *parent, struct why *why)
+{
+    (void)why;
+    assert_string_equal(handle, "below");
+    assert_string_equal(parent, "default");
+    ((struct seen *)owner)->parents++;
     return true;
 }
 
@@ -116,14 +129,20 @@ static bool on_key(void *owner, const struct key_row *row, struct why *why)
     assert_string_equal(row->account, want.account);
     assert_string_equal(row->name, want.name);
     assert_string_equal(row->prefix, want.prefix);
-    assert_string_equal(row->tail, want.tail);
+    assert_string_equal(row->secrets[SECRET_CURRENT].tail, "wxyz");
     assert_int_equal(row->scopes, want.scopes);
     assert_true(row->test);
     assert_int_equal(row->rate_per_minute, want.rate_per_minute);
     assert_int_equal(row->recipients_per_day, want.recipients_per_day);
+    assert_int_equal(row->message_size_bytes, want.message_size_bytes);
+    assert_int_equal(row->sessions_max, want.sessions_max);
     assert_int_equal(row->created_s, want.created_s);
     assert_int_equal(row->expires_s, want.expires_s);
-    memcpy(seen->hash, row->hash, KEY_HASH_BYTES);
+    memcpy(seen->hash, row->secrets[SECRET_CURRENT].hash, KEY_HASH_BYTES);
+    seen->former = row->secrets[SECRET_FORMER];
+    if (seen->former.hash != NULL)
+        memcpy(seen->former_hash, seen->former.hash, KEY_HASH_BYTES);
+    seen->held_by = row->held_by;
     seen->state = row->state;
     seen->keys++;
     return !seen->refuse || why_set(why, "refused");
@@ -150,16 +169,14 @@ static bool on_usage(void *owner, const struct usage_row *row, struct why *why)
     return true;
 }
 
-static const struct auth_store_visitor visitor = { on_account, on_domain, on_key, on_rule,
-                                                   on_usage };
+static const struct auth_store_visitor visitor = { on_account, on_parent, on_domain,
+                                                   on_key,     on_rule,   on_usage };
 
 static void what_was_stored_is_there_after_a_restart(void **state)
 {
     static const struct domain_row domain = { "good.example", "default", false, PLACE_NOW_S };
     struct usage_row usage = { .key = "AAAAAAAA",
-                               .last_s = 7,
-                               .address = "::1",
-                               .protocol = "smtp",
+                               .uses = { { 7, "::1", "smtp" }, { 5, "", "http" } },
                                .day = 20000,
                                .recipients = 3 };
     struct place *place = *state;
@@ -191,9 +208,11 @@ static void what_was_stored_is_there_after_a_restart(void **state)
     assert_int_equal(seen.state, KEY_HELD);
     assert_string_equal(seen.order, "0good.example 0*.good.example 310.0.0.0/8 ");
     assert_int_equal(seen.usages, 1);
-    assert_int_equal(seen.usage.last_s, 7);
-    assert_string_equal(seen.usage.address, "::1");
-    assert_string_equal(seen.usage.protocol, "smtp");
+    assert_int_equal(seen.usage.uses[SECRET_CURRENT].last_s, 7);
+    assert_string_equal(seen.usage.uses[SECRET_CURRENT].address, "::1");
+    assert_string_equal(seen.usage.uses[SECRET_CURRENT].protocol, "smtp");
+    assert_int_equal(seen.usage.uses[SECRET_FORMER].last_s, 5);
+    assert_string_equal(seen.usage.uses[SECRET_FORMER].protocol, "http");
     assert_int_equal(seen.usage.day, 20000);
     assert_int_equal(seen.usage.recipients, 4);
     auth_store_close(store);
@@ -289,7 +308,7 @@ static void the_first_version_is_brought_up_to_date_with_all_it_has(void **state
 
 static void two_accounts_may_claim_a_domain_and_one_may_have_it(void **state)
 {
-    static const struct account_row acme = { "acme", "default", false, PLACE_NOW_S };
+    static const struct account_row acme = { .handle = "acme", .plan = "default" };
     struct domain_row rows[] = {
         { "good.example", "default", false, PLACE_NOW_S },
         { "good.example", "acme", false, PLACE_NOW_S },
@@ -311,27 +330,96 @@ static void two_accounts_may_claim_a_domain_and_one_may_have_it(void **state)
     assert_int_equal(ask(place, "SELECT count(*) FROM domain"), 1);
 }
 
-static void revoking_leaves_the_hash_in_no_file(void **state)
+static const struct audit by_key = { PLACE_NOW_S, "AAAAAAAA", "test", "subject", "" };
+
+static void rotating_and_revoking_leave_no_hash_in_any_file(void **state)
 {
+    static const uint8_t hash_c[KEY_HASH_BYTES] = "another secret of the same key.";
     struct place *place = *state;
     struct auth_store *store = open_store(place);
     struct key_row key = row_of("AAAAAAAA");
+    struct secrets_change change = { .key = "AAAAAAAA", .rotated = true, .audit = by_key };
+    struct usage_row usage = { .key = "AAAAAAAA", .uses = { { 7, "::1", "smtp" } } };
     struct seen seen = { 0 };
 
     assert_true(auth_store_found(store, hash_b, PLACE_NOW_S, &place->why));
     assert_true(auth_store_add_key(store, &key, &by_operator, &place->why));
+    assert_true(auth_store_save_usage(store, &usage, 1, &place->why));
+    change.secrets[SECRET_CURRENT] = (struct secret_row){ hash_c, "wxyz", 11, 0, false };
+    change.secrets[SECRET_FORMER] = (struct secret_row){ hash_a, "abcd", 10, 20, false };
+    assert_true(auth_store_put_secrets(store, &change, 1, &place->why));
     assert_true(place_holds(place, slice_make(hash_a, sizeof(hash_a))));
-    assert_true(auth_store_revoke_key(store, "AAAAAAAA", hash_b, &by_operator, &place->why));
+    assert_true(auth_store_load(store, &visitor, &seen, &place->why));
+    assert_memory_equal(seen.hash, hash_c, sizeof(seen.hash));
+    assert_memory_equal(seen.former_hash, hash_a, sizeof(seen.former_hash));
+    assert_int_equal(seen.former.made_s, 10);
+    assert_int_equal(seen.former.until_s, 20);
+    assert_false(seen.former.erased);
+    assert_int_equal(seen.usage.uses[SECRET_CURRENT].last_s, 0);
+    assert_int_equal(seen.usage.uses[SECRET_FORMER].last_s, 7);
+    assert_string_equal(seen.usage.uses[SECRET_FORMER].address, "::1");
+
+    change.rotated = false;
+    change.secrets[SECRET_FORMER] = (struct secret_row){ hash_b, "abcd", 10, 20, true };
+    assert_true(auth_store_put_secrets(store, &change, 1, &place->why));
     assert_false(place_holds(place, slice_make(hash_a, sizeof(hash_a))));
+    assert_true(auth_store_load(store, &visitor, &seen, &place->why));
+    assert_true(seen.former.erased);
+
+    assert_true(place_holds(place, slice_make(hash_c, sizeof(hash_c))));
+    change.revoked = true;
+    change.secrets[SECRET_CURRENT].hash = hash_b;
+    assert_true(auth_store_put_secrets(store, &change, 1, &place->why));
+    assert_false(place_holds(place, slice_make(hash_c, sizeof(hash_c))));
     assert_true(auth_store_load(store, &visitor, &seen, &place->why));
     assert_int_equal(seen.state, KEY_REVOKED);
     assert_memory_equal(seen.hash, hash_b, sizeof(seen.hash));
     auth_store_close(store);
 }
 
+static void accounts_and_what_they_are_to_each_other_are_kept(void **state)
+{
+    static const struct account_row below = { .handle = "below",
+                                              .plan = "gone",
+                                              .parent = "default" };
+    struct place *place = *state;
+    struct auth_store *store = found_store(place);
+    struct seen seen = { 0 };
+
+    assert_true(auth_store_add_account(store, &below, &by_operator, &place->why));
+    assert_true(auth_store_set_suspended(store, "below", true, AUTH_RANK_PARENT, &by_operator,
+                                         &place->why));
+    assert_true(auth_store_set_plan(store, "below", "default", &by_operator, &place->why));
+    assert_true(auth_store_load(store, &visitor, &seen, &place->why));
+    assert_int_equal(seen.accounts, 2);
+    assert_int_equal(seen.parents, 1);
+    auth_store_close(store);
+    assert_int_equal(ask(place, "SELECT suspended * 10 + suspended_by FROM account"
+                                " WHERE handle = 'below'"),
+                     11);
+    assert_int_equal(ask(place, "SELECT count(*) FROM audit"), 3);
+}
+
+static void a_state_and_its_rank_are_kept(void **state)
+{
+    struct place *place = *state;
+    struct auth_store *store = found_store(place);
+    struct key_row key = row_of("AAAAAAAA");
+    struct seen seen = { 0 };
+
+    key.state = KEY_ACTIVE;
+    assert_true(auth_store_add_key(store, &key, &by_operator, &place->why));
+    assert_true(auth_store_set_state(store, "AAAAAAAA", KEY_HELD, AUTH_RANK_PARENT, &by_operator,
+                                     &place->why));
+    assert_true(auth_store_load(store, &visitor, &seen, &place->why));
+    assert_int_equal(seen.state, KEY_HELD);
+    assert_int_equal(seen.held_by, AUTH_RANK_PARENT);
+    auth_store_close(store);
+}
+
 static void a_failing_change_changes_nothing(void **state)
 {
-    static const struct account_row twice = { "default", "default", false, PLACE_NOW_S };
+    static const struct account_row twice = { .handle = "default", .plan = "default" };
     struct place *place = *state;
     struct auth_store *store = found_store(place);
     struct key_row key = row_of("AAAAAAAA");
@@ -373,6 +461,12 @@ static void damage_is_refused_by_name(void **state)
         "UPDATE api_key SET rate_per_minute = -1",
         "UPDATE api_key SET recipients_per_day = -1",
         "UPDATE meta SET value = x'00' WHERE name = 'canary'",
+        "UPDATE account SET suspended_by = 3",
+        "UPDATE api_key SET message_size = -1",
+        "UPDATE api_key SET max_sessions = -1",
+        "UPDATE api_key SET held_by = 3",
+        "UPDATE api_key SET old_hash = hash", /* and no end */
+        "PRAGMA ignore_check_constraints=ON; UPDATE api_key SET old_until_s = 1, old_hash = x'00'",
         "PRAGMA ignore_check_constraints=ON; UPDATE api_key SET state = 'free'",
         "PRAGMA ignore_check_constraints=ON; UPDATE api_key SET hash = x'00'",
         "PRAGMA ignore_check_constraints=ON; UPDATE key_rule SET kind = 'any' WHERE position = 0"
@@ -423,7 +517,9 @@ int main(void)
         IN_PLACE(what_was_stored_is_there_after_a_restart),
         IN_PLACE(the_first_version_is_brought_up_to_date_with_all_it_has),
         IN_PLACE(two_accounts_may_claim_a_domain_and_one_may_have_it),
-        IN_PLACE(revoking_leaves_the_hash_in_no_file),
+        IN_PLACE(rotating_and_revoking_leave_no_hash_in_any_file),
+        IN_PLACE(accounts_and_what_they_are_to_each_other_are_kept),
+        IN_PLACE(a_state_and_its_rank_are_kept),
         IN_PLACE(a_failing_change_changes_nothing),
         IN_PLACE(a_visitor_may_end_the_loading),
         IN_PLACE(damage_is_refused_by_name),

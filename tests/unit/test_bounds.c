@@ -76,6 +76,8 @@ static void each_restriction_of_the_maker_binds_the_new_key(void **state)
                                          .allow_from = networks,
                                          .rate_per_minute = 10,
                                          .recipients_per_day = 100,
+                                         .message_size_bytes = 5000,
+                                         .sessions = 2,
                                          .expires_s = 1000,
                                          .test = true };
     const struct auth_key_spec good = { .domains = LIST("b.example", "c.a.example"),
@@ -85,9 +87,11 @@ static void each_restriction_of_the_maker_binds_the_new_key(void **state)
                                         .allow_from = LIST("10.1.0.0/16"),
                                         .rate_per_minute = 10,
                                         .recipients_per_day = 100,
+                                        .message_size_bytes = 5000,
+                                        .sessions = 2,
                                         .expires_s = 1000,
                                         .test = true };
-    struct auth_key_spec specs[14];
+    struct auth_key_spec specs[18];
     struct why why = { "" };
 
     (void)state;
@@ -107,6 +111,10 @@ static void each_restriction_of_the_maker_binds_the_new_key(void **state)
     specs[11].expires_s = 0;
     specs[12].test = false;
     specs[13].recipients_per_day = 101;
+    specs[14].message_size_bytes = 5001;
+    specs[15].message_size_bytes = 0;
+    specs[16].sessions = 3;
+    specs[17].sessions = 0;
     assert_true(bounds_permit(&maker, &good, &why));
     for (size_t i = 0; i < ARRAY_LEN(specs); i++) {
         why.text[0] = '\0';

@@ -449,6 +449,38 @@ static void rates_recipients_and_scopes_of_a_key_are_kept(void **state)
     free(line);
 }
 
+static void recipients_of_what_was_not_accepted_are_given_back(void **state)
+{
+    struct dialog *d = *state;
+    char secret[AUTH_KEY_TEXT_BYTES], id[AUTH_KEY_ID_BYTES];
+
+    dialog_add_key(d,
+                   &(struct auth_key_spec){ .account = AUTH_DEFAULT_ACCOUNT,
+                                            .name = "limited",
+                                            .scopes = AUTH_SEND,
+                                            .rate_per_minute = 4,
+                                            .recipients_per_day = 2 },
+                   secret, id);
+    dialog_begin(d, secret);
+    for (int turn = 0; turn < 2; turn++) { /* taken back, then refused */
+        dialog_say(d, "MAIL FROM:<a@good.example>\r\nRCPT TO:<1@dest.example>\r\n"
+                      "RCPT TO:<2@dest.example>\r\nRCPT TO:<3@dest.example>\r\n");
+        dialog_expect("the day", "250 2.1.0|250 2.1.5|250 2.1.5|452 4.5.3");
+        dialog_say(d, turn == 0 ? "RSET\r\n" : "DATA\r\nFrom: <x@victim.example>\r\n\r\n.\r\n");
+        dialog_expect("no message", turn == 0 ? "250 2.0.0" : "354|550 5.7.1");
+    }
+    dialog_say(d, "MAIL FROM:<a@good.example>\r\nRCPT TO:<1@dest.example>\r\n");
+    dialog_expect("the day again", "250 2.1.0|250 2.1.5");
+    dialog_end(d, STREAM_EOF);
+    dialog_begin(d, secret); /* who left without a message took nothing either */
+    dialog_say(d, "MAIL FROM:<a@good.example>\r\nRCPT TO:<1@dest.example>\r\n"
+                  "RCPT TO:<2@dest.example>\r\n");
+    dialog_expect("and again", "250 2.1.0|250 2.1.5|250 2.1.5");
+    dialog_say(d, "RSET\r\nMAIL FROM:<a@good.example>\r\n");
+    dialog_expect("the rate counts each MAIL", "250 2.0.0|450 4.7.1");
+    dialog_end(d, STREAM_EOF);
+}
+
 static void nothing_of_the_client_comes_back_unescaped(void **state)
 {
     struct dialog *d = *state;
@@ -496,6 +528,7 @@ int main(void)
         cmocka_unit_test(a_hundred_idle_commands_are_enough),
         cmocka_unit_test(a_key_is_asked_for_at_each_command),
         cmocka_unit_test(rates_recipients_and_scopes_of_a_key_are_kept),
+        cmocka_unit_test(recipients_of_what_was_not_accepted_are_given_back),
         cmocka_unit_test(nothing_of_the_client_comes_back_unescaped),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);

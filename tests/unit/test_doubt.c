@@ -296,6 +296,100 @@ static void a_mark_that_could_not_be_synced_makes_no_doubt(void **state)
     fx_settle_all(f, message, QUEUE_SENT, 250, "ok");
 }
 
+/* --- an operator comes first ------------------------------------------------------------------ */
+
+static void an_operators_act_notices_the_interruption_and_decides(void **state)
+{
+    static const struct {
+        enum queue_act act;
+        enum queue_state want;
+        bool due;
+        const char *event;
+    } rows[] = {
+        { QUEUE_RETRY, QUEUE_UNCERTAIN, true, "retry" },
+        { QUEUE_HOLD, QUEUE_HELD, false, "hold" },
+        { QUEUE_CANCEL, QUEUE_CANCELLED, false, "cancel" },
+    };
+    struct fixture *f = *state;
+
+    hold_what_is_uncertain(f); /* the operator may decide otherwise */
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct queue_message *message = submit_leased(f, fx_small("r@dest.example"));
+        int64_t id = message->id;
+        crash(f, message);
+        assert_int_equal(fx_show(f, id).state, QUEUE_UNCERTAIN);
+        assert_int_equal(fx_steer(f, rows[i].act, id, NULL).result, QUEUE_OK);
+        assert_int_equal(open_attempts(f), 0);
+        struct shown shown = fx_show(f, id);
+        if (shown.state != rows[i].want || shown.attempts != 1 || shown.event_count != 2 ||
+            strcmp(shown.event[0], "uncertain") != 0 || strcmp(shown.event[1], rows[i].event) != 0)
+            fail_msg("act %d: state %d, %u attempts, %s, %s", (int)rows[i].act, (int)shown.state,
+                     shown.attempts, shown.event[0], shown.event[1]);
+        struct got got;
+        fx_lease_some(f, 64, 1 << 20, &got);
+        assert_int_equal(got.count, rows[i].due);
+        if (rows[i].due)
+            fx_settle_all(f, got.messages[0], QUEUE_SENT, 250, "ok");
+        else
+            fx_steer(f, QUEUE_CANCEL, id, NULL);
+    }
+}
+
+static void what_was_held_after_an_interruption_and_released_is_not_held_again(void **state)
+{
+    struct fixture *f = *state;
+    struct queue_message *message = submit_leased(f, fx_small("r@dest.example"));
+    int64_t id = message->id;
+
+    hold_what_is_uncertain(f);
+    crash(f, message);
+    fx_steer(f, QUEUE_HOLD, id, NULL);
+    assert_int_equal(fx_steer(f, QUEUE_RELEASE, id, NULL).result, QUEUE_OK);
+    message = fx_lease(f);
+    assert_int_equal(message->recipients[0].attempts, 1);
+    assert_int_equal(fx_show(f, id).event_count, 3); /* uncertain, hold, release */
+    fx_settle_all(f, message, QUEUE_SENT, 250, "ok");
+    assert_int_equal(fx_show(f, id).state, QUEUE_DELIVERED);
+}
+
+static void an_act_that_changes_nothing_notices_the_interruption_all_the_same(void **state)
+{
+    struct fixture *f = *state;
+    struct queue_message *message = submit_leased(f, fx_small("r@dest.example"));
+    int64_t id = message->id;
+
+    crash(f, message);
+    assert_int_equal(fx_steer(f, QUEUE_RELEASE, id, NULL).result, QUEUE_CONFLICT);
+    struct shown shown = fx_show(f, id);
+    assert_int_equal(shown.state, QUEUE_UNCERTAIN);
+    assert_int_equal(fx_number(f, "SELECT state FROM message"), QUEUE_UNCERTAIN);
+    assert_int_equal(fx_stats(f).messages[QUEUE_UNCERTAIN], 1);
+    assert_int_equal(shown.event_count, 1);
+    message = fx_lease(f);
+    assert_int_equal(message->recipients[0].attempts, 1);
+    fx_settle_all(f, message, QUEUE_SENT, 250, "ok");
+}
+
+static void only_who_was_under_way_was_interrupted(void **state)
+{
+    struct fixture *f = *state;
+    struct queue_message *message = fx_small("a@dest.example");
+    int64_t id = message->id;
+
+    queue_message_add(message, SLICE("b@dest.example"));
+    assert_int_equal(fx_submit_message(f, message), QUEUE_OK);
+    message = fx_lease(f);
+    queue_recipient_say(&message->recipients[0], QUEUE_LATER, 450, "", SLICE("busy"));
+    queue_recipient_say(&message->recipients[1], QUEUE_UNTRIED, 0, "", SLICE(""));
+    fx_settle(f, message);
+    fx_advance(1000);
+    crash(f, fx_lease(f)); /* it has b alone */
+    assert_int_equal(fx_steer(f, QUEUE_HOLD, id, NULL).result, QUEUE_OK);
+    struct shown shown = fx_show(f, id);
+    assert_string_equal(shown.text[0], "busy");
+    assert_non_null(strstr(shown.text[1], "may have arrived"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -312,6 +406,10 @@ int main(void)
         QUEUE_TEST(after_a_crash_the_setting_holds_what_is_uncertain),
         QUEUE_TEST(the_setting_holds_what_became_uncertain_in_a_living_process),
         DISK_TEST(a_mark_that_could_not_be_synced_makes_no_doubt),
+        DISK_TEST(an_operators_act_notices_the_interruption_and_decides),
+        DISK_TEST(what_was_held_after_an_interruption_and_released_is_not_held_again),
+        DISK_TEST(an_act_that_changes_nothing_notices_the_interruption_all_the_same),
+        DISK_TEST(only_who_was_under_way_was_interrupted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -86,14 +86,17 @@ static struct api_upstreams fake_upstreams(struct fake_upstreams *fake, struct a
     };
 }
 
-/* A path of this form with something in place of {...}. */
+/* A path of this form with something in place of each {...}. */
 static char *fill(const char *form)
 {
-    const char *open = strchr(form, '{');
-    const char *close = strchr(form, '}');
+    char *path = xstrdup(form);
 
-    return open == NULL ? xstrdup(form)
-                        : xasprintf("%.*sNone1234%s", (int)(open - form), form, close + 1);
+    for (char *open; (open = strchr(path, '{')) != NULL;) {
+        char *filled = xasprintf("%.*sNone1234%s", (int)(open - path), path, strchr(path, '}') + 1);
+        free(path);
+        path = filled;
+    }
+    return path;
 }
 
 /* --- the table -------------------------------------------------------------------------------- */
@@ -355,6 +358,10 @@ static void values_that_are_not_allowed_are_422_and_make_no_key(void **state)
         "{\"name\":\"a\",\"expirationDays\":366}",
         "{\"name\":\"a\",\"expirationDays\":-1}",
         "{\"name\":\"a\",\"rateLimit\":0}",
+        "{\"name\":\"a\",\"recipientsPerDay\":0}",
+        "{\"name\":\"a\",\"messageSize\":0}",
+        "{\"name\":\"a\",\"messageSize\":\"10M\"}",
+        "{\"name\":\"a\",\"maxSessions\":-1}",
         "{\"name\":\"a\",\"rateLimit\":9223372036854775807}",
         "{\"name\":\"\"}",
         "{\"name\":\"a\\nb\"}",
@@ -545,6 +552,41 @@ static void whoami_tells_a_key_what_it_is(void **state)
     auth_grant_unref(grant);
 }
 
+static void whoami_tells_what_is_left_of_the_limits(void **state)
+{
+    struct api_place *place = *state;
+    struct auth_grant *free_key = api_place_key(place, "{\"name\":\"free\"}");
+    struct auth_grant *grant =
+        api_place_key(place, "{\"name\":\"a\",\"rateLimit\":60,\"recipientsPerDay\":5}");
+    unsigned wait_s;
+
+    api_place_ask(place, free_key, "GET", "/v1/whoami", NULL);
+    assert_true(json_is_null(api_place_at(place, "data.limits.ratePerMinute")));
+    assert_true(json_is_null(api_place_at(place, "data.limits.recipientsPerDay")));
+    assert_int_equal(place->rate.limit, 0);
+    assert_true(auth_take_message(place->auth, grant, clock_wall_ms() + 60000, &wait_s));
+    assert_true(auth_take_recipient(place->auth, grant, clock_wall_s(), &wait_s));
+    api_place_ask(place, grant, "GET", "/v1/whoami", NULL);
+    static const struct {
+        const char *path;
+        int64_t want;
+    } cases[] = {
+        { "data.limits.ratePerMinute.limit", 60 },
+        { "data.limits.ratePerMinute.remaining", 59 },
+        { "data.limits.ratePerMinute.resetSeconds", 1 },
+        { "data.limits.recipientsPerDay.limit", 5 },
+        { "data.limits.recipientsPerDay.remaining", 4 },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        if (json_integer_value(api_place_at(place, cases[i].path)) != cases[i].want)
+            fail_msg("%s: %s", cases[i].path, place->text);
+    assert_int_equal(place->rate.limit, 60);
+    assert_int_equal(place->rate.left, 59);
+    assert_int_equal(place->rate.reset_s, 1);
+    auth_grant_unref(grant);
+    auth_grant_unref(free_key);
+}
+
 /* --- domains and accounts --------------------------------------------------------------------- */
 
 static void domains_are_verified_by_the_operators_word_only(void **state)
@@ -662,7 +704,8 @@ static void defer(struct api_place *place)
 {
     struct queue_message *message = NULL;
 
-    queue_lease(place->queue, 1, 100000, clock_wall_ms(), on_leased, &message, &place->answers);
+    queue_lease(place->queue, 1, 100000, queue_now_ms(place->queue), on_leased, &message,
+                &place->answers);
     queue_step(place->queue);
     mailbox_drain(&place->answers);
     assert_non_null(message);
@@ -957,6 +1000,7 @@ int main(void)
         TEST(a_domain_named_by_the_operator_is_added_unless_it_is_anothers),
         TEST(the_limit_of_keys_is_a_conflict_that_says_what_to_do),
         TEST(whoami_tells_a_key_what_it_is),
+        TEST(whoami_tells_what_is_left_of_the_limits),
         TEST(domains_are_verified_by_the_operators_word_only),
         TEST(a_key_cannot_remove_the_domain_of_another_account),
         TEST(accounts_are_made_by_the_operator_and_seen_by_their_own),

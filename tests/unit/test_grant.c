@@ -34,6 +34,7 @@ static struct fixture make(const char *const *verified, const char *const *rules
     table_add_account(fixture.table, fixture.account);
     table_refresh_account(fixture.table, fixture.account);
     memcpy(fixture.key->id, "AAAAAAAA", 9);
+    fixture.key->secrets[SECRET_CURRENT].number = 1;
     fixture.key->scopes = AUTH_SEND | AUTH_KEYS;
     add_all(&fixture.key->rules[kind], rules);
     assert_true(key_parse_networks(fixture.key, &bad));
@@ -69,7 +70,7 @@ static void sender_needs_the_key_and_the_account(void **state)
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct fixture fixture = make(cases[i].verified, cases[i].domains, RULE_DOMAIN);
-        if (auth_grant_permits_sender(fixture.key->grant, SLICE("ann"),
+        if (auth_grant_permits_sender(fixture.key->secrets[SECRET_CURRENT].grant, SLICE("ann"),
                                       slice_of(cases[i].domain)) != cases[i].want)
             fail_msg("row %zu: %s", i, cases[i].domain);
         table_free(fixture.table);
@@ -95,7 +96,8 @@ static void sender_list_holds_exact_addresses(void **state)
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++)
-        if (auth_grant_permits_sender(fixture.key->grant, slice_of(cases[i].local),
+        if (auth_grant_permits_sender(fixture.key->secrets[SECRET_CURRENT].grant,
+                                      slice_of(cases[i].local),
                                       slice_of(cases[i].domain)) != cases[i].want)
             fail_msg("row %zu: %s@%s", i, cases[i].local, cases[i].domain);
     table_free(fixture.table);
@@ -124,9 +126,11 @@ static void recipient_list_holds_addresses_and_domains(void **state)
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct slice local = slice_of(cases[i].local), domain = slice_of(cases[i].domain);
-        if (auth_grant_permits_recipient(fixture.key->grant, local, domain) != cases[i].want)
+        if (auth_grant_permits_recipient(fixture.key->secrets[SECRET_CURRENT].grant, local,
+                                         domain) != cases[i].want)
             fail_msg("row %zu: %s@%s", i, cases[i].local, cases[i].domain);
-        assert_true(auth_grant_permits_recipient(free_of_rules.key->grant, local, domain));
+        assert_true(auth_grant_permits_recipient(free_of_rules.key->secrets[SECRET_CURRENT].grant,
+                                                 local, domain));
     }
     table_free(fixture.table);
     table_free(free_of_rules.table);
@@ -152,9 +156,10 @@ static void network_list_needs_an_address(void **state)
         struct auth_peer peer = { .has_address = cases[i].address != NULL, .protocol = "smtp" };
         if (peer.has_address)
             assert_true(network_parse_address(cases[i].address, peer.address));
-        if (grant_permits_address(fixture.key->grant, &peer) != cases[i].want)
+        if (grant_permits_address(fixture.key->secrets[SECRET_CURRENT].grant, &peer) !=
+            cases[i].want)
             fail_msg("row %zu", i);
-        assert_true(grant_permits_address(free_of_rules.key->grant, &peer));
+        assert_true(grant_permits_address(free_of_rules.key->secrets[SECRET_CURRENT].grant, &peer));
     }
     table_free(fixture.table);
     table_free(free_of_rules.table);
@@ -182,7 +187,7 @@ static void verdict_tells_the_first_reason(void **state)
         fixture.key->expires_s = cases[i].expires_s;
         fixture.account->suspended = cases[i].suspended;
         table_refresh_account(fixture.table, fixture.account);
-        enum auth_verdict got = grant_verdict(fixture.key->grant, NOW_S);
+        enum auth_verdict got = grant_verdict(fixture.key->secrets[SECRET_CURRENT].grant, NOW_S);
         if (got != cases[i].want)
             fail_msg("row %zu: %d", i, (int)got);
     }
@@ -196,12 +201,12 @@ static void grant_is_current_until_a_change_or_its_end(void **state)
 
     (void)state;
     fixture.key->expires_s = NOW_S;
-    struct auth_grant *grant = auth_grant_ref(fixture.key->grant);
+    struct auth_grant *grant = auth_grant_ref(fixture.key->secrets[SECRET_CURRENT].grant);
     assert_true(auth_grant_is_current(grant, NOW_S - 1));
     assert_false(auth_grant_is_current(grant, NOW_S));
     table_refresh_account(fixture.table, fixture.account);
     assert_false(auth_grant_is_current(grant, NOW_S - 1));
-    assert_true(auth_grant_is_current(fixture.key->grant, NOW_S - 1));
+    assert_true(auth_grant_is_current(fixture.key->secrets[SECRET_CURRENT].grant, NOW_S - 1));
     assert_string_equal(auth_grant_key_id(grant), "AAAAAAAA");
     assert_string_equal(auth_grant_account(grant), "acme");
     assert_false(auth_grant_is_test(grant));

@@ -98,21 +98,6 @@ static void a_damaged_message_does_not_block_the_others(void **state)
     fx_settle_all(f, message, QUEUE_SENT, 250, "ok");
 }
 
-/* Where in the database file is a page full of this byte, but for what links it to the next? */
-static int64_t find_page_of(const char *path, char byte)
-{
-    char page[4096], wanted[4088];
-    int64_t offset = 0;
-    FILE *file = fopen(path, "rb");
-
-    memset(wanted, byte, sizeof(wanted));
-    assert_non_null(file);
-    while (fread(page, sizeof(page), 1, file) == 1 && memcmp(page + 8, wanted, sizeof(wanted)) != 0)
-        offset += (int64_t)sizeof(page);
-    fclose(file);
-    return offset;
-}
-
 static void a_message_on_a_bad_sector_does_not_block_the_others(void **state)
 {
     struct fixture *f = *state;
@@ -128,7 +113,7 @@ static void a_message_on_a_bad_sector_does_not_block_the_others(void **state)
         assert_int_equal(fx_submit_message(f, message), QUEUE_OK);
     }
     fx_reopen(f); /* all of it is in the file, and nothing in memory */
-    disk.unreadable_at = find_page_of(f->path, 'A') + 8;
+    disk.unreadable_at = disk_page_of(f->path, 'A') + 8;
     fx_lease_some(f, 64, 1 << 20, &got);
     assert_int_equal(got.count, 0);
     fx_advance(1000);

@@ -102,6 +102,68 @@ static void day_counts_until_midnight(void **state)
     }
 }
 
+static void what_is_left_is_told_without_taking_it(void **state)
+{
+    static const struct {
+        unsigned rate, taken;
+        int64_t after_ms;
+        unsigned left, reset_s;
+    } cases[] = {
+        { 60, 0, 0, 60, 0 },    { 60, 1, 0, 59, 1 },     { 60, 60, 0, 0, 60 },
+        { 60, 60, 999, 0, 60 }, { 60, 60, 1000, 1, 59 }, { 60, 60, 60000, 60, 0 },
+        { 1, 1, 59999, 0, 1 },  { 7, 2, 0, 5, 18 },
+    };
+    unsigned wait_s, reset_s;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct limit_rate rate = { 0 };
+        for (unsigned n = 0; n < cases[i].taken; n++)
+            assert_true(limit_take_rate(&rate, cases[i].rate, START_MS, &wait_s));
+        for (int twice = 0; twice < 2; twice++) {
+            unsigned left =
+                limit_rate_left(&rate, cases[i].rate, START_MS + cases[i].after_ms, &reset_s);
+            if (left != cases[i].left || reset_s != cases[i].reset_s)
+                fail_msg("row %zu: %u left, all in %u s", i, left, reset_s);
+        }
+    }
+    struct limit_day day = { 0 };
+    assert_int_equal(limit_day_left(&day, 3, NOON_S, &reset_s), 3);
+    assert_int_equal(reset_s, DAY_S / 2);
+    assert_true(limit_take_day(&day, 3, NOON_S, &wait_s));
+    assert_int_equal(limit_day_left(&day, 3, NOON_S, &reset_s), 2);
+    assert_int_equal(limit_day_left(&day, 1, NOON_S, &reset_s), 0);
+    assert_int_equal(limit_day_left(&day, 3, NOON_S + DAY_S / 2, &reset_s), 3);
+    assert_int_equal(reset_s, DAY_S);
+}
+
+static void what_is_given_back_can_be_taken_again(void **state)
+{
+    struct limit_rate rate = { 0 };
+    struct limit_day day = { 0 };
+    unsigned wait_s, reset_s;
+
+    (void)state;
+    limit_give_rate(&rate, 2); /* of a full bucket: nothing */
+    for (int i = 0; i < 2; i++)
+        assert_true(limit_take_rate(&rate, 2, START_MS, &wait_s));
+    assert_false(limit_take_rate(&rate, 2, START_MS, &wait_s));
+    limit_give_rate(&rate, 2);
+    assert_true(limit_take_rate(&rate, 2, START_MS, &wait_s));
+    for (int i = 0; i < 5; i++)
+        limit_give_rate(&rate, 2);
+    assert_int_equal(limit_rate_left(&rate, 2, START_MS, &reset_s), 2); /* never more than all */
+
+    for (int i = 0; i < 3; i++)
+        assert_true(limit_take_day(&day, 3, NOON_S, &wait_s));
+    limit_give_day(&day, 2, NOON_S - DAY_S); /* of another day */
+    assert_int_equal(limit_day_left(&day, 3, NOON_S, &reset_s), 0);
+    limit_give_day(&day, 2, NOON_S);
+    assert_int_equal(limit_day_left(&day, 3, NOON_S, &reset_s), 2);
+    limit_give_day(&day, 9, NOON_S);
+    assert_int_equal(limit_day_left(&day, 3, NOON_S, &reset_s), 3);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -109,6 +171,8 @@ int main(void)
         cmocka_unit_test(bucket_holds_exactly_its_rate),
         cmocka_unit_test(largest_rate_does_not_overflow),
         cmocka_unit_test(day_counts_until_midnight),
+        cmocka_unit_test(what_is_left_is_told_without_taking_it),
+        cmocka_unit_test(what_is_given_back_can_be_taken_again),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -31,14 +31,17 @@ static int remove_place(void **state)
     return 0;
 }
 
-/* A path of this form with something in place of {...}. */
+/* A path of this form with something in place of each {...}. */
 static char *fill(const char *form)
 {
-    const char *open = strchr(form, '{');
-    const char *close = strchr(form, '}');
+    char *path = xstrdup(form);
 
-    return open == NULL ? xstrdup(form)
-                        : xasprintf("%.*sNone1234%s", (int)(open - form), form, close + 1);
+    for (char *open; (open = strchr(path, '{')) != NULL;) {
+        char *filled = xasprintf("%.*sNone1234%s", (int)(open - path), path, strchr(path, '}') + 1);
+        free(path);
+        path = filled;
+    }
+    return path;
 }
 
 static json_t *fetch(struct api_place *place)

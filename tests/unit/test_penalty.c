@@ -153,6 +153,9 @@ static void clock_that_goes_back_does_not_prolong_the_penalty(void **state)
     fail_times(penalty, "192.0.2.1", 10, 1000000);
     assert_int_equal(left(penalty, "192.0.2.1", 0), 900);
     assert_int_equal(left(penalty, "192.0.2.1", 900), 0);
+    fail_times(penalty, "192.0.2.2", 1, 1000000); /* and then the clock is set back for good */
+    assert_int_equal(left(penalty, "192.0.2.3", 2000), 0);
+    assert_int_equal(penalty_count(penalty), 0);
     penalty_free(penalty);
 }
 

@@ -1,4 +1,4 @@
-#include "tests/support/queue_fixture.h"
+#include "tests/support/disk.h"
 
 #define DAY INT64_C(86400000) /* the fixture's retention */
 
@@ -69,6 +69,43 @@ static void chunks_of_a_failed_message_go_with_its_record(void **state)
     assert_int_equal(fx_number(f, "SELECT count(*) FROM body"), 0);
 }
 
+static int64_t fail_with_a_chunk_of(struct fixture *f, char byte)
+{
+    struct queue_message *message = desk_message(ident_next(), "r@dest.example");
+    int64_t id = message->id;
+
+    assert_int_equal(fx_append(f, id, 0, byte, QUEUE_CHUNK_BYTES), QUEUE_OK);
+    message->chunks = 1;
+    message->size = QUEUE_CHUNK_BYTES;
+    assert_int_equal(fx_submit_message(f, message), QUEUE_OK);
+    fx_settle_all(f, fx_lease(f), QUEUE_NEVER, 550, "no");
+    return id;
+}
+
+static void what_cannot_be_removed_does_not_keep_the_rest(void **state)
+{
+    struct fixture *f = *state;
+    int64_t first = fail_with_a_chunk_of(f, 'a');
+    int64_t second = fail_with_a_chunk_of(f, 'b');
+    int64_t third = fail_with_a_chunk_of(f, 'c');
+
+    fx_reopen(f); /* all of it is in the file, and nothing in memory */
+    disk.unreadable_at = disk_page_of(f->path, 'b') + 8;
+    fx_advance(2 * DAY);
+    walk(f);
+    assert_int_equal(fx_show(f, first).result, QUEUE_NOT_FOUND);
+    assert_int_equal(fx_show(f, second).state, QUEUE_FAILED_FOR_GOOD);
+    assert_int_equal(fx_show(f, third).result, QUEUE_NOT_FOUND);
+    fx_submit(f, "r@dest.example"); /* and mail is taken */
+    walk(f);
+    fx_submit(f, "r@dest.example");
+
+    disk.unreadable_at = 0;
+    fx_reopen(f);
+    walk(f);
+    assert_int_equal(fx_show(f, second).result, QUEUE_NOT_FOUND);
+}
+
 static void a_long_table_is_walked_in_steps(void **state)
 {
     struct fixture *f = *state;
@@ -127,6 +164,7 @@ int main(void)
         QUEUE_TEST(a_long_table_is_walked_in_steps),
         QUEUE_TEST(large_contents_make_shorter_steps),
         QUEUE_TEST(a_shorter_retention_holds_for_what_is_there),
+        DISK_TEST(what_cannot_be_removed_does_not_keep_the_rest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -155,7 +155,8 @@ static void ask_something(struct asker *asker)
 
     asker->under_way++;
     if (number % 10 == 8) {
-        queue_lease(asker->queue, 16, 1 << 20, clock_wall_ms(), on_leased, asker, &asker->desk.box);
+        queue_lease(asker->queue, 16, 1 << 20, queue_now_ms(asker->queue), on_leased, asker,
+                    &asker->desk.box);
     } else if (number % 10 == 9) {
         queue_list(asker->queue, &filter, on_listed, asker, &asker->desk.box);
     } else {

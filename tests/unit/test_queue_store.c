@@ -81,7 +81,7 @@ static void a_transaction_that_is_rolled_back_counts_nothing(void **state)
     struct store *store = f->queue->store;
     struct queue_message *message = fx_small("r@dest.example");
     const struct store_birth birth = {
-        .state = QUEUE_QUEUED, .due_ms = 5, .now_ms = 5, .with_content = true
+        .state = QUEUE_QUEUED, .due_ms = 5, .wall_ms = 5, .with_content = true
     };
 
     assert_int_equal(store_begin(store), STORE_OK);

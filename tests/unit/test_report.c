@@ -281,21 +281,6 @@ static void a_report_on_a_message_without_its_chunks_goes_all_the_same(void **st
     assert_int_equal(scribe.original_len, 0);
 }
 
-/* Where in the database file is a page full of this byte, but for what links it to the next? */
-static int64_t find_page_of(const char *path, char byte)
-{
-    char page[4096], wanted[4088];
-    int64_t offset = 0;
-    FILE *file = fopen(path, "rb");
-
-    memset(wanted, byte, sizeof(wanted));
-    assert_non_null(file);
-    while (fread(page, sizeof(page), 1, file) == 1 && memcmp(page + 8, wanted, sizeof(wanted)) != 0)
-        offset += (int64_t)sizeof(page);
-    fclose(file);
-    return offset;
-}
-
 /* It can be neither quoted nor removed. What became of it is written all the same, for until then
  * nothing else would be delivered. */
 static void a_message_on_a_bad_sector_bounces_all_the_same(void **state)
@@ -311,7 +296,7 @@ static void a_message_on_a_bad_sector_bounces_all_the_same(void **state)
         f->queue->retention_ms = retentions[i];
         struct queue_message *message = fx_lease(f);
         struct got settled = { 0 };
-        disk.unreadable_at = find_page_of(f->path, 'a') + 8;
+        disk.unreadable_at = disk_page_of(f->path, 'a') + 8;
         queue_recipient_say(&message->recipients[0], QUEUE_NEVER, 550, "", SLICE("no"));
         queue_settle(f->queue, &message, "main", fx_on_done, &settled, &f->desk.box);
         fx_step(f);

@@ -19,6 +19,11 @@
 /* --- the look-up, counted and scripted ------------------------------------------------------- */
 
 static unsigned lookups;
+static bool hangs; /* the next look-up is not done until end_hanging() */
+static struct {
+    uv_getaddrinfo_t *request;
+    uv_getaddrinfo_cb cb;
+} hanging;
 static int scripted_error; /* what the next look-ups say at once; 0: they are real */
 
 /* Stands before libuv's own, which it calls. */
@@ -31,9 +36,20 @@ int uv_getaddrinfo(uv_loop_t *loop, uv_getaddrinfo_t *request, uv_getaddrinfo_cb
     lookups++;
     if (scripted_error != 0)
         return scripted_error;
+    if (hangs) {
+        hanging.request = request;
+        hanging.cb = cb;
+        return 0;
+    }
     if (real == NULL)
         *(void **)&real = dlsym(RTLD_NEXT, "uv_getaddrinfo");
     return real(loop, request, cb, node, service, hints);
+}
+
+static void end_hanging(void)
+{
+    hangs = false;
+    hanging.cb(hanging.request, UV_EAI_AGAIN, NULL);
 }
 
 static int64_t now_us;
@@ -165,6 +181,39 @@ static void answers_grow_old(void **state)
     }
     assert_int_equal(asker.answers, ARRAY_LEN(rows));
     asker_close(&asker);
+    clock_replace(NULL);
+}
+
+static void nobody_waits_for_ever_for_a_look_up_that_hangs(void **state)
+{
+    static const struct clock_source source = { tell_now_us, tell_now_us };
+    struct asker asker;
+
+    (void)state;
+    clock_replace(&source);
+    asker_open(&asker);
+    hangs = true;
+    ask(&asker, "a.example");
+    now_us += 59 * 1000000;
+    ask(&asker, "a.example"); /* joins it, and waits for its own time */
+    now_us += 1 * 1000000;
+    while (asker.answers == 0)
+        uv_run(&asker.loop.uv, UV_RUN_ONCE);
+    assert_int_equal(asker.answers, 1);
+    assert_string_equal(asker.error, "the name service did not answer in time");
+    now_us += 59 * 1000000;
+    loop_run(&asker.loop);
+    assert_int_equal(asker.answers, 2);
+    assert_int_equal(lookups, 1);
+    ask(&asker, "a.example");
+    end_hanging();
+    loop_run(&asker.loop);
+    assert_int_equal(asker.answers, 3);
+    assert_string_equal(asker.error, "the name servers do not answer");
+    hangs = true;
+    ask(&asker, "b.example");
+    asker_close(&asker); /* with one that waits */
+    end_hanging();
     clock_replace(NULL);
 }
 
@@ -391,6 +440,7 @@ int main(void)
         cmocka_unit_test(an_address_is_answered_later_and_without_a_look_up),
         cmocka_unit_test(a_name_is_looked_up_once_for_all_who_ask_and_then_kept),
         cmocka_unit_test(answers_grow_old),
+        cmocka_unit_test(nobody_waits_for_ever_for_a_look_up_that_hangs),
         cmocka_unit_test(what_cannot_be_asked_fails_with_a_reason),
         cmocka_unit_test(a_cancelled_question_is_not_answered),
         cmocka_unit_test(a_resolver_may_go_while_questions_are_open),

@@ -306,6 +306,71 @@ static void fresh_mail_that_is_handed_out_at_once_is_left_alone(void **state)
     }
 }
 
+static void a_retry_of_all_reaches_those_who_are_later_than_others(void **state)
+{
+    struct fixture *f = *state;
+    struct queue_message *message = fx_small("a@dest.example");
+    int64_t id = message->id;
+
+    queue_message_add(message, SLICE("b@dest.example"));
+    assert_int_equal(fx_submit_message(f, message), QUEUE_OK);
+    fx_settle_all(f, fx_lease(f), QUEUE_LATER, 450, "busy");
+    fx_execute(f, "UPDATE recipient SET due_ms = due_ms + 3600000 WHERE position = 1");
+    fx_advance(3600000); /* the first is due, the second is not */
+    struct got got = fx_steer(f, QUEUE_RETRY, 0, NULL);
+    assert_int_equal(got.changed, 1);
+    assert_int_equal(fx_show(f, id).event_count, 3); /* two attempts, one retry */
+    got = fx_steer(f, QUEUE_RETRY, 0, NULL);
+    assert_int_equal(got.changed, 0);
+    assert_int_equal(fx_show(f, id).event_count, 3);
+    message = fx_lease(f);
+    assert_int_equal(message->recipient_count, 2);
+    got = fx_steer(f, QUEUE_RETRY, 0, NULL);
+    assert_int_equal(got.changed + got.busy, 0);
+    fx_settle_all(f, message, QUEUE_SENT, 250, "ok");
+}
+
+static enum queue_result steer_as(struct fixture *f, bool by_key, enum queue_act act, int64_t id)
+{
+    struct queue_steering steering = {
+        .act = act, .id = id, .by = by_key ? "7Fq2mZ81" : "operator", .by_key = by_key
+    };
+    struct got got = { 0 };
+
+    queue_steer(f->queue, &steering, fx_on_steered, &got, &f->desk.box);
+    fx_step(f);
+    assert_int_equal(got.calls, 1);
+    return got.result;
+}
+
+static void what_the_operator_holds_no_key_lets_go(void **state)
+{
+    static const struct {
+        bool by_key;
+        enum queue_act act;
+        enum queue_result want;
+    } rows[] = {
+        { true, QUEUE_HOLD, QUEUE_OK },         { true, QUEUE_RELEASE, QUEUE_OK },
+        { true, QUEUE_HOLD, QUEUE_OK },         { true, QUEUE_HOLD, QUEUE_CONFLICT },
+        { false, QUEUE_HOLD, QUEUE_OK }, /* it takes over */
+        { false, QUEUE_HOLD, QUEUE_CONFLICT },  { true, QUEUE_HOLD, QUEUE_CONFLICT },
+        { true, QUEUE_RELEASE, QUEUE_REFUSED }, { true, QUEUE_CANCEL, QUEUE_REFUSED },
+        { false, QUEUE_RELEASE, QUEUE_OK },     { true, QUEUE_RELEASE, QUEUE_CONFLICT },
+        { true, QUEUE_HOLD, QUEUE_OK },         { true, QUEUE_RELEASE, QUEUE_OK },
+        { false, QUEUE_HOLD, QUEUE_OK },        { true, QUEUE_RELEASE, QUEUE_REFUSED },
+        { false, QUEUE_CANCEL, QUEUE_OK },
+    };
+    struct fixture *f = *state;
+    int64_t id = fx_submit(f, "r@dest.example");
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        enum queue_result result = steer_as(f, rows[i].by_key, rows[i].act, id);
+        if (result != rows[i].want)
+            fail_msg("row %zu: %d, not %d", i, (int)result, (int)rows[i].want);
+        fx_reopen(f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -322,6 +387,8 @@ int main(void)
         QUEUE_TEST(whoever_waits_for_mail_is_rung_when_some_is_released),
         QUEUE_TEST(many_cut_short_by_the_end_say_that_they_failed),
         QUEUE_TEST(fresh_mail_that_is_handed_out_at_once_is_left_alone),
+        QUEUE_TEST(a_retry_of_all_reaches_those_who_are_later_than_others),
+        QUEUE_TEST(what_the_operator_holds_no_key_lets_go),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -788,6 +788,38 @@ static void finishing_with_unread_input_does_not_destroy_the_last_reply(void **s
     pair_close(&pair);
 }
 
+static void say_bye_and_leave_now(struct side *server, enum side_event event)
+{
+    say_bye_and_finish(server, event);
+    if (event == SIDE_DATA)
+        stream_leave_by(server->loop, 0);
+}
+
+static void who_must_leave_has_said_its_last_words_and_waits_for_nobody(void **state)
+{
+    (void)state;
+    for (int late = 0; late < 2; late++) {
+        struct buf got;
+        struct pair pair;
+
+        buf_init(&got, 1000);
+        pair_open(&pair);
+        pair.server.on = late ? say_bye_and_leave_now : say_bye_and_finish;
+        int fd = pair_socket(&pair);
+        socket_send(fd, SLICE("hello"));
+        if (!late)
+            stream_leave_by(&pair.loop, 0);
+        loop_run(&pair.loop); /* the peer never closes */
+        assert_true(list_is_empty(&pair.loop.leaving));
+        assert_int_equal(pair.loop.finishing, 0);
+        assert_int_equal(socket_read_all(fd, &got), 0);
+        assert_true(slice_equal(buf_slice(&got), SLICE("421 bye\r\n")));
+        close(fd);
+        buf_free(&got);
+        pair_close(&pair);
+    }
+}
+
 static void a_reset_is_told_once(void **state)
 {
     struct pair pair;
@@ -1333,6 +1365,7 @@ int main(void)
         cmocka_unit_test(commands_and_fin_at_once_get_all_their_answers),
         cmocka_unit_test(what_is_written_in_the_last_event_still_goes_out),
         cmocka_unit_test(finishing_with_unread_input_does_not_destroy_the_last_reply),
+        cmocka_unit_test(who_must_leave_has_said_its_last_words_and_waits_for_nobody),
         cmocka_unit_test(a_reset_is_told_once),
         cmocka_unit_test(a_paused_owner_hears_at_once_that_its_output_is_lost),
         cmocka_unit_test(the_last_words_of_a_peer_that_hung_up_are_heard),

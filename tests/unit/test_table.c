@@ -18,10 +18,24 @@ static struct key *add_key(struct table *table, struct account *account, unsigne
     struct key *key = key_new();
 
     snprintf(key->id, sizeof(key->id), "%08u", number % 100000000u);
-    memset(key->hash, (int)(number & 0xff), sizeof(key->hash));
+    struct secret *secret = &key->secrets[SECRET_CURRENT];
+    secret->number = 1;
+    memset(secret->hash, (int)(number & 0xff), sizeof(secret->hash));
     key->scopes = AUTH_SEND;
     table_add_key(table, key, account);
     return key;
+}
+
+/* As auth_key_revoke() does it. */
+static void revoke(struct table *table, struct key *key, const uint8_t *tombstone)
+{
+    struct secret next[KEY_SECRETS];
+
+    memcpy(next, key->secrets, sizeof(next));
+    memcpy(next[SECRET_CURRENT].hash, tombstone, KEY_HASH_BYTES);
+    next[SECRET_CURRENT].erased = true;
+    key->state = KEY_REVOKED;
+    table_refresh_key(table, key, next);
 }
 
 static void lookup_finds_what_was_added(void **state)
@@ -38,14 +52,16 @@ static void lookup_finds_what_was_added(void **state)
         char id[AUTH_KEY_ID_BYTES];
         snprintf(id, sizeof(id), "%08u", i);
         table_lookup(table, slice_of(id), &hit);
-        if (hit.grant == NULL || strcmp(auth_grant_key_id(hit.grant), id) != 0 ||
-            hit.hash[31] != (i & 0xff) || table_find_key(table, id) != table_key(table, i))
+        if (hit.secrets[SECRET_CURRENT].grant == NULL ||
+            strcmp(auth_grant_key_id(hit.secrets[SECRET_CURRENT].grant), id) != 0 ||
+            hit.secrets[SECRET_CURRENT].hash[31] != (i & 0xff) ||
+            table_find_key(table, id) != table_key(table, i))
             fail_msg("%s", id);
-        auth_grant_unref(hit.grant);
+        auth_grant_unref(hit.secrets[SECRET_CURRENT].grant);
     }
     table_lookup(table, SLICE("99999999"), &hit);
-    assert_null(hit.grant);
-    assert_int_equal(hit.hash[0], 0);
+    assert_null(hit.secrets[SECRET_CURRENT].grant);
+    assert_int_equal(hit.secrets[SECRET_CURRENT].hash[0], 0);
     assert_null(table_find_key(table, "99999999"));
     assert_null(table_key(table, 3000));
     assert_ptr_equal(table_find_account(table, "acme"), account);
@@ -69,15 +85,51 @@ static void revoking_outdates_the_grants_that_are_out(void **state)
     add_key(table, account, 2);
     table_lookup(table, SLICE("00000001"), &before);
     table_lookup(table, SLICE("00000002"), &other);
-    table_revoke_key(table, key, tombstone);
+    revoke(table, key, tombstone);
     table_lookup(table, SLICE("00000001"), &after);
-    assert_false(auth_grant_is_current(before.grant, NOW_S));
-    assert_true(auth_grant_is_current(other.grant, NOW_S));
-    assert_int_equal(grant_verdict(after.grant, NOW_S), AUTH_REVOKED);
-    assert_memory_equal(after.hash, tombstone, sizeof(tombstone));
-    auth_grant_unref(before.grant);
-    auth_grant_unref(after.grant);
-    auth_grant_unref(other.grant);
+    assert_false(auth_grant_is_current(before.secrets[SECRET_CURRENT].grant, NOW_S));
+    assert_true(auth_grant_is_current(other.secrets[SECRET_CURRENT].grant, NOW_S));
+    assert_int_equal(grant_verdict(after.secrets[SECRET_CURRENT].grant, NOW_S), AUTH_REVOKED);
+    assert_memory_equal(after.secrets[SECRET_CURRENT].hash, tombstone, sizeof(tombstone));
+    auth_grant_unref(before.secrets[SECRET_CURRENT].grant);
+    auth_grant_unref(after.secrets[SECRET_CURRENT].grant);
+    auth_grant_unref(other.secrets[SECRET_CURRENT].grant);
+    table_free(table);
+}
+
+static void each_secret_has_a_grant_of_its_own(void **state)
+{
+    struct table *table = table_new();
+    struct account *account = account_new("acme", "default", false, 0);
+    struct secret next[KEY_SECRETS];
+    struct table_hit hit;
+
+    (void)state;
+    table_add_account(table, account);
+    struct key *key = add_key(table, account, 1);
+    struct auth_grant *first = table_grant_of(table, key, 1);
+    next[SECRET_FORMER] = key->secrets[SECRET_CURRENT];
+    next[SECRET_FORMER].until_s = NOW_S;
+    next[SECRET_CURRENT] = (struct secret){ .number = 2, .hash = { 9 } };
+    table_refresh_key(table, key, next);
+    assert_false(auth_grant_is_current(first, NOW_S - 1)); /* it does not know its end */
+    struct auth_grant *former = table_grant_of(table, key, 1);
+    struct auth_grant *current = table_grant_of(table, key, 2);
+    assert_null(table_grant_of(table, key, 3));
+    assert_true(auth_grant_is_current(former, NOW_S - 1));
+    assert_int_equal(grant_verdict(former, NOW_S - 1), AUTH_OK);
+    assert_false(auth_grant_is_current(former, NOW_S));
+    assert_int_equal(grant_verdict(former, NOW_S), AUTH_REPLACED);
+    assert_true(auth_grant_is_current(current, NOW_S));
+    table_lookup(table, SLICE("00000001"), &hit);
+    assert_ptr_equal(hit.secrets[SECRET_CURRENT].grant, current);
+    assert_int_equal(hit.secrets[SECRET_CURRENT].hash[0], 9);
+    assert_ptr_equal(hit.secrets[SECRET_FORMER].grant, former);
+    assert_int_equal(hit.secrets[SECRET_FORMER].hash[0], 1);
+    struct auth_grant *const all[] = { first, former, current, hit.secrets[0].grant,
+                                       hit.secrets[1].grant };
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        auth_grant_unref(all[i]);
     table_free(table);
 }
 
@@ -89,14 +141,14 @@ static void domains_change_what_new_grants_permit(void **state)
     (void)state;
     table_add_account(table, account);
     struct key *key = add_key(table, account, 1);
-    struct auth_grant *first = table_grant_of(table, key);
+    struct auth_grant *first = table_grant_of(table, key, 1);
     account_add_domain(account, "good.example", true, 0);
     account_add_domain(account, "waits.example", false, 0);
     table_refresh_account(table, account);
-    struct auth_grant *second = table_grant_of(table, key);
+    struct auth_grant *second = table_grant_of(table, key, 1);
     account_remove_domain(account, account_find_domain(account, "good.example"));
     table_refresh_account(table, account);
-    struct auth_grant *third = table_grant_of(table, key);
+    struct auth_grant *third = table_grant_of(table, key, 1);
 
     assert_false(auth_grant_permits_sender(first, SLICE("a"), SLICE("good.example")));
     assert_true(auth_grant_permits_sender(second, SLICE("a"), SLICE("good.example")));
@@ -132,15 +184,16 @@ static void *look(void *owner)
         snprintf(id, sizeof(id), "%08u", round);
         table_lookup(race->table, slice_of(id), &hit);
         atomic_fetch_add(&race->looked, 1);
-        if (hit.grant == NULL)
+        if (hit.secrets[SECRET_CURRENT].grant == NULL)
             continue; /* not made yet */
-        bool seen = hit.grant->state == KEY_REVOKED;
-        if ((round < revoked && !seen) || (seen && hit.hash[0] != 0xee))
+        bool seen = hit.secrets[SECRET_CURRENT].grant->state == KEY_REVOKED;
+        if ((round < revoked && !seen) || (seen && hit.secrets[SECRET_CURRENT].hash[0] != 0xee))
             atomic_store(&race->failed, true);
         revoked = atomic_load(&race->revoked);
-        if (round < revoked && !seen && auth_grant_is_current(hit.grant, NOW_S))
+        if (round < revoked && !seen &&
+            auth_grant_is_current(hit.secrets[SECRET_CURRENT].grant, NOW_S))
             atomic_store(&race->failed, true);
-        auth_grant_unref(hit.grant);
+        auth_grant_unref(hit.secrets[SECRET_CURRENT].grant);
     }
     return NULL;
 }
@@ -160,7 +213,7 @@ static void revocation_is_seen_by_all_threads_at_once(void **state)
     for (unsigned i = 0; i < KEYS; i++)
         add_key(race.table, account, i);
     for (unsigned i = 0; i < KEYS; i++) {
-        table_revoke_key(race.table, table_key(race.table, i), tombstone);
+        revoke(race.table, table_key(race.table, i), tombstone);
         atomic_store(&race.revoked, i + 1);
         if (i % 16 == 0)
             table_refresh_account(race.table, account);
@@ -180,6 +233,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(lookup_finds_what_was_added),
         cmocka_unit_test(revoking_outdates_the_grants_that_are_out),
+        cmocka_unit_test(each_secret_has_a_grant_of_its_own),
         cmocka_unit_test(domains_change_what_new_grants_permit),
         cmocka_unit_test(revocation_is_seen_by_all_threads_at_once),
     };

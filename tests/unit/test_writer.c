@@ -90,6 +90,7 @@ static void without_room_a_submission_is_refused_and_nothing_is_stored(void **st
     assert_int_equal(fx_number(f, "SELECT count(*) FROM message"), 0);
     assert_int_equal(fx_number(f, "SELECT count(*) FROM recipient"), 0);
     assert_false(queue_has_room(f->queue));
+    assert_false(queue_is_failing(f->queue));
     struct queue_stats stats = fx_stats(f);
     assert_int_equal(stats.messages[QUEUE_QUEUED], 0);
     make_room(f);
@@ -255,6 +256,7 @@ static void after_a_failed_write_nothing_is_acknowledged_until_reopened(void **s
     assert_int_equal(fx_submit_message(f, fx_small("r@dest.example")), QUEUE_FAILED);
     assert_null(f->queue->store);
     assert_false(queue_has_room(f->queue));
+    assert_true(queue_is_failing(f->queue));
     for (int i = 0; i < 3; i++) {
         fx_advance(1000);
         assert_int_equal(fx_submit_message(f, fx_small("r@dest.example")), QUEUE_FAILED);
@@ -269,6 +271,7 @@ static void after_a_failed_write_nothing_is_acknowledged_until_reopened(void **s
     fx_advance(1000);
     fx_step(f);
     assert_true(queue_has_room(f->queue));
+    assert_false(queue_is_failing(f->queue));
     int64_t after = fx_submit(f, "r@dest.example");
     assert_int_equal(fx_show(f, before).state, QUEUE_QUEUED);
     assert_int_equal(fx_show(f, after).state, QUEUE_QUEUED);
