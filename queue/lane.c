@@ -322,8 +322,8 @@ void lane_note_settled(struct queue *queue, const struct queue_message *message,
 
 /* --- turns ------------------------------------------------------------------------------------ */
 
-/* A lane whose name is none of ours is not to be had, for what it would be asked by. One that was
- * met before can only be met again by a damaged index. */
+/* A name with a NUL is none of ours: a damaged disk or another hand has put it there. Cut at the
+ * NUL it would be taken for another lane. And only a damaged index has a lane twice. */
 static void add_found(struct lanes *lanes, const struct store_lane *found)
 {
     if (strlen(found->account) != found->account_len || strlen(found->key) != found->key_len)

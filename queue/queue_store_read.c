@@ -65,11 +65,8 @@ static enum store_result read_lane(struct store *store, sqlite3_stmt *statement,
     return step == DB_OK ? STORE_NONE : store_result_of(step);
 }
 
-/* A name with a NUL is none of ours: a damaged disk or another hand has put it there. Cut at the NUL
- * it would be taken for another lane, and found again and again. */
 #define LANE_QUERY                                                                                 \
-    "SELECT account, key_id, due_ms FROM message INDEXED BY message_lane WHERE due_ms IS NOT NULL" \
-    " AND instr(account, char(0)) = 0 AND instr(key_id, char(0)) = 0"
+    "SELECT account, key_id, due_ms FROM message INDEXED BY message_lane WHERE due_ms IS NOT NULL"
 
 static enum store_result read_first_lane(struct store *store, struct store_lane *lane)
 {
