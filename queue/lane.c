@@ -21,11 +21,13 @@
 #include "queue/queue_priv.h"
 #include "relay/base/alloc.h"
 #include "relay/base/clock.h"
+#include "relay/base/log.h"
 #include "relay/base/turns.h"
 
 #define STRANDED_A_SECOND 100 /* messages */
 #define STRANDED_AT_ONCE  20
-#define STRANDED_PAUSE_MS 200  /* when to ask for more of them */
+#define STRANDED_PAUSE_MS 200 /* when to ask for more of them */
+#define READ_AGAIN_MS     600000
 #define OPEN_PAUSE_MS     5000 /* mail of one key may find an upstream and find none, by turns */
 
 struct lanes {
@@ -37,7 +39,8 @@ struct lanes {
     int64_t tokens;       /* thousandths of a message that a stranded lane may have */
     int64_t tokens_at_ms; /* monotonic, like the next */
     int64_t open_after_ms;
-    bool known; /* else they are to be read */
+    int64_t read_again_ms; /* monotonic; 0: all could be read */
+    bool known;            /* else they are to be read */
 };
 
 struct lanes *lanes_new(void)
@@ -259,7 +262,9 @@ static void ring(struct queue *queue, const struct lane *lane, int64_t due_ms)
 {
     bool is_stranded = lane != NULL && lane->is_stranded;
 
-    watch_note_due(queue, is_stranded ? due_ms + STRANDED_PAUSE_MS : due_ms);
+    watch_note_due(queue, is_stranded && due_ms < INT64_MAX - STRANDED_PAUSE_MS
+                              ? due_ms + STRANDED_PAUSE_MS
+                              : due_ms);
 }
 
 void lane_note_due(struct queue *queue, const char *account, const char *key, int64_t due_ms)
@@ -317,6 +322,19 @@ void lane_note_settled(struct queue *queue, const struct queue_message *message,
 
 /* --- turns ------------------------------------------------------------------------------------ */
 
+/* A name with a NUL is none of ours: a damaged disk or another hand has put it there. Cut at the
+ * NUL it would be taken for another lane. And only a damaged index has a lane twice. */
+static void add_found(struct lanes *lanes, const struct store_lane *found)
+{
+    if (strlen(found->account) != found->account_len || strlen(found->key) != found->key_len)
+        LOG(LOG_ERROR, "queue_lane_damaged", LOG_STR("account", found->account),
+            LOG_STR("key", found->key));
+    else if (find_lane(lanes, found->account, found->key) == NULL)
+        new_lane(lanes, found->account, found->key, found->due_ms);
+}
+
+/* Where the index cannot be read on, the mail before that place still leaves, and it is tried again
+ * later: what failed may have been the disk, and for a moment only. */
 static enum store_result read_all(struct queue *queue)
 {
     struct store_lane found = { 0 };
@@ -324,9 +342,13 @@ static enum store_result read_all(struct queue *queue)
 
     forget_all(queue->lanes);
     while ((result = store_next_lane(queue->store, &found)) == STORE_OK)
-        new_lane(queue->lanes, found.account, found.key, found.due_ms);
-    queue->lanes->known = result == STORE_NONE;
-    return result == STORE_NONE ? STORE_OK : result;
+        add_found(queue->lanes, &found);
+    queue->lanes->read_again_ms = result == STORE_NONE ? 0 : clock_mono_ms() + READ_AGAIN_MS;
+    if (result != STORE_NONE)
+        LOG(LOG_ERROR, "queue_lanes_unreadable", LOG_STR("path", queue->path),
+            LOG_INT("known", map_count(queue->lanes->by_name)));
+    queue->lanes->known = result == STORE_NONE || map_count(queue->lanes->by_name) > 0;
+    return queue->lanes->known ? STORE_OK : result;
 }
 
 static void refill(struct lanes *lanes)
@@ -345,7 +367,9 @@ static void refill(struct lanes *lanes)
 enum store_result lanes_begin(struct queue *queue, int64_t now_ms)
 {
     struct lanes *lanes = queue->lanes;
-    enum store_result result = lanes->known ? STORE_OK : read_all(queue);
+    bool is_to_be_read =
+        !lanes->known || (lanes->read_again_ms != 0 && clock_mono_ms() >= lanes->read_again_ms);
+    enum store_result result = is_to_be_read ? read_all(queue) : STORE_OK;
 
     if (result != STORE_OK)
         return result;

@@ -61,6 +61,7 @@ struct lease {
     struct queue_message *messages[LEASES_MAX]; /* ours until answered */
     struct doubt_mark marks[LEASES_MAX];        /* of their attempts */
     size_t count, bytes;
+    size_t tried; /* those that cannot be had, too */
     int64_t next_due_ms;
     int64_t unmarkable; /* whose mark could not be written; 0: none */
 };
@@ -98,6 +99,10 @@ static enum store_result take(struct queue *queue, struct lease *lease, struct s
 {
     int64_t id = place.id;
     struct record *record = NULL;
+
+    lease->tried++;
+    if (is_not_to_be_had(queue, id)) /* a damaged index has it twice */
+        return STORE_OK;
     enum store_result result = store_load(queue->store, id, lease->now_ms, &record);
 
     if (result == STORE_NONE || (result == STORE_OK && record->message.recipient_count == 0)) {
@@ -118,7 +123,7 @@ static enum store_result take(struct queue *queue, struct lease *lease, struct s
 
 static bool is_full(const struct lease *lease)
 {
-    return lease->count == lease->max_messages || lease->bytes >= lease->max_bytes;
+    return lease->tried >= lease->max_messages || lease->bytes >= lease->max_bytes;
 }
 
 /* One turn: one message, or many when nobody else has one. The lane goes on from where it was left,
@@ -132,7 +137,7 @@ static enum store_result visit(struct queue *queue, struct lease *lease, struct 
         .now_ms = lease->now_ms,
         .skip = is_not_to_be_had,
         .owner = queue,
-        .max = lane_is_alone(queue, lane) ? lease->max_messages - lease->count : 1,
+        .max = lane_is_alone(queue, lane) ? lease->max_messages - lease->tried : 1,
     };
     struct store_place due[LEASES_MAX];
     struct store_place next = lane->from;

@@ -201,11 +201,13 @@ enum store_result store_prune(struct store *store, struct store_pruning *pruning
 
 struct store_lane { /* the mail of one key that waits */
     char *account, *key;
-    int64_t due_ms; /* of its first message */
+    size_t account_len, key_len; /* a name that is not ours may hold a NUL */
+    int64_t due_ms;              /* of its first message */
 };
 /* The lane behind this one in the order of their names; both texts NULL: the first. Costs the same
  * however long the lanes are. On STORE_OK the texts are replaced by others, which are owned by the
- * caller; on any other result they are freed and NULL. */
+ * caller; on any other result they are freed and NULL. STORE_FAILED also when the order of the
+ * index does not hold, so that a walk comes to an end. */
 enum store_result store_next_lane(struct store *store, struct store_lane *lane);
 
 struct store_place { /* in a lane: by time, then by id */

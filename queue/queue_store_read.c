@@ -42,56 +42,90 @@ static enum queue_state column_state(sqlite3_stmt *statement, int column)
 
 /* --- what is due ----------------------------------------------------------------------------- */
 
+static char *column_bytes(sqlite3_stmt *statement, int column, size_t *len)
+{
+    const char *text = (const char *)sqlite3_column_text(statement, column);
+
+    *len = text == NULL ? 0 : (size_t)sqlite3_column_bytes(statement, column);
+    return slice_dup(slice_make(text, *len));
+}
+
 static enum store_result read_lane(struct store *store, sqlite3_stmt *statement,
                                    struct store_lane *lane)
 {
     enum db_result step = db_step(store->db, statement);
 
-    free(lane->account);
-    free(lane->key);
     *lane = (struct store_lane){ 0 };
     if (step == DB_ROW) {
-        lane->account = column_word(statement, 0);
-        lane->key = column_word(statement, 1);
+        lane->account = column_bytes(statement, 0, &lane->account_len);
+        lane->key = column_bytes(statement, 1, &lane->key_len);
         lane->due_ms = sqlite3_column_int64(statement, 2);
     }
     sqlite3_reset(statement);
     return step == DB_OK ? STORE_NONE : store_result_of(step);
 }
 
-/* A name with a NUL is none of ours: a damaged disk or another hand has put it there. Cut at the NUL
- * it would be taken for another lane, and found again and again. */
 #define LANE_QUERY                                                                                 \
-    "SELECT account, key_id, due_ms FROM message INDEXED BY message_lane WHERE due_ms IS NOT NULL" \
-    " AND instr(account, char(0)) = 0 AND instr(key_id, char(0)) = 0"
+    "SELECT account, key_id, due_ms FROM message INDEXED BY message_lane WHERE due_ms IS NOT NULL"
+
+static enum store_result read_first_lane(struct store *store, struct store_lane *lane)
+{
+    return read_lane(store, /* no name is less than this */
+                     db_prepare(store->db, LANE_QUERY " AND account >= ''"
+                                                      " ORDER BY account, key_id, due_ms LIMIT 1"),
+                     lane);
+}
 
 /* Two questions where one on (account, key_id) > (?, ?) would do, for that one SQLite answers by
  * reading through the whole lane that it is to leave behind. */
-enum store_result store_next_lane(struct store *store, struct store_lane *lane)
+static enum store_result read_lane_after(struct store *store, const struct store_lane *before,
+                                         struct store_lane *lane)
 {
-    if (lane->account == NULL) /* no name is less than this */
-        return read_lane(store,
-                         db_prepare(store->db,
-                                    LANE_QUERY " AND account >= ''"
-                                               " ORDER BY account, key_id, due_ms LIMIT 1"),
-                         lane);
-    struct store_lane next = { 0 };
     sqlite3_stmt *statement =
         db_prepare(store->db, LANE_QUERY " AND account = ?1 AND key_id > ?2"
                                          " ORDER BY account, key_id, due_ms LIMIT 1");
 
-    sqlite3_bind_text(statement, 1, lane->account, -1, SQLITE_STATIC);
-    sqlite3_bind_text(statement, 2, lane->key, -1, SQLITE_STATIC);
-    enum store_result result = read_lane(store, statement, &next);
-    if (result == STORE_NONE) {
-        statement = db_prepare(store->db, LANE_QUERY " AND account > ?1"
-                                                     " ORDER BY account, key_id, due_ms LIMIT 1");
-        sqlite3_bind_text(statement, 1, lane->account, -1, SQLITE_STATIC);
-        result = read_lane(store, statement, &next);
+    sqlite3_bind_text(statement, 1, before->account, (int)before->account_len, SQLITE_STATIC);
+    sqlite3_bind_text(statement, 2, before->key, (int)before->key_len, SQLITE_STATIC);
+    enum store_result result = read_lane(store, statement, lane);
+    if (result != STORE_NONE)
+        return result;
+    statement = db_prepare(store->db, LANE_QUERY " AND account > ?1"
+                                                 " ORDER BY account, key_id, due_ms LIMIT 1");
+    sqlite3_bind_text(statement, 1, before->account, (int)before->account_len, SQLITE_STATIC);
+    return read_lane(store, statement, lane);
+}
+
+static int compare_bytes(const char *a, size_t a_len, const char *b, size_t b_len)
+{
+    int order = memcmp(a, b, a_len < b_len ? a_len : b_len);
+
+    return order != 0 ? order : (a_len > b_len) - (a_len < b_len);
+}
+
+static bool is_behind(const struct store_lane *lane, const struct store_lane *before)
+{
+    int order =
+        compare_bytes(lane->account, lane->account_len, before->account, before->account_len);
+
+    return order > 0 || (order == 0 &&
+                         compare_bytes(lane->key, lane->key_len, before->key, before->key_len) > 0);
+}
+
+enum store_result store_next_lane(struct store *store, struct store_lane *lane)
+{
+    struct store_lane before = *lane;
+    enum store_result result = before.account == NULL ? read_first_lane(store, lane)
+                                                      : read_lane_after(store, &before, lane);
+
+    if (result == STORE_OK && before.account != NULL && !is_behind(lane, &before)) {
+        free(lane->account);
+        free(lane->key);
+        *lane = (struct store_lane){ 0 };
+        result = STORE_FAILED;
     }
-    free(lane->account);
-    free(lane->key);
-    *lane = next;
+    free(before.account);
+    free(before.key);
     return result;
 }
 
