@@ -59,6 +59,7 @@ struct api_caller {
     unsigned penalty_s;       /* too many refused logins: for so long no key is looked at */
     const char *address;      /* of the client, or NULL; this and the next: until the answer */
     const char *tls;          /* "TLSv1.3 ...", or NULL */
+    bool in_process;          /* the operator's command, while no daemon runs */
 };
 
 #define API_REQUEST_MAX                                                                            \
@@ -96,8 +97,10 @@ void api_call(struct api *api, const struct api_caller *caller, const struct api
 /* May this caller send mail at this path, so that a body may be larger than API_REQUEST_MAX? */
 bool api_takes_mail(const struct api_caller *caller, struct slice method, struct slice path);
 
-/* The body of an error answer, for those that come before any endpoint. */
-bool api_format_error(struct buf *out, const char *code, const char *message) MUST_USE;
+/* The body of an error answer, for those that come before any endpoint. reference: of a refused
+ * message in the audit trail; empty: there is none. */
+bool api_format_error(struct buf *out, const char *code, const char *message,
+                      const char *reference) MUST_USE;
 
 enum api_access {
     API_OPEN,     /* no key needed */
