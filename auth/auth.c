@@ -218,6 +218,7 @@ static struct auth_grant *recognise(struct auth *auth, struct slice secret)
 
 int64_t auth_note_refusal(struct auth *auth, const struct auth_refusal *refusal, int64_t now_s)
 {
+    const char *const prefixes[] = { auth->prefix_live, auth->prefix_test };
     struct refusal_texts texts = { .action = "" };
 
     if (refusal->grant != NULL) {
@@ -227,8 +228,8 @@ int64_t auth_note_refusal(struct auth *auth, const struct auth_refusal *refusal,
     snprintf(texts.from, sizeof(texts.from), "%s",
              refusal->from == NULL ? AUTH_FROM_SOCKET : refusal->from);
     snprintf(texts.protocol, sizeof(texts.protocol), "%s", refusal->protocol);
-    refusals_text(texts.subject, sizeof(texts.subject), refusal->subject);
-    refusals_text(texts.rule, sizeof(texts.rule), slice_of(refusal->rule));
+    refusals_text(texts.subject, sizeof(texts.subject), refusal->subject, prefixes);
+    refusals_text(texts.rule, sizeof(texts.rule), slice_of(refusal->rule), prefixes);
     return refusals_note(auth->refusals, refusal->what, &texts, now_s);
 }
 

@@ -518,8 +518,9 @@ void refusals_free(struct refusals *refusals); /* accepts NULL */
  * is only counted. */
 int64_t refusals_note(struct refusals *refusals, enum auth_refused what,
                       const struct refusal_texts *texts, int64_t now_s);
-/* A text as it may be kept: cut, and without anything that could be a key. */
-void refusals_text(char *out, size_t size, struct slice text);
+/* A text as it may be kept: what could be a key ends it, cut behind what would be its id. prefixes:
+ * those of our keys. */
+void refusals_text(char *out, size_t size, struct slice text, const char *const prefixes[static 2]);
 /* The administration's thread. False: it could not be written, and is tried again. */
 bool refusals_flush(struct refusals *refusals, struct auth_store *store, int64_t now_s);
 

@@ -74,21 +74,35 @@ void refusals_free(struct refusals *refusals)
 
 /* --- noting ----------------------------------------------------------------------------------- */
 
-/* A row of letters and digits that could hold a key's secret ends the text behind what would be the
- * key's id. */
-void refusals_text(char *out, size_t size, struct slice text)
+/* How many letters and digits may stand in a row from here on: behind one of our prefixes a key's
+ * id, elsewhere what is shorter than an id and a secret (keys outlive a change of their prefix). */
+static size_t row_max(struct slice before, const char *const prefixes[static 2])
 {
-    size_t len = 0, row = 0;
+    for (size_t i = 0; i < 2; i++) {
+        size_t len = strlen(prefixes[i]);
+        if (before.len >= len && memcmp(before.data + before.len - len, prefixes[i], len) == 0)
+            return KEY_ID_DIGITS;
+    }
+    return KEY_ID_DIGITS + KEY_SECRET_DIGITS - 1;
+}
+
+void refusals_text(char *out, size_t size, struct slice text, const char *const prefixes[static 2])
+{
+    static const char dots[] = "...";
+    size_t len = 0, row = 0, max = 0;
 
     for (size_t i = 0; i < text.len && len + 1 < size; i++) {
-        row = ascii_is_alnum(text.data[i]) ? row + 1 : 0;
-        out[len++] = (uint8_t)text.data[i] < ' ' || text.data[i] == 127 ? '?' : text.data[i];
-        if (row == KEY_ID_DIGITS + KEY_SECRET_DIGITS) {
-            len -= KEY_SECRET_DIGITS;
-            memset(out + len, '.', 3);
-            len += 3;
+        bool in_row = ascii_is_alnum(text.data[i]);
+        if (in_row && row == 0)
+            max = row_max(slice_first(text, i), prefixes);
+        row = in_row ? row + 1 : 0;
+        if (in_row && row > max) {
+            len -= row - 1 - KEY_ID_DIGITS;
+            for (size_t d = 0; dots[d] != '\0' && len + 1 < size; d++)
+                out[len++] = dots[d];
             break;
         }
+        out[len++] = (uint8_t)text.data[i] < ' ' || text.data[i] == 127 ? '?' : text.data[i];
     }
     memset(out + len, '\0', size - len);
 }

@@ -200,17 +200,23 @@ static void a_text_is_cut_where_it_could_hold_a_key(void **state)
         { "lpk_Abcdefgh0123456789012345678901", "lpk_Abcdefgh..." },
         { "x@Abcdefgh0123456789012345678901.example", "x@Abcdefgh..." },
         { "Abcdefgh012345678901234567890", "Abcdefgh012345678901234567890" }, /* 29 */
+        { "the address lpt_Abcdefgh01", "the address lpt_Abcdefgh..." },
+        { "lpk_Abcdefgh@x.example", "lpk_Abcdefgh@x.example" },
+        { "lpx_Abcdefgh01@x.example", "lpx_Abcdefgh01@x.example" },
     };
+    static const char *const prefixes[] = { "lpk_", "lpt_" };
     char out[64], tiny[8];
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        refusals_text(out, sizeof(out), slice_of(rows[i].text));
+        refusals_text(out, sizeof(out), slice_of(rows[i].text), prefixes);
         if (strcmp(out, rows[i].want) != 0)
             fail_msg("%s: got %s", rows[i].text, out);
     }
-    refusals_text(tiny, sizeof(tiny), SLICE("much too long"));
+    refusals_text(tiny, sizeof(tiny), SLICE("much too long"), prefixes);
     assert_string_equal(tiny, "much to");
+    refusals_text(out, 14, SLICE("lpk_Abcdefgh01"), prefixes);
+    assert_string_equal(out, "lpk_Abcdefgh.");
 }
 
 static void *note_many(void *owner)
