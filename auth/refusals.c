@@ -20,7 +20,6 @@
 #define PRUNE_EVERY_S  3600 /* by age */
 
 struct place {
-    uint64_t hash;
     uint64_t stored;  /* of refusal.count: what is in keys.db; */
     uint64_t writing; /* ... what is being written, or 0 */
     struct refusal refusal;
@@ -28,7 +27,8 @@ struct place {
 
 struct ring {
     pthread_mutex_t lock;
-    struct place *places; /* REFUSALS_WAITING_MAX; not used yet: count 0 */
+    struct place *places;                  /* REFUSALS_WAITING_MAX; not used yet: count 0 */
+    uint64_t hashes[REFUSALS_WAITING_MAX]; /* of their texts: near each other, to be scanned */
     size_t next;
     uint64_t lost; /* found no place */
 
@@ -123,7 +123,7 @@ static struct place *find_equal(struct ring *ring, uint64_t hash, const struct r
 {
     for (size_t i = 0; i < REFUSALS_WAITING_MAX; i++) {
         struct place *place = &ring->places[i];
-        if (place->hash != hash || place->refusal.count == 0)
+        if (ring->hashes[i] != hash || place->refusal.count == 0)
             continue;
         int64_t age_s = now_s - place->refusal.at_s;
         if (age_s >= 0 && age_s < REFUSALS_FOLD_S &&
@@ -156,11 +156,10 @@ int64_t refusals_note(struct refusals *refusals, enum auth_refused what,
     uint64_t hash = hash_texts(&own);
     pthread_mutex_lock(&ring->lock);
     struct place *place = find_equal(ring, hash, &own, now_s);
-    if (place == NULL && (place = take_place(ring)) != NULL)
-        *place = (struct place){
-            .hash = hash,
-            .refusal = { .id = ident_next(), .at_s = now_s, .texts = own },
-        };
+    if (place == NULL && (place = take_place(ring)) != NULL) {
+        ring->hashes[place - ring->places] = hash;
+        *place = (struct place){ .refusal = { .id = ident_next(), .at_s = now_s, .texts = own } };
+    }
     if (place == NULL) {
         ring->lost++;
     } else {

@@ -176,7 +176,9 @@ static int add_json(const char *text, size_t len, void *owner)
     return buf_add(owner, slice_make(text, len)) ? 0 : -1;
 }
 
-bool api_format_error(struct buf *out, const char *code, const char *message, const char *reference)
+/* reference: of a refused message in the audit trail; empty: there is none. */
+static bool format_error(struct buf *out, const char *code, const char *message,
+                         const char *reference)
 {
     json_t *error = json_pack("{s:b, s:{s:o, s:o}}", "success", 0, "error", "code",
                               api_json_text(code), "message", api_json_text(message));
@@ -188,6 +190,11 @@ bool api_format_error(struct buf *out, const char *code, const char *message, co
 
     json_decref(error);
     return ok;
+}
+
+bool api_format_error(struct buf *out, const char *code, const char *message)
+{
+    return format_error(out, code, message, "");
 }
 
 void api_fail(struct api_call *call, int status, const char *code, const char *format, ...)
@@ -202,7 +209,7 @@ void api_fail(struct api_call *call, int status, const char *code, const char *f
     why_set(&why, "%s", message); /* one line, and no half character at its end */
     buf_clear(&call->body);
     call->answer.code = code;
-    if (!api_format_error(&call->body, code, why.text, call->reference))
+    if (!format_error(&call->body, code, why.text, call->reference))
         buf_clear(&call->body); /* cannot be: the text is bounded; the status says enough */
     finish(call, status, JSON_TYPE);
 }

@@ -97,10 +97,8 @@ void api_call(struct api *api, const struct api_caller *caller, const struct api
 /* May this caller send mail at this path, so that a body may be larger than API_REQUEST_MAX? */
 bool api_takes_mail(const struct api_caller *caller, struct slice method, struct slice path);
 
-/* The body of an error answer, for those that come before any endpoint. reference: of a refused
- * message in the audit trail; empty: there is none. */
-bool api_format_error(struct buf *out, const char *code, const char *message,
-                      const char *reference) MUST_USE;
+/* The body of an error answer, for those that come before any endpoint. */
+bool api_format_error(struct buf *out, const char *code, const char *message) MUST_USE;
 
 enum api_access {
     API_OPEN,     /* no key needed */

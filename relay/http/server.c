@@ -25,7 +25,6 @@
 
 #include "relay/base/alloc.h"
 #include "relay/base/clock.h"
-#include "relay/base/ident.h"
 #include "relay/base/log.h"
 #include "relay/base/metrics.h"
 #include "relay/http/budget.h"
@@ -33,7 +32,6 @@
 #include "relay/http/response.h"
 #include "relay/http/secret.h"
 
-#define TOO_LARGE          "the body is larger than is allowed"
 #define BUSY_S             5 /* after so long a large body may come again */
 #define CHUNKED_STEP       (512u * 1024)
 #define TLS_TEXT_BYTES     96
@@ -66,7 +64,6 @@ struct connection {
     size_t body_max;                            /* ... of that of the request under way */
     size_t reserved;                            /* for it, from the budget */
     char method[16], key_id[AUTH_KEY_ID_BYTES]; /* for the log */
-    char reference[IDENT_TEXT_BYTES];           /* of a message refused here; or empty */
     char tls[TLS_TEXT_BYTES]; /* what protects it; the stream may go before the answer comes */
     int64_t began_ms;
 };
@@ -160,7 +157,7 @@ static void refuse_for(struct connection *connection, int status, const char *pr
                                  .code = response_code(status) };
 
     buf_init(&body, RESPONSE_HEAD_MAX);
-    if (!api_format_error(&body, answer.code, problem, connection->reference))
+    if (!api_format_error(&body, answer.code, problem))
         buf_clear(&body); /* cannot be: the phrases are short */
     answer.body = buf_slice(&body);
     connection->closes = true;
@@ -236,7 +233,6 @@ static void begin_request(struct connection *connection)
     connection->began_ms = clock_mono_ms();
     connection->key_id[0] = '\0';
     connection->method[0] = '\0';
-    connection->reference[0] = '\0';
     connection->head_only = false;
 }
 
@@ -371,20 +367,6 @@ static size_t small_max(const struct connection *connection)
     return connection->mail_max < API_REQUEST_MAX ? connection->mail_max : API_REQUEST_MAX;
 }
 
-static void note_too_large(struct connection *connection, const struct auth_grant *grant)
-{
-    struct auth_refusal refusal = { .what = AUTH_REFUSED_MESSAGE,
-                                    .grant = grant,
-                                    .from =
-                                        connection->peer.has_address ? connection->peer.text : NULL,
-                                    .protocol = "http",
-                                    .rule = TOO_LARGE };
-    int64_t id = auth_note_refusal(connection->service->api->auth, &refusal, clock_wall_s());
-
-    if (id != 0)
-        ident_format(id, connection->reference);
-}
-
 /* The head is complete, its body is not: may this client send us one at all, and how large? */
 static void begin_body(struct connection *connection)
 {
@@ -401,12 +383,9 @@ static void begin_body(struct connection *connection)
     bool takes_mail =
         api_takes_mail(&caller, http_request_method(request), http_request_path(request));
     connection->body_max = takes_mail ? connection->mail_max : small_max(connection);
-    bool fits = http_request_narrow(request, connection->body_max);
-    if (!fits && takes_mail)
-        note_too_large(connection, caller.grant);
     auth_grant_unref(caller.grant);
-    if (!fits) {
-        refuse(connection, 413, TOO_LARGE);
+    if (!http_request_narrow(request, connection->body_max)) {
+        refuse(connection, 413, "the body is larger than is allowed");
         return;
     }
     if (!admit_body(connection))
