@@ -375,6 +375,8 @@ static const char *scope_word(unsigned scope)
 static void refuse_caller(struct api_call *call, const struct api_caller *caller,
                           const struct endpoint *endpoint)
 {
+    char rule[64];
+
     if (caller->penalty_s > 0) {
         call->answer.retry_after_s = caller->penalty_s;
         api_fail(call, 429, "too_many_failures",
@@ -385,9 +387,12 @@ static void refuse_caller(struct api_call *call, const struct api_caller *caller
                  caller->refusal != NULL ? caller->refusal
                                          : "A key is needed: Authorization: Bearer <key>.");
     } else if (endpoint->access == API_OPERATOR) {
+        api_note_refusal(call, AUTH_REFUSED_LOGIN, endpoint->path, "only the operator may do that");
         api_fail(call, 403, "forbidden", "Only the operator may do that, on the relay's machine.");
     } else {
-        api_note_refusal(call, AUTH_REFUSED_LOGIN, endpoint->path, "this key lacks the scope");
+        snprintf(rule, sizeof(rule), "this key lacks the scope \"%s\"",
+                 scope_word(endpoint->scope));
+        api_note_refusal(call, AUTH_REFUSED_LOGIN, endpoint->path, rule);
         api_fail(call, 403, "forbidden", "The key lacks the scope \"%s\".",
                  scope_word(endpoint->scope));
     }

@@ -410,7 +410,8 @@ void command_run(struct session *s, struct slice text)
         return;
     }
     enum reply reply = dispatch(s, cmd, line.args);
-    refusal_note(s, reply, cmd->run == do_mail ? sender_said(line.args) : sender_under_way(s));
+    if (reply_is_refusal(reply))
+        refusal_note(s, reply, cmd->run == do_mail ? sender_said(line.args) : sender_under_way(s));
     if (forgive(s, cmd, reply) && reply_row(reply)->closes == CLOSE_NOT)
         session_reply(s, reply);
     else

@@ -12,8 +12,7 @@
 static const struct {
     enum reply reply;
     enum auth_refused what;
-    const char
-        *rule; /* where the reply's text is not the same each time; NULL: that, or the detail */
+    const char *rule; /* NULL: the reply's text, or its detail, which is the same each time */
 } recorded[] = {
     { REPLY_AUTH_NEEDS_TLS, AUTH_REFUSED_LOGIN, NULL },
     { REPLY_KEY_GONE, AUTH_REFUSED_LOGIN, NULL },
