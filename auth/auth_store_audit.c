@@ -99,9 +99,9 @@ bool auth_store_prune_refusals(struct auth_store *store, const char *action, int
 
 /* --- reading ---------------------------------------------------------------------------------- */
 
-/* ?1 before, ?2 the limit, ?3 since, ?4 the reference, ?5 the action, ?6 the key, ?7 the account */
+/* ?1 before, ?2 the limit, ?3 since, ?4 the first id, ?5 the action, ?6 the key, ?7 the account */
 #define WANTED                                                                                     \
-    " WHERE id < ?1 AND at_s >= ?3 AND (?4 = 0 OR id = ?4)"                                        \
+    " WHERE id < ?1 AND id >= ?4 AND at_s >= ?3"                                                   \
     " AND (?5 = '' OR action = ?5 OR substr(action, 1, length(?5) + 1) = ?5 || '.')"               \
     " AND (?6 = '' OR actor = ?6 OR subject = ?6)"
 #define OF_ACCOUNT                                                                                 \
@@ -122,7 +122,7 @@ static sqlite3_stmt *prepare_read(struct auth_store *store, const struct auth_au
     int64_t before = filter->before == 0 ? INT64_MAX : filter->before;
 
     if (filter->reference != 0 && filter->reference < before)
-        before = filter->reference + 1; /* nothing newer need be looked at */
+        before = filter->reference + 1; /* with ?4 nothing else need be looked at */
     sqlite3_bind_int64(st, 1, before);
     sqlite3_bind_int64(st, 2, (int64_t)filter->limit);
     sqlite3_bind_int64(st, 3, filter->since_s);
