@@ -68,25 +68,25 @@ SRC_net := $(patsubst %,relay/net/%.c,\
 SRC_message := $(patsubst %,relay/message/%.c,\
     address compose content_type date domain dsn encode fixup header returned sender)
 SRC_auth := $(patsubst %,auth/%.c,\
-    account admin_account admin_domain admin_key admin_state auth auth_store auth_store_state \
-    domain_token grant key key_record key_view limit load network pattern penalty pepper plan \
-    scope secrets spec table usage)
+    account admin_account admin_domain admin_key admin_state audit auth auth_store \
+    auth_store_audit auth_store_state domain_token grant key key_record key_view limit load network pattern penalty pepper plan \
+    refusals scope secrets spec table usage)
 SRC_queue := $(patsubst %,queue/%.c,\
     admin doubt filter lane lease message once prune queue queue_store queue_store_once \
     queue_store_read queue_store_steer queue_store_time queue_store_write report schedule settle \
     steer submit timeline watch writer)
 SRC_smtp := $(patsubst %,relay/smtp/%.c,\
-    body command content line login parse reply sasl service session transaction)
+    body command content line login parse refusal reply sasl service session transaction)
 SRC_upstream := $(patsubst %,relay/upstream/%.c,\
     answer breaker client client_login client_mail gate gate_line gate_pass maildir pace pool \
     route stuff upstream)
 SRC_http := $(patsubst %,relay/http/%.c,\
-    api_accounts api_domain_verify api_domains api_emails api_filter api_key_acts api_keys \
+    api_accounts api_audit api_domain_verify api_domains api_emails api_filter api_key_acts api_keys \
     api_messages api_queue api_shape api_steer api_sub_accounts api_upstreams bounds chunk \
     endpoints head json mail_address mail_request openapi openapi_schema parcel request response \
     secret server status work)
 SRC_top := $(patsubst %,relay/%.c,\
-    bounce cli/account cli/check cli/client cli/client_direct cli/client_http cli/client_local \
+    bounce cli/account cli/audit cli/check cli/client cli/client_direct cli/client_http cli/client_local \
     cli/client_remote cli/domain cli/key cli/options cli/pages cli/print cli/queue cli/queue_steer \
     cli/serve cli/upstream config config_file config_read config_table config_upstreams \
     config_value daemon delivery delivery_attempt delivery_fleet delivery_share fence fence_calls \

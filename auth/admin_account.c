@@ -45,7 +45,8 @@ static enum auth_result create_account(struct auth *auth, const char *actor, str
     if (result != AUTH_DONE)
         return result;
     char *detail = parent == NULL ? xstrdup(plan) : xasprintf("%s, of %s", plan, parent->handle);
-    const struct audit audit = { now_s, actor, "account.create", handle, detail };
+    const struct audit audit = { now_s,  actor,  "account.create", handle,
+                                 detail, handle, auth->origin };
     bool ok = auth_store_add_account(auth->store, &row, &audit, why);
     free(detail);
     if (!ok)

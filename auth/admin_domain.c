@@ -90,8 +90,9 @@ enum auth_result auth_domain_add(struct auth *auth, const char *actor, const cha
                                  const char *pattern, bool verified, int64_t now_s, struct why *why)
 {
     struct account *account = table_find_account(auth->table, handle);
-    const struct audit audit = { now_s, actor, verified ? "domain.verify" : "domain.add", pattern,
-                                 handle };
+    const struct audit audit = { now_s,       actor,  verified ? "domain.verify" : "domain.add",
+                                 pattern,     handle, handle,
+                                 auth->origin };
     enum auth_result result = check_domain(auth, account, handle, pattern, why);
 
     if (result != AUTH_DONE)
@@ -115,7 +116,9 @@ enum auth_result auth_domain_prove(struct auth *auth, const char *actor, const c
 {
     struct account *account = table_find_account(auth->table, handle);
     struct domain *domain = account == NULL ? NULL : account_find_domain(account, pattern);
-    const struct audit audit = { now_s, actor, "domain.prove", pattern, handle };
+    const struct audit audit = {
+        now_s, actor, "domain.prove", pattern, handle, handle, auth->origin
+    };
 
     if (domain == NULL)
         return refuse_unknown(handle, pattern, why);
@@ -131,7 +134,8 @@ enum auth_result auth_domain_remove(struct auth *auth, const char *actor, const 
 {
     struct account *account = table_find_account(auth->table, handle);
     struct domain *domain = account == NULL ? NULL : account_find_domain(account, pattern);
-    const struct audit audit = { now_s, actor, "domain.remove", pattern, handle };
+    const struct audit audit = { now_s,  actor,  "domain.remove", pattern,
+                                 handle, handle, auth->origin };
 
     if (domain == NULL)
         return refuse_unknown(handle, pattern, why);

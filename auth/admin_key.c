@@ -63,7 +63,8 @@ static bool store_key(struct auth *auth, const char *actor, const struct key_row
                       struct why *why)
 {
     char *detail = xasprintf("account %s, name %s", row->account, row->name);
-    const struct audit audit = { row->created_s, actor, "key.create", row->id, detail };
+    const struct audit audit = { row->created_s, actor,        "key.create", row->id,
+                                 detail,         row->account, auth->origin };
     bool ok = auth_store_add_key(auth->store, row, &audit, why);
 
     free(detail);

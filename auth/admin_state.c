@@ -50,7 +50,9 @@ enum auth_result auth_key_hold(struct auth *auth, const char *actor, enum auth_r
 
     if (key == NULL || (key->state == KEY_HELD && key->held_by >= rank))
         return result;
-    const struct audit audit = { now_s, actor, "key.hold", key->id, key->name };
+    const struct audit audit = { now_s,       actor,     "key.hold",
+                                 key->id,     key->name, key->account->handle,
+                                 auth->origin };
     return set_state(auth, key, KEY_HELD, rank, &audit, why);
 }
 
@@ -67,7 +69,9 @@ enum auth_result auth_key_release(struct auth *auth, const char *actor, enum aut
                 key->held_by == AUTH_RANK_OPERATOR ? "operator" : "parent of its account");
         return AUTH_DENIED;
     }
-    const struct audit audit = { now_s, actor, "key.release", key->id, key->name };
+    const struct audit audit = { now_s,       actor,     "key.release",
+                                 key->id,     key->name, key->account->handle,
+                                 auth->origin };
     return set_state(auth, key, KEY_ACTIVE, key->held_by, &audit, why);
 }
 
@@ -105,7 +109,8 @@ enum auth_result auth_account_suspend(struct auth *auth, const char *actor, enum
         return AUTH_NOT_FOUND;
     if (account->suspended && account->suspended_by >= rank)
         return AUTH_DONE;
-    const struct audit audit = { now_s, actor, "account.suspend", account->handle, "" };
+    const struct audit audit = { now_s, actor,           "account.suspend", account->handle,
+                                 "",    account->handle, auth->origin };
     return set_suspended(auth, account, true, rank, &audit, why);
 }
 
@@ -123,7 +128,8 @@ enum auth_result auth_account_resume(struct auth *auth, const char *actor, enum 
                 account->handle);
         return AUTH_DENIED;
     }
-    const struct audit audit = { now_s, actor, "account.resume", account->handle, "" };
+    const struct audit audit = { now_s, actor,           "account.resume", account->handle,
+                                 "",    account->handle, auth->origin };
     return set_suspended(auth, account, false, account->suspended_by, &audit, why);
 }
 
@@ -139,7 +145,8 @@ enum auth_result auth_account_set_plan(struct auth *auth, const char *actor, con
         why_set(why, "there is no plan \"%.80s\" in the configuration", plan);
         return AUTH_INVALID;
     }
-    const struct audit audit = { now_s, actor, "account.plan", account->handle, plan };
+    const struct audit audit = { now_s, actor,           "account.plan", account->handle,
+                                 plan,  account->handle, auth->origin };
     if (!auth_store_set_plan(auth->store, account->handle, plan, &audit, why))
         return AUTH_FAILED;
     free(account->plan);

@@ -9,6 +9,7 @@
 #include "auth/auth_priv.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
@@ -91,6 +92,7 @@ static void free_auth(struct auth *auth)
     auth_store_close(auth->store);
     table_free(auth->table);
     penalty_free(auth->penalty);
+    refusals_free(auth->refusals);
     plans_free(&auth->plans);
     key_pepper_free(auth->pepper);
     free(auth->prefix_live);
@@ -116,6 +118,7 @@ bool auth_open(struct auth **out, const struct auth_options *options, struct why
     auth->prefix_test = xstrdup(options->prefix_test);
     auth->table = table_new();
     auth->penalty = penalty_new(&penalty);
+    auth->refusals = refusals_new(REFUSALS_KEPT_MAX);
     plans_set(&auth->plans, options->plans, options->plan_count);
     if (!open_pepper(auth, options, why) || !auth_store_open(&auth->store, options->path, why) ||
         !check_canary(auth, options, why) ||
@@ -143,11 +146,17 @@ void auth_set_plans(struct auth *auth, const struct auth_plan *plans, size_t pla
     apply_plans(auth);
 }
 
+void auth_set_origin(struct auth *auth, const char *origin)
+{
+    snprintf(auth->origin, sizeof(auth->origin), "%s", origin);
+}
+
 bool auth_flush(struct auth *auth)
 {
     bool ended = secrets_end(auth, clock_wall_s());
+    bool noted = refusals_flush(auth->refusals, auth->store, clock_wall_s());
 
-    return usage_flush(&auth->pending, auth->store) && ended;
+    return usage_flush(&auth->pending, auth->store) && ended && noted;
 }
 
 /* --- checking --------------------------------------------------------------------------------- */
@@ -208,6 +217,42 @@ static struct auth_grant *recognise(struct auth *auth, struct slice secret)
     return found;
 }
 
+int64_t auth_note_refusal(struct auth *auth, const struct auth_refusal *refusal, int64_t now_s)
+{
+    const char *const prefixes[] = { auth->prefix_live, auth->prefix_test };
+    struct refusal_texts texts = { .action = "" };
+
+    if (refusal->grant != NULL) {
+        snprintf(texts.actor, sizeof(texts.actor), "%s", auth_grant_key_id(refusal->grant));
+        snprintf(texts.account, sizeof(texts.account), "%s", auth_grant_account(refusal->grant));
+    }
+    snprintf(texts.from, sizeof(texts.from), "%s",
+             refusal->from == NULL ? AUTH_FROM_SOCKET : refusal->from);
+    snprintf(texts.protocol, sizeof(texts.protocol), "%s", refusal->protocol);
+    refusals_text(texts.subject, sizeof(texts.subject), refusal->subject, prefixes);
+    refusals_text(texts.rule, sizeof(texts.rule), slice_of(refusal->rule), prefixes);
+    return refusals_note(auth->refusals, refusal->what, &texts, now_s);
+}
+
+/* found: whose secret it was, or NULL. What is known of the key is told to nobody but whoever may
+ * read the audit trail of its account. */
+static void note_refused_login(struct auth *auth, const struct auth_grant *found,
+                               const struct auth_peer *peer, const char *rule, int64_t now_s)
+{
+    char from[NETWORK_TEXT_BYTES] = "";
+
+    if (peer->has_address)
+        network_format_address(peer->address, from);
+    (void)auth_note_refusal(auth,
+                            &(struct auth_refusal){ .what = AUTH_REFUSED_LOGIN,
+                                                    .grant = found,
+                                                    .from = peer->has_address ? from : NULL,
+                                                    .protocol = peer->protocol,
+                                                    .subject = peer->user,
+                                                    .rule = rule },
+                            now_s);
+}
+
 enum auth_verdict auth_check(struct auth *auth, struct slice secret, unsigned scopes,
                              const struct auth_peer *peer, int64_t now_s, struct auth_grant **grant)
 {
@@ -215,6 +260,7 @@ enum auth_verdict auth_check(struct auth *auth, struct slice secret, unsigned sc
     enum auth_verdict verdict = found == NULL ? AUTH_UNKNOWN : judge(found, scopes, peer, now_s);
 
     if (verdict != AUTH_OK) {
+        note_refused_login(auth, found, peer, auth_verdict_text(verdict), now_s);
         auth_grant_unref(found);
         if (peer->has_address)
             penalty_failed(auth->penalty, peer->address, now_s);
@@ -229,7 +275,11 @@ enum auth_verdict auth_check(struct auth *auth, struct slice secret, unsigned sc
 
 unsigned auth_penalty_s(struct auth *auth, const struct auth_peer *peer, int64_t now_s)
 {
-    return peer->has_address ? penalty_left_s(auth->penalty, peer->address, now_s) : 0;
+    unsigned left_s = peer->has_address ? penalty_left_s(auth->penalty, peer->address, now_s) : 0;
+
+    if (left_s > 0)
+        note_refused_login(auth, NULL, peer, "too many refused logins from this address", now_s);
+    return left_s;
 }
 
 uint64_t auth_tarpit_ms(struct auth *auth, const struct auth_peer *peer, int64_t now_s)

@@ -21,6 +21,8 @@ struct auth_grant; /* whose key it was and what it may do; shared, read-only, co
 #define AUTH_OVERLAP_MAX_S    (90 * 86400) /* of a rotation */
 #define AUTH_SUB_ACCOUNTS_MAX 1000
 #define AUTH_DEFAULT_ACCOUNT  "default"
+#define AUTH_FROM_SOCKET      "unix socket"  /* where the audit trail has no address ... */
+#define AUTH_FROM_COMMAND     "command line" /* ... or no daemon */
 
 /* Scopes are bits (scope.c has the table of names). */
 enum auth_scope {
@@ -74,6 +76,7 @@ struct auth_peer {       /* where the client is */
     /* False on a Unix socket: no failure is counted, and a key that names networks is refused. */
     bool has_address;
     const char *protocol; /* "smtp" or "http" */
+    struct slice user;    /* as the client said it: for the audit trail; or empty */
 };
 
 enum auth_verdict {
@@ -99,8 +102,8 @@ enum auth_verdict auth_check(struct auth *auth, struct slice secret, unsigned sc
                              struct auth_grant **grant);
 
 /* Must connections from this address be turned away for too many refused logins? Returns the
- * seconds that are left, 0 when it is welcome. IPv6 addresses count by their /64. The table holds
- * at most 100,000 addresses, the oldest leave first. */
+ * seconds that are left, 0 when it is welcome; the audit trail hears of the others. IPv6 addresses
+ * count by their /64. The table holds at most 100,000 addresses, the oldest leave first. */
 unsigned auth_penalty_s(struct auth *auth, const struct auth_peer *peer, int64_t now_s);
 
 /* How long should the answer to what auth_check() refused just now be kept back? Twice as long for
@@ -115,6 +118,21 @@ bool auth_grant_is_current(const struct auth_grant *grant, int64_t now_s);
 /* When it is not: exchanges *grant for what the key may do now (domains narrowed, say) and returns
  * AUTH_OK, or says why the key may nothing any more and leaves *grant as it is. */
 enum auth_verdict auth_grant_renew(struct auth *auth, struct auth_grant **grant, int64_t now_s);
+
+/* A refusal for the audit trail: of a login (those that auth_check() and auth_penalty_s() find are
+ * recorded by them) or of a message. Equal ones of a minute are one line with a count. The texts
+ * are copied, and cut where they could hold a key. Returns the reference under which it will be
+ * found (base/ident.h), or 0: too many were recorded at this moment, and this one was counted. */
+enum auth_refused { AUTH_REFUSED_LOGIN, AUTH_REFUSED_MESSAGE, AUTH_REFUSED_KINDS };
+struct auth_refusal {
+    enum auth_refused what;
+    const struct auth_grant *grant; /* whose key it was; NULL: nobody's */
+    const char *from;               /* an address, or NULL: a Unix socket */
+    const char *protocol;           /* "smtp" or "http" */
+    struct slice subject;           /* the user name, or the sender of the message */
+    const char *rule;               /* a sentence */
+};
+int64_t auth_note_refusal(struct auth *auth, const struct auth_refusal *refusal, int64_t now_s);
 
 struct auth_grant *auth_grant_ref(struct auth_grant *grant);
 void auth_grant_unref(struct auth_grant *grant); /* accepts NULL */
@@ -351,9 +369,38 @@ enum auth_result auth_account_suspend(struct auth *auth, const char *actor, enum
 enum auth_result auth_account_resume(struct auth *auth, const char *actor, enum auth_rank rank,
                                      const char *handle, int64_t now_s, struct why *why);
 
+/* Where the changes come from that are asked for from now on: an address, or AUTH_FROM_*. */
+void auth_set_origin(struct auth *auth, const char *origin);
+
+/* The audit trail: every change of a key, domain or account, and the refusals (of each kind the
+ * last 100,000, and for 90 days). Those of the last seconds are written first. */
+struct auth_audit_filter { /* NULL and 0: any */
+    const char *account;   /* or one of its sub-accounts */
+    const char *action;    /* "key.revoke", or "key" for all that begin so */
+    const char *key;       /* who did it, or to whom it was done */
+    int64_t reference;
+    int64_t since_s;
+    int64_t before; /* only what is older than this reference */
+    size_t limit;
+};
+struct auth_audit_view {
+    int64_t reference; /* its name, in the order of time (base/ident.h) */
+    int64_t at_s, last_s;
+    uint64_t count; /* of equal refusals, from at_s to last_s; 1 for a change */
+    const char *actor, *from, *protocol, *account, *action, *subject, *detail; /* perhaps empty */
+};
+struct auth_audits {
+    struct auth_audit_view *views;
+    size_t count;
+};
+/* AUTH_FAILED: keys.db could not be read. audits: newest first; the caller frees. */
+enum auth_result auth_audit_list(struct auth *auth, const struct auth_audit_filter *filter,
+                                 struct auth_audits *audits, struct why *why);
+void auth_audits_free(struct auth_audits *audits);
+
 /* Writes what was only counted so far (last use of each key, recipients of the day) in one batch,
- * and erases the former secrets whose time is over; called every few seconds and at stop. True when
- * nothing is left to write. */
+ * and what was refused, and erases the former secrets whose time is over; called every few seconds
+ * and at stop. True when nothing is left to write. */
 bool auth_flush(struct auth *auth);
 
 #endif

@@ -421,6 +421,8 @@ struct usage_row {
 struct audit { /* who did it; each change is stored together with its line */
     int64_t at_s;
     const char *actor, *action, *subject, *detail;
+    const char *account; /* whose key, domain or account it is */
+    const char *from;    /* empty: nobody asked for it */
 };
 
 struct auth_store;
@@ -479,6 +481,53 @@ bool auth_store_set_suspended(struct auth_store *store, const char *handle, bool
 bool auth_store_set_plan(struct auth_store *store, const char *handle, const char *plan,
                          const struct audit *audit, struct why *why);
 
+/* Of the audit trail (auth_store_audit.c). Refusals are written by their id: one that is there gets
+ * its count and its latest time. */
+struct refusal { /* many that were the same are one */
+    int64_t id, at_s, last_s;
+    uint64_t count;
+    struct refusal_texts { /* no padding, zeroed behind the NULs: compared as bytes */
+        char action[24];
+        char actor[AUTH_KEY_ID_BYTES];
+        char account[AUTH_ACCOUNT_MAX + 1];
+        char from[NETWORK_TEXT_BYTES];
+        char protocol[USAGE_PROTOCOL_BYTES];
+        char subject[256];
+        char rule[224];
+    } texts;
+};
+bool auth_store_save_refusals(struct auth_store *store, const struct refusal *rows, size_t count,
+                              struct why *why);
+bool auth_store_count_refusals(struct auth_store *store, const char *action, int64_t *count);
+/* Removes the oldest of this action, at most `most`, and none with this id or a larger one. */
+bool auth_store_prune_refusals(struct auth_store *store, const char *action, int64_t before_id,
+                               int64_t most, int64_t *removed, struct why *why);
+/* Shows changes and refusals, newest first; the view and its texts are borrowed for the call. */
+bool auth_store_read_audit(struct auth_store *store, const struct auth_audit_filter *filter,
+                           void (*show)(void *owner, const struct auth_audit_view *view),
+                           void *owner, struct why *why);
+
+/* --- refusals.c: those of the last minute, on their way to keys.db ---------------------------- */
+
+#define REFUSALS_WAITING_MAX 512          /* of each kind */
+#define REFUSALS_KEPT_MAX    100000       /* of each kind, in keys.db ... */
+#define REFUSALS_KEPT_S      (90 * 86400) /* ... and for so long */
+#define REFUSALS_FOLD_S      60
+
+struct refusals;
+/* kept_max: REFUSALS_KEPT_MAX, unless a test wants to see it reached. */
+struct refusals *refusals_new(int64_t kept_max);
+void refusals_free(struct refusals *refusals); /* accepts NULL */
+/* Any thread. The id under which it will be found; 0: there is no room until the next flush, and it
+ * is only counted. */
+int64_t refusals_note(struct refusals *refusals, enum auth_refused what,
+                      const struct refusal_texts *texts, int64_t now_s);
+/* A text as it may be kept: what could be a key ends it, cut behind what would be its id. prefixes:
+ * those of our keys. */
+void refusals_text(char *out, size_t size, struct slice text, const char *const prefixes[static 2]);
+/* The administration's thread. False: it could not be written, and is tried again. */
+bool refusals_flush(struct refusals *refusals, struct auth_store *store, int64_t now_s);
+
 /* --- secrets.c: what becomes of a key's secrets ----------------------------------------------- */
 
 /* Erases what has ended until now_s, and finds out when the next one ends. False when that could
@@ -496,6 +545,8 @@ struct auth {
     struct penalty *penalty;
     struct plans plans;
     struct usage_stack pending;
+    struct refusals *refusals;
+    char origin[NETWORK_TEXT_BYTES]; /* of the changes. Administration's thread */
     char *prefix_live, *prefix_test;
     int64_t next_end_s; /* of a former secret; 0: none has one. Administration's thread */
 };

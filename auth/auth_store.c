@@ -5,7 +5,7 @@
  * Durability: each change is one transaction, together with its line in the audit trail, and on
  * disk when the function returns true; else nothing of it is. What is deleted or replaced is
  * overwritten (secure_delete). What changes a key or an account that exists is in
- * auth_store_state.c. */
+ * auth_store_state.c, the audit trail in auth_store_audit.c. */
 #include "auth/auth_store_priv.h"
 
 #include <stdio.h>
@@ -119,6 +119,38 @@ static const char *const steps[] = {
     "ALTER TABLE key_usage ADD COLUMN old_last_s INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE key_usage ADD COLUMN old_address TEXT NOT NULL DEFAULT '';"
     "ALTER TABLE key_usage ADD COLUMN old_protocol TEXT NOT NULL DEFAULT '';",
+
+    /* Changes and refusals are one list to their readers, in the order of their ids (base/ident.h);
+     * those from before this step get one that says their time. What a stranger can cause without
+     * end has a table of its own, so that it takes the place of nothing else. */
+    "ALTER TABLE audit ADD COLUMN id INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE audit ADD COLUMN account TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE audit ADD COLUMN origin TEXT NOT NULL DEFAULT '';" /* empty: not known, or us */
+    "UPDATE audit SET"
+    "  id = ((min(max(at_s - 1577836800, 0), 2000000000) * 1000) << 22) | (seq & 4194303),"
+    "  account = CASE"
+    "    WHEN action LIKE 'key.%' THEN"
+    "      coalesce((SELECT account FROM api_key WHERE api_key.id = audit.subject), '')"
+    "    WHEN action LIKE 'domain.%' THEN detail"
+    "    ELSE subject END;"
+    "CREATE INDEX audit_id ON audit (id);"
+    "CREATE INDEX audit_account ON audit (account, id);"
+
+    "CREATE TABLE refusal ("
+    "  id INTEGER PRIMARY KEY,"
+    "  action TEXT NOT NULL,"
+    "  at_s INTEGER NOT NULL," /* of the first ... */
+    "  last_s INTEGER NOT NULL,"
+    "  count INTEGER NOT NULL," /* ... of so many that were the same */
+    "  actor TEXT NOT NULL,"    /* the key's id; empty: there was none */
+    "  account TEXT NOT NULL,"
+    "  origin TEXT NOT NULL,"
+    "  protocol TEXT NOT NULL,"
+    "  subject TEXT NOT NULL,"
+    "  rule TEXT NOT NULL"
+    ") STRICT;"
+    "CREATE INDEX refusal_action ON refusal (action, id);"
+    "CREATE INDEX refusal_account ON refusal (account, id);",
 };
 
 /* The words of the enums in the tables above. */
@@ -220,20 +252,6 @@ bool auth_store_finish(struct auth_store *store, bool ok, struct why *why)
     if (!ok)
         db_rollback(store->db);
     return false;
-}
-
-bool auth_store_insert_audit(struct auth_store *store, const struct audit *audit)
-{
-    sqlite3_stmt *st =
-        db_prepare(store->db, "INSERT INTO audit (at_s, actor, action, subject, detail)"
-                              " VALUES (?1, ?2, ?3, ?4, ?5)");
-
-    sqlite3_bind_int64(st, 1, audit->at_s);
-    auth_store_bind_text(st, 2, audit->actor);
-    auth_store_bind_text(st, 3, audit->action);
-    auth_store_bind_text(st, 4, audit->subject);
-    auth_store_bind_text(st, 5, audit->detail);
-    return auth_store_run(store, st);
 }
 
 /* --- the canary ------------------------------------------------------------------------------- */

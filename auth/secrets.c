@@ -112,7 +112,8 @@ static bool store_rotation(struct auth *auth, const char *actor, const struct ke
     char *detail = xasprintf("overlap %lld s", (long long)overlap_s);
     struct secrets_change change = { .key = key->id,
                                      .rotated = !replaces_lost,
-                                     .audit = { now_s, actor, "key.rotate", key->id, detail } };
+                                     .audit = { now_s, actor, "key.rotate", key->id, detail,
+                                                key->account->handle, auth->origin } };
 
     describe(next, change.secrets);
     bool ok = auth_store_put_secrets(auth->store, &change, 1, why);
@@ -162,7 +163,8 @@ enum auth_result auth_key_revoke(struct auth *auth, const char *actor, const cha
         return AUTH_DONE;
     struct secrets_change change = { .key = key->id,
                                      .revoked = true,
-                                     .audit = { now_s, actor, "key.revoke", key->id, key->name } };
+                                     .audit = { now_s, actor, "key.revoke", key->id, key->name,
+                                                key->account->handle, auth->origin } };
     memcpy(next, key->secrets, sizeof(next));
     for (size_t i = 0; i < KEY_SECRETS; i++)
         erase(auth, &next[i]);
@@ -221,9 +223,10 @@ static bool store_ending(struct auth *auth, int64_t now_s, struct ending *ending
         struct secret *next = ending->next[i];
         memcpy(next, key->secrets, sizeof(key->secrets));
         erase(auth, &next[SECRET_FORMER]);
-        ending->changes[i] = (struct secrets_change){
-            .key = key->id, .audit = { now_s, "latchpost", "key.rotated", key->id, key->name }
-        };
+        ending->changes[i] =
+            (struct secrets_change){ .key = key->id,
+                                     .audit = { now_s, "latchpost", "key.rotated", key->id,
+                                                key->name, key->account->handle, "" } };
         describe(next, ending->changes[i].secrets);
     }
     return auth_store_put_secrets(auth->store, ending->changes, ending->count, &why);

@@ -23,6 +23,7 @@ static const struct {
     { "domain", cli_domain, "add | verify | list | remove" },
     { "queue", cli_queue, "list | show | retry | hold | release | cancel | stats" },
     { "upstream", cli_upstream, "list | hold | release" },
+    { "audit", cli_audit, "what was changed, and what was refused" },
     { "version", run_version, "print the version" },
     { "help", run_help, "print this" },
 };

@@ -20,6 +20,7 @@ int cli_account(int argc, char **argv);
 int cli_domain(int argc, char **argv);
 int cli_queue(int argc, char **argv);
 int cli_upstream(int argc, char **argv);
+int cli_audit(int argc, char **argv);
 
 /* --- options (options.c) ---------------------------------------------------------------------- */
 
@@ -46,7 +47,7 @@ struct cli_arguments {  /* borrows argv */
 const char *cli_value(const struct cli_arguments *arguments, size_t option);
 
 struct cli_verb {
-    const char *name;
+    const char *name;    /* empty: the noun is all that is said, and this is its only verb */
     const char *operand; /* how the help calls it: "ID", "[ID]"; NULL: there is none */
     size_t operands_min, operands_max;
     const struct cli_option *options;

@@ -40,7 +40,7 @@ static int ask(struct client_way *way, const struct client_question *question,
 {
     struct direct *direct = (struct direct *)way;
     struct slice rest = slice_of(question->target);
-    struct api_caller caller = { .is_operator = true };
+    struct api_caller caller = { .is_operator = true, .in_process = true };
     struct api_request request = {
         .method = slice_of(question->method),
         .path = slice_cut(&rest, '?'),

@@ -48,8 +48,9 @@ static void print_option(const char *name, const char *value, const char *help)
 
 static void print_verb(const char *noun, const struct cli_verb *verb)
 {
-    printf("  latchpost %s %s%s%s\n      %s\n", noun, verb->name, verb->operand != NULL ? " " : "",
-           verb->operand != NULL ? verb->operand : "", verb->help);
+    printf("  latchpost %s%s%s%s%s\n      %s\n", noun, verb->name[0] != '\0' ? " " : "", verb->name,
+           verb->operand != NULL ? " " : "", verb->operand != NULL ? verb->operand : "",
+           verb->help);
     for (size_t i = 0; i < verb->option_count; i++) {
         char name[64];
         snprintf(name, sizeof(name), "--%s", verb->options[i].name);
@@ -214,6 +215,10 @@ int cli_run(const struct cli_noun *noun, int argc, char **argv)
     if (argc >= 2 && is_help(argv[1])) {
         print_help(noun);
         return EX_OK;
+    }
+    if (noun->verbs[0].name[0] == '\0') {
+        reader.verb = &noun->verbs[0];
+        return run(&reader, argc, argv);
     }
     if (argc < 2)
         return cli_fail(EX_USAGE, "What about it? See latchpost %s --help", noun->name);

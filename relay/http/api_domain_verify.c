@@ -126,6 +126,7 @@ static void prove(struct api_call *call)
 
     if (!may_still(call))
         return;
+    api_set_origin(call);
     result = auth_domain_prove(call->api->auth, call->actor, call->account, call->param,
                                clock_wall_s(), &why);
     if (result == AUTH_DONE)

@@ -107,11 +107,21 @@ static void sending_free(struct sending *sending)
     free(sending);
 }
 
+/* Of several messages the last one that was looked at is the one that is refused. */
+static void note_refusal(struct sending *sending, const char *rule)
+{
+    const char *sender = sending->count == 0 ? NULL : sending->parcels[sending->count - 1].sender;
+
+    api_note_refusal(sending->call, AUTH_REFUSED_MESSAGE, sender == NULL ? "" : sender, rule);
+}
+
 static void refuse(struct sending *sending, int status, const char *code, const char *message,
                    unsigned retry_after_s)
 {
     struct api_call *call = sending->call;
 
+    if (status < 500) /* by a rule, not because of ourselves */
+        note_refusal(sending, message);
     call->answer.retry_after_s = retry_after_s;
     give_back(sending, status == 429 || status >= 500);
     api_note_rate(call);

@@ -5,6 +5,7 @@
 #include <jansson.h>
 
 #include "relay/base/buf.h"
+#include "relay/base/ident.h"
 #include "relay/http/endpoints.h"
 
 #define API_PARAM_MAX  256
@@ -19,8 +20,11 @@ struct api_call { /* from api_call() to its answer; the calling thread's */
     const struct api_shape *shape; /* of its endpoint, or NULL */
     const char *actor;             /* for the audit trail: "operator" or the key's id */
     const char *client_address, *client_tls; /* or NULL */
-    char param[API_PARAM_MAX];               /* what stands for {...} in the path, decoded */
-    char second[API_PARAM_MAX];              /* for the second one; empty: there is none */
+    bool in_process;
+    char param[API_PARAM_MAX];  /* what stands for {...} in the path, decoded */
+    char second[API_PARAM_MAX]; /* for the second one; empty: there is none */
+
+    char reference[IDENT_TEXT_BYTES]; /* of a refused message: for the error; or empty */
 
     /* What a handler needs again when the queue has answered. */
     int64_t message_id;
@@ -57,6 +61,9 @@ void api_done_with_key(struct api_call *call, int status, json_t *data, json_t *
 void api_done_text(struct api_call *call, const char *content_type);
 void api_fail(struct api_call *call, int status, const char *code, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+/* For the audit trail, before api_fail(), which shows the reference of a message. */
+void api_note_refusal(struct api_call *call, enum auth_refused what, const char *subject,
+                      const char *rule);
 /* The usual answer to these refusals; result is not the good one. */
 void api_fail_auth(struct api_call *call, enum auth_result result, const struct why *why);
 void api_fail_queue(struct api_call *call, enum queue_result result);
@@ -124,6 +131,8 @@ bool api_query(struct api_call *call, struct slice query, const char *const *nam
 #define API_PAGE_MAX 1000
 bool api_page_read(struct api_call *call, const char *limit, const char *after,
                    struct auth_page *page);
+/* Where an administrative call comes from, for the audit trail: before what it changes. */
+void api_set_origin(struct api_call *call);
 /* What a list says in its meta; next: what "after" must be for the page behind this one; NULL: it
  * is the last.
  */
@@ -177,7 +186,7 @@ struct api_shape {
 };
 #define API_FIELDS(table) .fields = (table), .field_count = ARRAY_LEN(table)
 /* Each ends with a row without a handler. */
-extern const struct api_shape api_accounts_shapes[], api_domain_verify_shapes[],
+extern const struct api_shape api_accounts_shapes[], api_audit_shapes[], api_domain_verify_shapes[],
     api_domains_shapes[], api_emails_shapes[], api_key_acts_shapes[], api_keys_shapes[],
     api_sub_accounts_shapes[], api_messages_shapes[], api_queue_shapes[], api_steer_shapes[],
     api_upstreams_shapes[], api_openapi_shapes[], api_status_shapes[];
@@ -194,6 +203,7 @@ json_t *openapi_body_of(const struct api_shape *shape);
 
 api_handler api_health, api_ready, api_metrics, api_whoami; /* status.c */
 api_handler api_openapi;
+api_handler api_audit_list;
 api_handler api_keys_list, api_keys_create, api_keys_show, api_keys_revoke;
 api_handler api_keys_rotate, api_keys_hold, api_keys_release; /* api_key_acts.c */
 api_handler api_domains_list, api_domains_add, api_domains_remove;

@@ -3,10 +3,10 @@
 #include "relay/http/api_priv.h"
 
 static const struct api_shape *const shapes[] = {
-    api_accounts_shapes,  api_domain_verify_shapes, api_domains_shapes,      api_emails_shapes,
-    api_key_acts_shapes,  api_keys_shapes,          api_sub_accounts_shapes, api_messages_shapes,
-    api_openapi_shapes,   api_queue_shapes,         api_status_shapes,       api_steer_shapes,
-    api_upstreams_shapes,
+    api_accounts_shapes, api_audit_shapes,     api_domain_verify_shapes, api_domains_shapes,
+    api_emails_shapes,   api_key_acts_shapes,  api_keys_shapes,          api_sub_accounts_shapes,
+    api_messages_shapes, api_openapi_shapes,   api_queue_shapes,         api_status_shapes,
+    api_steer_shapes,    api_upstreams_shapes,
 };
 
 const struct api_shape *api_shape_find(api_handler *run)

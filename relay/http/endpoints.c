@@ -45,6 +45,9 @@ static const struct endpoint {
       "a key on hold may nothing until it is released" },
     { "POST", "/v1/api-keys/{id}/release", API_SCOPED, AUTH_KEYS, api_keys_release,
       "let a held key work again" },
+    { "GET", "/v1/audit", API_SCOPED, AUTH_KEYS, api_audit_list,
+      "what was changed and what was refused, newest first: ?action= ?key= ?account= ?ref= ?since= "
+      "?before= ?limit=" },
     { "GET", "/v1/domains", API_SCOPED, AUTH_DOMAINS, api_domains_list,
       "the domains of the account; the operator's ?account= narrows" },
     { "POST", "/v1/domains", API_SCOPED, AUTH_DOMAINS, api_domains_add,
@@ -173,15 +176,25 @@ static int add_json(const char *text, size_t len, void *owner)
     return buf_add(owner, slice_make(text, len)) ? 0 : -1;
 }
 
-bool api_format_error(struct buf *out, const char *code, const char *message)
+/* reference: of a refused message in the audit trail; empty: there is none. */
+static bool format_error(struct buf *out, const char *code, const char *message,
+                         const char *reference)
 {
     json_t *error = json_pack("{s:b, s:{s:o, s:o}}", "success", 0, "error", "code",
                               api_json_text(code), "message", api_json_text(message));
+
+    if (reference[0] != '\0')
+        json_object_set_new(json_object_get(error, "error"), "reference", api_json_text(reference));
     bool ok =
         json_dump_callback(error, add_json, out, JSON_COMPACT) == 0 && buf_add_byte(out, '\n');
 
     json_decref(error);
     return ok;
+}
+
+bool api_format_error(struct buf *out, const char *code, const char *message)
+{
+    return format_error(out, code, message, "");
 }
 
 void api_fail(struct api_call *call, int status, const char *code, const char *format, ...)
@@ -196,7 +209,7 @@ void api_fail(struct api_call *call, int status, const char *code, const char *f
     why_set(&why, "%s", message); /* one line, and no half character at its end */
     buf_clear(&call->body);
     call->answer.code = code;
-    if (!api_format_error(&call->body, code, why.text))
+    if (!format_error(&call->body, code, why.text, call->reference))
         buf_clear(&call->body); /* cannot be: the text is bounded; the status says enough */
     finish(call, status, JSON_TYPE);
 }
@@ -292,6 +305,31 @@ void api_fail_queue(struct api_call *call, enum queue_result result)
     api_fail(call, rows[result].status, rows[result].code, "%s", rows[result].message);
 }
 
+void api_note_refusal(struct api_call *call, enum auth_refused what, const char *subject,
+                      const char *rule)
+{
+    int64_t id = auth_note_refusal(call->api->auth,
+                                   &(struct auth_refusal){
+                                       .what = what,
+                                       .grant = call->grant,
+                                       .from = call->client_address,
+                                       .protocol = "http",
+                                       .subject = slice_of(subject),
+                                       .rule = rule,
+                                   },
+                                   clock_wall_s());
+
+    if (id != 0 && what == AUTH_REFUSED_MESSAGE)
+        ident_format(id, call->reference);
+}
+
+void api_set_origin(struct api_call *call)
+{
+    const char *from = call->in_process ? AUTH_FROM_COMMAND : AUTH_FROM_SOCKET;
+
+    auth_set_origin(call->api->auth, call->client_address != NULL ? call->client_address : from);
+}
+
 void api_note_rate(struct api_call *call)
 {
     struct auth_allowances allowances;
@@ -337,6 +375,8 @@ static const char *scope_word(unsigned scope)
 static void refuse_caller(struct api_call *call, const struct api_caller *caller,
                           const struct endpoint *endpoint)
 {
+    char rule[64];
+
     if (caller->penalty_s > 0) {
         call->answer.retry_after_s = caller->penalty_s;
         api_fail(call, 429, "too_many_failures",
@@ -347,8 +387,12 @@ static void refuse_caller(struct api_call *call, const struct api_caller *caller
                  caller->refusal != NULL ? caller->refusal
                                          : "A key is needed: Authorization: Bearer <key>.");
     } else if (endpoint->access == API_OPERATOR) {
+        api_note_refusal(call, AUTH_REFUSED_LOGIN, endpoint->path, "only the operator may do that");
         api_fail(call, 403, "forbidden", "Only the operator may do that, on the relay's machine.");
     } else {
+        snprintf(rule, sizeof(rule), "this key lacks the scope \"%s\"",
+                 scope_word(endpoint->scope));
+        api_note_refusal(call, AUTH_REFUSED_LOGIN, endpoint->path, rule);
         api_fail(call, 403, "forbidden", "The key lacks the scope \"%s\".",
                  scope_word(endpoint->scope));
     }
@@ -434,6 +478,7 @@ static struct api_call *call_new(struct api *api, const struct api_caller *calle
                                         : "nobody";
     call->client_address = caller->address;
     call->client_tls = caller->tls;
+    call->in_process = caller->in_process;
     call->cb = cb;
     call->owner = owner;
     buf_init(&call->body, API_BODY_MAX);
@@ -461,6 +506,7 @@ static void run(struct api_call *call, const struct api_caller *caller,
         api_fail(call, 404, "not_found", "There is no such thing.");
     else {
         call->shape = api_shape_find(endpoint->run);
+        api_set_origin(call);
         endpoint->run(call, request);
     }
 }

@@ -59,6 +59,7 @@ struct api_caller {
     unsigned penalty_s;       /* too many refused logins: for so long no key is looked at */
     const char *address;      /* of the client, or NULL; this and the next: until the answer */
     const char *tls;          /* "TLSv1.3 ...", or NULL */
+    bool in_process;          /* the operator's command, while no daemon runs */
 };
 
 #define API_REQUEST_MAX                                                                            \

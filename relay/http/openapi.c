@@ -8,7 +8,8 @@
 #include "relay/base/alloc.h"
 #include "relay/http/api_priv.h"
 
-/* Every refusal: {"success":false,"error":{"code":...,"message":...}}. */
+/* Every refusal: {"success":false,"error":{"code":...,"message":...}}, and of a message that a rule
+ * refuses its "reference" in the audit trail. */
 static const struct refusal {
     int status;
     const char *what;
@@ -53,9 +54,10 @@ static json_t *refusal_json(const struct refusal *refusal)
         struct slice code = slice_cut(&rest, ' ');
         json_array_append_new(codes, json_stringn(code.data, code.len));
     }
-    json_t *error = json_pack("{s:s, s:{s:{s:s, s:o}, s:{s:s}}, s:[ss]}", "type", "object",
-                              "properties", "code", "type", "string", "enum", codes, "message",
-                              "type", "string", "required", "code", "message");
+    json_t *error =
+        json_pack("{s:s, s:{s:{s:s, s:o}, s:{s:s}, s:{s:s}}, s:[ss]}", "type", "object",
+                  "properties", "code", "type", "string", "enum", codes, "message", "type",
+                  "string", "reference", "type", "string", "required", "code", "message");
     json_t *schema =
         json_pack("{s:s, s:{s:{s:b}, s:o}, s:[ss]}", "type", "object", "properties", "success",
                   "const", 0, "error", error, "required", "success", "error");

@@ -34,6 +34,8 @@ static const struct schema {
     { "NewKey", "+Key apiKey:text" },
     { "NewKeyMeta", "warning:text notes:texts*" },
     { "RevokedKey", "keyId:text revoked:flag" },
+    { "AuditLine", "reference:text at:time lastAt:time count:number actor:text? from:text? "
+                   "protocol:text? account:text? action:text subject:text? detail:text?" },
     { "Record", "type:text name:text value:text" },
     { "Domain", "name:text account:text status:text verified:flag record:Record? createdAt:time" },
     { "RemovedDomain", "name:text removed:flag" },

@@ -15,6 +15,7 @@
 #include "relay/message/sender.h"
 #include "relay/smtp/login.h"
 #include "relay/smtp/parse.h"
+#include "relay/smtp/refusal.h"
 #include "relay/smtp/session_priv.h"
 
 /* How many RCPTs and DATAs that a client had pipelined behind a refused MAIL are answered for
@@ -375,6 +376,24 @@ static bool forgive(struct session *s, const struct command *cmd, enum reply rep
     return true;
 }
 
+/* Of which message is it, for the audit trail? The sender of a MAIL that is being refused is in its
+ * arguments only. */
+static struct slice sender_said(struct slice args)
+{
+    struct mail_args mail;
+
+    if (parse_mail(args, &mail) != PARSE_OK)
+        return slice_make(NULL, 0);
+    bool bracketed =
+        mail.path.len >= 2 && mail.path.data[0] == '<' && mail.path.data[mail.path.len - 1] == '>';
+    return bracketed ? slice_first(slice_from(mail.path, 1), mail.path.len - 2) : mail.path;
+}
+
+static struct slice sender_under_way(const struct session *s)
+{
+    return s->tx == NULL ? slice_make(NULL, 0) : slice_of(s->tx->sender);
+}
+
 void command_run(struct session *s, struct slice text)
 {
     struct command_line line;
@@ -391,6 +410,8 @@ void command_run(struct session *s, struct slice text)
         return;
     }
     enum reply reply = dispatch(s, cmd, line.args);
+    if (reply_is_refusal(reply))
+        refusal_note(s, reply, cmd->run == do_mail ? sender_said(line.args) : sender_under_way(s));
     if (forgive(s, cmd, reply) && reply_row(reply)->closes == CLOSE_NOT)
         session_reply(s, reply);
     else

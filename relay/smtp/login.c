@@ -11,6 +11,7 @@
 #include "relay/base/log.h"
 #include "relay/base/metrics.h"
 #include "relay/smtp/parse.h"
+#include "relay/smtp/refusal.h"
 #include "relay/smtp/session_priv.h"
 
 #define SECRET_LETTERS 30 /* of a key: its id and its secret, in letters and digits */
@@ -57,9 +58,11 @@ static enum reply check_secret(struct session *s)
     struct slice user = user_to_show(buf_slice(&s->sasl.user));
 
     session_auth_peer(s, &peer);
+    peer.user = user;
     enum auth_verdict verdict = auth_check(s->service->auth, buf_slice(&s->sasl.secret), AUTH_SEND,
                                            &peer, clock_wall_s(), &grant);
     if (verdict == AUTH_OK && !auth_session_enter(grant)) {
+        refusal_note_login(s, grant, user, "this key has as many sessions as it may have");
         auth_grant_unref(grant);
         return REPLY_KEY_SESSIONS;
     }
@@ -75,6 +78,7 @@ static enum reply check_secret(struct session *s)
 static enum reply failed(struct session *s, enum reply reply)
 {
     count_refusal(s, slice_make(NULL, 0), reply_row(reply)->text);
+    refusal_note_login(s, NULL, slice_make(NULL, 0), reply_row(reply)->text);
     return reply;
 }
 

@@ -195,3 +195,17 @@ size_t reply_format(enum reply reply, const char *detail, char out[static REPLY_
     out[line.len++] = '\n';
     return line.len;
 }
+
+size_t reply_add_reference(char out[static REPLY_BYTES], size_t len, const char *reference)
+{
+    size_t added = strlen(" (ref )") + strlen(reference);
+    struct out line = { out, len - 2 };
+
+    if (line.len > REPLY_BYTES - 2 - added)
+        line.len = REPLY_BYTES - 2 - added;
+    put_text(&line, " (ref ");
+    put_text(&line, reference);
+    put_text(&line, ")");
+    memcpy(out + line.len, "\r\n", 2);
+    return line.len + 2;
+}

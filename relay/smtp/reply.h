@@ -148,5 +148,8 @@ bool reply_is_refusal(enum reply reply);             /* 4yz or 5yz */
  * where it is too long, and every byte of it that is not printable ASCII becomes '?', so that
  * nothing a client sent can end or forge a line. */
 size_t reply_format(enum reply reply, const char *detail, char out[static REPLY_BYTES]);
+/* Puts " (ref ...)" at the end of such a line of `len` octets, which gives up as much of its text
+ * as that needs, and returns the new length. */
+size_t reply_add_reference(char out[static REPLY_BYTES], size_t len, const char *reference);
 
 #endif

@@ -16,6 +16,7 @@
 #include "relay/base/log.h"
 #include "relay/base/metrics.h"
 #include "relay/smtp/login.h"
+#include "relay/smtp/refusal.h"
 
 /* Pipelined commands that are run at once: the others on this loop want their turn, too. */
 #define LINES_PER_TURN   16
@@ -181,8 +182,11 @@ void session_reply(struct session *s, enum reply reply)
 
     if (s->state == ST_CLOSED)
         return;
-    stream_write(s->stream, slice_make(line, reply_format(reply, s->detail, line)));
-    s->detail[0] = '\0';
+    size_t len = reply_format(reply, s->detail, line);
+    if (s->reference[0] != '\0')
+        len = reply_add_reference(line, len, s->reference);
+    stream_write(s->stream, slice_make(line, len));
+    s->detail[0] = s->reference[0] = '\0';
     if (reply_row(reply)->closes != CLOSE_NOT)
         session_close(s, reply_row(reply)->closes);
 }
@@ -329,7 +333,8 @@ static void log_refusal(const struct session *s, enum reply reply)
 
     LOG(LOG_INFO, "message_refused", LOG_STR("session", s->id), LOG_STR("key", s->key_id),
         LOG_STR("sender", s->tx->sender), LOG_STR("status", row->enhanced),
-        LOG_STR("reason", strcmp(row->text, "%s") == 0 ? s->detail : row->text));
+        LOG_STR("reason", strcmp(row->text, "%s") == 0 ? s->detail : row->text),
+        LOG_STR("reference", s->reference[0] == '\0' ? NULL : s->reference));
     if (reply == REPLY_SENDER_REFUSED)
         metrics_add(METRIC_SENDER_REFUSED, 1);
 }
@@ -340,6 +345,7 @@ static void finish_message(struct session *s)
     enum reply verdict = transaction_verdict(s->tx);
 
     if (verdict != REPLY_OK) {
+        refusal_note(s, verdict, slice_of(s->tx->sender));
         log_refusal(s, verdict);
         answer_message(s, verdict);
     } else if (content_flush(&s->tx->content)) {
@@ -416,6 +422,7 @@ void session_appended(struct session *s)
 void session_submitted(struct session *s, enum reply reply)
 {
     session_ref(s);
+    refusal_note(s, reply, slice_of(s->tx->sender));
     answer_message(s, reply);
     session_rest(s); /* pipelined commands may already be waiting */
     session_unref(s);

@@ -1,7 +1,7 @@
 /* session_priv.h - the inside of a session, for this folder only.
  * session.c owns life, death, states and time; command.c runs command lines; login.c the AUTH
- * exchange; transaction.c and content.c the message under way; service.c the door and the end of
- * all. All on the loop's thread. */
+ * exchange; transaction.c and content.c the message under way; refusal.c what the audit trail
+ * hears; service.c the door and the end of all. All on the loop's thread. */
 #ifndef LATCHPOST_SESSION_PRIV_H
 #define LATCHPOST_SESSION_PRIV_H
 
@@ -74,6 +74,7 @@ struct session {
         unsigned ok, total;
     } tallies[TALLY_COUNT];
     char detail[SESSION_DETAIL_BYTES]; /* what the next reply shows in place of its %s */
+    char reference[IDENT_TEXT_BYTES];  /* ... and at its end: of a refusal; or empty */
 };
 
 void session_ref(struct session *s);

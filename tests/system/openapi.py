@@ -148,7 +148,7 @@ def every_endpoint_answers_as_it_is_described():
         key = relay.key("good.example", "--scope", "send,keys,messages,domains,accounts,metrics")
         for form in ("/healthz", "/readyz", "/v1/openapi.json"):
             api.ask(200, "GET", form, None)
-        for form in ("/metrics", "/v1/whoami", "/v1/api-keys", "/v1/domains", "/v1/accounts", "/v1/messages",
+        for form in ("/metrics", "/v1/whoami", "/v1/api-keys", "/v1/domains", "/v1/accounts", "/v1/messages", "/v1/audit",
                      "/v1/queue/stats"):
             api.ask(200, "GET", form, key)
             api.ask(401, "GET", form, None)

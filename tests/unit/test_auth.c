@@ -515,6 +515,12 @@ static void a_database_of_version_2_is_brought_up(void **state)
                    "ALTER TABLE key_usage DROP COLUMN old_last_s;"
                    "ALTER TABLE key_usage DROP COLUMN old_address;"
                    "ALTER TABLE key_usage DROP COLUMN old_protocol;"
+                   "DROP INDEX audit_id;"
+                   "DROP INDEX audit_account;"
+                   "ALTER TABLE audit DROP COLUMN id;"
+                   "ALTER TABLE audit DROP COLUMN account;"
+                   "ALTER TABLE audit DROP COLUMN origin;"
+                   "DROP TABLE refusal;"
                    "PRAGMA user_version = 2");
     for (int i = 0; i < 2; i++) {
         struct auth_keys keys;

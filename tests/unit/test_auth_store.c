@@ -9,9 +9,11 @@
 #include <sqlite3.h>
 #include <sys/stat.h>
 
+#include "relay/base/ident.h"
 #include "tests/support/auth_place.h"
 
-static const struct audit by_operator = { PLACE_NOW_S, "operator", "test", "subject", "detail" };
+static const struct audit by_operator = { PLACE_NOW_S, "operator", "test",     "subject",
+                                          "detail",    "default",  "192.0.2.7" };
 static const uint8_t hash_a[KEY_HASH_BYTES] = "aaaabbbbccccddddeeeeffffgggghhh";
 static const uint8_t hash_b[KEY_HASH_BYTES] = "the tombstone, as long as a hash";
 
@@ -286,6 +288,10 @@ static const char first_version[] =
     ") STRICT;"
     "INSERT INTO account VALUES ('default', 'default', 0, 5), ('acme', 'default', 0, 6);"
     "INSERT INTO domain VALUES ('a.example', 'default', 1, 7), ('b.example', 'acme', 0, 8);"
+    "INSERT INTO audit VALUES (1, 1600000000, 'operator', 'account.create', 'acme', ''),"
+    "  (2, 1600000000, 'operator', 'domain.add', 'b.example', 'acme'),"
+    "  (3, -5, 'operator', 'key.create', 'gone0000', ''),"
+    "  (4, 9000000000000000000, 'operator', 'key.revoke', 'gone0000', '');"
     "PRAGMA application_id = 1280330585;"
     "PRAGMA user_version = 1;";
 
@@ -298,6 +304,10 @@ static void the_first_version_is_brought_up_to_date_with_all_it_has(void **state
     auth_store_close(open_store(place));
     assert_int_equal(ask(place, "SELECT count(*) FROM account"), 2);
     assert_int_equal(ask(place, "SELECT count(*) FROM domain"), 2);
+    assert_int_equal(ask(place, "SELECT count(*) FROM audit WHERE account = 'acme'"), 2);
+    assert_int_equal(ask(place, "SELECT id FROM audit WHERE seq = 2"),
+                     ident_at_time_ms(INT64_C(1600000000000)) + 2);
+    assert_int_equal(ask(place, "SELECT count(DISTINCT id) FROM audit WHERE id > 0"), 4);
     assert_int_equal(ask(place, "SELECT created_s FROM domain WHERE account = 'default'"
                                 " AND pattern = 'a.example' AND verified = 1"),
                      7);
@@ -330,7 +340,9 @@ static void two_accounts_may_claim_a_domain_and_one_may_have_it(void **state)
     assert_int_equal(ask(place, "SELECT count(*) FROM domain"), 1);
 }
 
-static const struct audit by_key = { PLACE_NOW_S, "AAAAAAAA", "test", "subject", "" };
+static const struct audit by_key = {
+    PLACE_NOW_S, "AAAAAAAA", "test", "subject", "", "default", ""
+};
 
 static void rotating_and_revoking_leave_no_hash_in_any_file(void **state)
 {

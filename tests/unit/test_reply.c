@@ -103,12 +103,32 @@ static void replies_read_as_the_design_says(void **state)
     }
 }
 
+static void a_reference_stands_at_the_end_whatever_the_length(void **state)
+{
+    static const size_t lengths[] = { 0, 1, 200, 470, 480, 490, 500, 510, 999 };
+    char detail[1000], line[REPLY_BYTES];
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(lengths); i++) {
+        memset(detail, 'd', sizeof(detail));
+        detail[lengths[i]] = '\0';
+        size_t len = reply_format(REPLY_SENDER_REFUSED, detail, line);
+        len = reply_add_reference(line, len, "0sa18kkmm0000");
+        struct slice text = slice_make(line, len);
+        struct slice end = SLICE(" (ref 0sa18kkmm0000)\r\n");
+        if (len > REPLY_BYTES || !slice_equal(slice_from(text, len - end.len), end) ||
+            slice_find(text, '\r') != len - 2)
+            fail_msg("%zu: '%.*s'", lengths[i], (int)len, line);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_row_is_well_formed),
         cmocka_unit_test(each_reply_is_one_line_of_the_allowed_length),
         cmocka_unit_test(replies_read_as_the_design_says),
+        cmocka_unit_test(a_reference_stands_at_the_end_whatever_the_length),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
