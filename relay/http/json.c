@@ -75,17 +75,21 @@ json_t *api_parse_json_with_nul(struct slice text, char *problem, size_t size, b
     return parse(text, JSON_ALLOW_NUL, problem, size, nul_in_name);
 }
 
-/* application/json, with charset=utf-8 tolerated (RFC 8259 section 11 knows no such parameter, but
- * many clients send it). */
-bool api_is_json_type(struct slice type)
+bool api_is_utf8_type(struct slice type, struct slice wanted)
 {
     struct slice rest = type;
 
-    if (!slice_equal_nocase(slice_trim(slice_cut(&rest, ';')), SLICE("application/json")))
+    if (!slice_equal_nocase(slice_trim(slice_cut(&rest, ';')), wanted))
         return false;
     struct slice charset = slice_trim(rest);
     return charset.len == 0 || slice_equal_nocase(charset, SLICE("charset=utf-8")) ||
            slice_equal_nocase(charset, SLICE("charset=\"utf-8\""));
+}
+
+/* RFC 8259 section 11 knows no such parameter, but many clients send it. */
+bool api_is_json_type(struct slice type)
+{
+    return api_is_utf8_type(type, SLICE("application/json"));
 }
 
 static bool is_list(const json_t *value)
