@@ -469,7 +469,8 @@ static void on_work(struct work *work) /* perhaps beside the loop */
 
     if (sending->call->api->stopped) /* it has waited for others: nothing will come of it */
         return;
-    take_fingerprint(sending);
+    if (sending->has_token)
+        take_fingerprint(sending);
     bool ok = mail_request_read(&request, buf_slice(&sending->body), sending->form);
     if (ok && !take_memory(sending, &request)) {
         mail_refuse(&sending->refusal, 503, "busy", "%s", "Too much large mail is under way.");

@@ -100,6 +100,8 @@ json_t *api_parse_json(struct slice text, char *problem, size_t size);
  * one stands in the name of a member, which cannot be. */
 json_t *api_parse_json_with_nul(struct slice text, char *problem, size_t size, bool *nul_in_name);
 bool api_is_json_type(struct slice content_type);
+/* The type that is wanted, with no parameter but charset=utf-8. */
+bool api_is_utf8_type(struct slice content_type, struct slice wanted);
 
 /* Members of a body that api_body() let pass; NULL, 0 and false for what is absent or null. */
 const char *api_text(const json_t *body, const char *name); /* borrowed */

@@ -11,6 +11,7 @@
 
 #include "relay/base/alloc.h"
 #include "relay/http/api_priv.h"
+#include "relay/http/json_lift.h"
 #include "relay/message/date.h"
 
 /* --- reading ---------------------------------------------------------------------------------- */
@@ -19,19 +20,20 @@
 static const char *check_size(struct slice text)
 {
     size_t depth = 0, values = 0;
-    bool quoted = false;
 
     for (size_t i = 0; i < text.len; i++) {
         char c = text.data[i];
-        if (quoted && c == '\\')
-            i++;
-        else if (c == '"')
-            quoted = !quoted;
-        else if (!quoted && (c == '{' || c == '[') && ++depth > API_DEPTH_MAX)
+        if (c == '"') {
+            size_t len = json_lift_text_len(slice_from(text, i + 1));
+            if (len == SLICE_NONE)
+                return NULL;
+            i += len + 1;
+        } else if ((c == '{' || c == '[') && ++depth > API_DEPTH_MAX) {
             return "it is nested too deeply";
-        else if (!quoted && (c == '}' || c == ']') && depth > 0)
+        } else if ((c == '}' || c == ']') && depth > 0) {
             depth--;
-        if (!quoted && (c == '{' || c == '[' || c == ',') && ++values > API_VALUES_MAX)
+        }
+        if ((c == '{' || c == '[' || c == ',') && ++values > API_VALUES_MAX)
             return "it has too many values";
     }
     return NULL;
@@ -47,8 +49,10 @@ static json_t *parse(struct slice text, size_t flags, char *problem, size_t size
         snprintf(problem, size, "%s", limit);
         return NULL;
     }
-    json_t *json = json_loadb(text.data == NULL ? "" : text.data, text.len,
-                              JSON_REJECT_DUPLICATES | flags, &error);
+    json_t *json = flags == JSON_ALLOW_NUL ? json_lift(text) : NULL;
+    if (json == NULL)
+        json = json_loadb(text.data == NULL ? "" : text.data, text.len,
+                          JSON_REJECT_DUPLICATES | flags, &error);
     *nul_in_name = json == NULL && json_error_code(&error) == json_error_null_byte_in_key;
     /* jansson's own words may quote the text, which may hold anything. */
     if (json == NULL)
@@ -75,17 +79,21 @@ json_t *api_parse_json_with_nul(struct slice text, char *problem, size_t size, b
     return parse(text, JSON_ALLOW_NUL, problem, size, nul_in_name);
 }
 
-/* application/json, with charset=utf-8 tolerated (RFC 8259 section 11 knows no such parameter, but
- * many clients send it). */
-bool api_is_json_type(struct slice type)
+bool api_is_utf8_type(struct slice type, struct slice wanted)
 {
     struct slice rest = type;
 
-    if (!slice_equal_nocase(slice_trim(slice_cut(&rest, ';')), SLICE("application/json")))
+    if (!slice_equal_nocase(slice_trim(slice_cut(&rest, ';')), wanted))
         return false;
     struct slice charset = slice_trim(rest);
     return charset.len == 0 || slice_equal_nocase(charset, SLICE("charset=utf-8")) ||
            slice_equal_nocase(charset, SLICE("charset=\"utf-8\""));
+}
+
+/* RFC 8259 section 11 knows no such parameter, but many clients send it. */
+bool api_is_json_type(struct slice type)
+{
+    return api_is_utf8_type(type, SLICE("application/json"));
 }
 
 static bool is_list(const json_t *value)

@@ -34,9 +34,8 @@ const char *const mail_plain_members[] = { "from", "from_",    "to",          "c
 const char *const mail_shared_members[] = { "personalizations", "from",    "reply_to",
                                             "reply_to_list",    "subject", "content",
                                             "attachments",      "headers", NULL };
-const char *const mail_personalization_members[] = {
-    "to", "cc", "bcc", "subject", "headers", NULL
-};
+const char *const mail_personalization_members[] = { "from",     "to",      "cc",      "bcc",
+                                                     "reply_to", "subject", "headers", NULL };
 const char *const mail_content_members[] = { "type", "value", NULL };
 const char *const mail_attachment_members[] = { "filename", "content",     "content_type",
                                                 "type",     "disposition", "content_id",
@@ -213,13 +212,13 @@ static bool read_addresses(struct mail_request *request, const json_t *object, c
     return true;
 }
 
-static bool read_reply_to(struct mail_request *request, const char *name,
-                          struct compose_addresses *addresses)
+static bool read_reply_to(struct mail_request *request, const json_t *object, const char *where,
+                          const char *name, struct compose_addresses *addresses)
 {
-    if (json_array_size(json_object_get(request->json, name)) <= MAIL_REPLY_TO_MAX)
-        return read_addresses(request, request->json, "", name, addresses);
+    if (json_array_size(json_object_get(object, name)) <= MAIL_REPLY_TO_MAX)
+        return read_addresses(request, object, where, name, addresses);
     mail_refuse(&request->refusal, 422, "invalid_value",
-                "The field \"%s\" has too many addresses: at most %d are allowed.", name,
+                "The field \"%s%s\" has too many addresses: at most %d are allowed.", where, name,
                 MAIL_REPLY_TO_MAX);
     return false;
 }
@@ -377,7 +376,7 @@ static bool read_plain(struct mail_request *request)
         !require(request, mail->to.count > 0, "", "to") ||
         !read_addresses(request, body, "", "cc", &mail->cc) ||
         !read_addresses(request, body, "", "bcc", &draft->bcc) ||
-        !read_reply_to(request, "reply_to", &mail->reply_to) ||
+        !read_reply_to(request, body, "", "reply_to", &mail->reply_to) ||
         !take_text(request, body, "", "subject", &mail->subject) ||
         !take_text(request, body, "", "text", &mail->text) ||
         !take_text(request, body, "", "html", &mail->html) ||
@@ -404,8 +403,8 @@ static bool read_content_item(struct mail_request *request, json_t *item, size_t
         !take_text(request, item, where, "value", &value) ||
         !require(request, has(item, "value"), where, "value"))
         return false;
-    bool is_text = slice_equal_nocase(type, SLICE("text/plain"));
-    bool is_html = slice_equal_nocase(type, SLICE("text/html"));
+    bool is_text = api_is_utf8_type(type, SLICE("text/plain"));
+    bool is_html = api_is_utf8_type(type, SLICE("text/html"));
     if ((is_text && !mail->has_text) || (is_html && !mail->has_html)) {
         *(is_text ? &mail->text : &mail->html) = value;
         *(is_text ? &mail->has_text : &mail->has_html) = true;
@@ -458,6 +457,39 @@ static void drop_replaced(struct compose_mail *mail, size_t shared)
     mail->header_count = kept;
 }
 
+static bool read_shared_reply_to(struct mail_request *request, struct compose_addresses *addresses)
+{
+    return read_reply_to(request, request->json, "", "reply_to", addresses) &&
+           read_reply_to(request, request->json, "", "reply_to_list", addresses);
+}
+
+/* Each message reads its own; this is for the case that none of them needs it. */
+static bool check_shared_reply_to(struct mail_request *request)
+{
+    struct compose_addresses addresses = { 0 };
+    bool ok = read_shared_reply_to(request, &addresses);
+
+    free(addresses.items);
+    return ok;
+}
+
+/* Who it is from and whom to answer: its own, where it has them, in the place of everybody's. */
+static bool read_own_sender(struct mail_request *request, const json_t *value, const char *where,
+                            struct compose_mail *mail)
+{
+    char inside[WHERE_BYTES];
+
+    snprintf(inside, sizeof(inside), "%.80sfrom", where);
+    if (has(value, "from")) {
+        mail->from = (struct compose_address){ 0 };
+        if (!read_address(request, json_object_get(value, "from"), inside, &mail->from))
+            return false;
+    }
+    if (has(value, "reply_to"))
+        return read_reply_to(request, value, where, "reply_to", &mail->reply_to);
+    return read_shared_reply_to(request, &mail->reply_to);
+}
+
 static bool read_personalization(struct mail_request *request, json_t *value, size_t i)
 {
     struct mail_draft *draft = &request->drafts[i];
@@ -473,8 +505,7 @@ static bool read_personalization(struct mail_request *request, json_t *value, si
         !require(request, mail->to.count > 0, where, "to") ||
         !read_addresses(request, value, where, "cc", &mail->cc) ||
         !read_addresses(request, value, where, "bcc", &draft->bcc) ||
-        !read_reply_to(request, "reply_to", &mail->reply_to) ||
-        !read_reply_to(request, "reply_to_list", &mail->reply_to) ||
+        !read_own_sender(request, value, where, mail) ||
         !take_text(request, value, where, "subject", &subject) ||
         !read_headers(request, request->json, "", mail))
         return false;
@@ -496,7 +527,7 @@ static bool read_personalized(struct mail_request *request)
     size_t count = json_array_size(array);
 
     if (is_refused(request) || !require(request, count > 0, "", "personalizations") ||
-        !read_shared(request, &shared))
+        !read_shared(request, &shared) || !check_shared_reply_to(request))
         return false;
     if (count > MAIL_DRAFTS_MAX) {
         mail_refuse(&request->refusal, 422, "too_many_messages",

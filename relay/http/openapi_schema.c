@@ -49,8 +49,10 @@ static const struct schema {
                "reply_to:text|Address|texts|[Address]* subject:text* text:text* html:text* "
                "headers:words* attachments:[Attachment]*" },
     { "Content", "type:text value:text" },
-    { "Personalization", "to:text|Address|texts|[Address] cc:text|Address|texts|[Address]* "
-                         "bcc:text|Address|texts|[Address]* subject:text* headers:words*" },
+    { "Personalization",
+      "from:text|Address* to:text|Address|texts|[Address] cc:text|Address|texts|[Address]* "
+      "bcc:text|Address|texts|[Address]* reply_to:text|Address|texts|[Address]* subject:text* "
+      "headers:words*" },
     { "PersonalizedEmail",
       "personalizations:[Personalization] from:text|Address reply_to:text|Address|texts|[Address]* "
       "reply_to_list:texts|[Address]* subject:text* content:[Content]* attachments:[Attachment]* "

@@ -80,13 +80,34 @@ const char *encode_transfer_name(enum encode_transfer transfer)
     return names[transfer];
 }
 
+/* How many octets of `text` from `at` on are printable? Eight at a time: nearly all of a body is
+ * looked at here, and more than once. */
+static size_t printable_run(struct slice text, size_t at)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101), highs = ones * 0x80;
+    size_t len = 0;
+    uint64_t word;
+
+    for (; text.len - at - len >= sizeof(word); len += sizeof(word)) {
+        memcpy(&word, text.data + at + len, sizeof(word));
+        /* Below a blank, DEL, or not ASCII, in one of the eight or in one before it. */
+        if (((word - ones * ' ') | (word + ones) | word) & highs)
+            break;
+    }
+    while (at + len < text.len && is_printable(text.data[at + len]))
+        len++;
+    return len;
+}
+
 /* Cuts the first line off *rest, without its end. */
 static struct slice take_line(struct slice *rest)
 {
-    size_t len = 0;
+    size_t len = printable_run(*rest, 0);
 
-    while (len < rest->len && rest->data[len] != '\r' && rest->data[len] != '\n')
+    while (len < rest->len && rest->data[len] != '\r' && rest->data[len] != '\n') {
         len++;
+        len += printable_run(*rest, len);
+    }
     struct slice line = slice_first(*rest, len);
     if (len < rest->len)
         len += rest->len - len > 1 && memcmp(rest->data + len, "\r\n", 2) == 0 ? 2 : 1;
@@ -113,7 +134,7 @@ enum encode_transfer encode_choose(struct slice text)
     for (struct slice rest = text; rest.len > 0;) {
         struct slice line = take_line(&rest);
         plain = plain && line.len <= LINE_MAX && !starts_like_envelope(line);
-        for (size_t i = 0; i < line.len; i++)
+        for (size_t i = printable_run(line, 0); i < line.len; i += 1 + printable_run(line, i + 1))
             strange += !stands_for_itself(line.data[i]);
     }
     if (strange == 0 && plain)

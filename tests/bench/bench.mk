@@ -3,7 +3,7 @@
 # (all: also those of large messages and many sessions); tests/bench/bench.py --help tells the rest.
 
 BENCH_SHARED := $(addprefix $(BUILD)/tests/bench/,mail.o wire.o)
-BENCH_LOAD   := $(addprefix $(BUILD)/tests/bench/,load.o load_session.o samples.o) $(BENCH_SHARED)
+BENCH_LOAD   := $(addprefix $(BUILD)/tests/bench/,load.o load_http.o load_session.o samples.o) $(BENCH_SHARED)
 BENCH_SINK   := $(addprefix $(BUILD)/tests/bench/,sink.o sink_session.o sink_sasl.o tally.o) \
                 $(BENCH_SHARED)
 

@@ -35,6 +35,7 @@ ROWS = [
     Row("fresh-tls", "fresh connection a message, STARTTLS",
         ["--sessions", "64", "--fresh", "--tls", "starttls"]),
     Row("one", "1 session, one message at a time", ["--sessions", "1"]),
+    Row("http", "64 connections kept, POST /v1/emails", ["--sessions", "64", "--http"]),
     Row("accept", "accept only (upstream down), 64 kept", ["--sessions", "64"], True),
     Row("thousand", "1,000 sessions kept, no TLS", ["--sessions", "1000"], False, True),
     Row("50k", "64 kept, messages of 50 KB", ["--sessions", "64", "--size", "51200"], False, True),
@@ -80,7 +81,8 @@ class Result:
 
 def run_load(settings, target, options):
     """The report of the generator, whatever became of it."""
-    port = target.starttls_port if "starttls" in options else target.port
+    port = target.http_port if "--http" in options else \
+        target.starttls_port if "starttls" in options else target.port
     command = [os.path.join(settings.tools, "load"), "--password-file", target.password_file,
                "--seconds", str(settings.seconds), *options, f"127.0.0.1:{port}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=settings.seconds + 300)
@@ -201,7 +203,7 @@ def drain(target, result):
 def start_targets(settings, row, base, results):
     started = []
     for kind in targets.ALL:
-        if kind.name not in settings.targets:
+        if kind.name not in settings.targets or ("--http" in row.options and not kind.speaks_http):
             continue
         directory = tempfile.mkdtemp(prefix=f"{row.name}-{kind.name}-", dir=base)
         os.chmod(directory, 0o755)  # Postfix's own user must get through
@@ -421,7 +423,7 @@ def main():
             results = run_row(settings, row, base)
             progress("")
             print_row(row, results)
-            if row.name == "kept":
+            if row.name in ("kept", "http"):
                 print_threads(results)
             if row.name == "one":
                 print_one_extra(results, figures["fdatasync_us"])

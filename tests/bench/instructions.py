@@ -25,6 +25,7 @@ ROWS = {
     "fresh": ("fresh connection a message, no TLS", ["--sessions", "16", "--fresh"]),
     "fresh-tls": ("fresh connection a message, STARTTLS",
                   ["--sessions", "16", "--fresh", "--tls", "starttls"]),
+    "http": ("16 connections kept, POST /v1/emails", ["--sessions", "16", "--http"]),
     "one": ("1 session, one message at a time", ["--sessions", "1"]),
 }
 FEW = 300
@@ -40,7 +41,7 @@ def count(settings, options, messages):
         relay = Counted(settings, directory, False)
         try:
             relay.sink.begin(1)
-            port = relay.starttls_port if "--tls" in options else relay.port
+            port = relay.http_port if "--http" in options else relay.starttls_port if "--tls" in options else relay.port
             done = subprocess.run([os.path.join(settings.tools, "load"), *options, "--messages", str(messages),
                                    "--run", "1", "--password-file", relay.password_file, f"127.0.0.1:{port}"],
                                   capture_output=True, text=True, timeout=600)

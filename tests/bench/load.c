@@ -76,7 +76,8 @@ static bool log_all_in(struct load *load)
         while (load->started < count && load->started - load->ready < CONNECTING_AT_ONCE &&
                load->errors == 0)
             load_session_start(load, load->started++);
-        if (load->errors == 0 && !handle_events(load, stall_ms(load)))
+        if (load->errors == 0 && load->ready < load->started &&
+            !handle_events(load, stall_ms(load)))
             note_stall(load);
     }
     return load->errors == 0;
@@ -215,11 +216,24 @@ static void report(struct load *load, double used_s)
 
 /* --- start ----------------------------------------------------------------------------------- */
 
-/* "AUTH PLAIN" with its initial response (RFC 4616); the password is the first line of a file. */
+/* "AUTH PLAIN" with its initial response (RFC 4616). */
+static bool format_auth_plain(const char *username, const char *password, struct buf *out)
+{
+    struct buf plain;
+
+    buf_init(&plain, 2048);
+    bool ok = buf_add_byte(&plain, '\0') && buf_add(&plain, slice_of(username)) &&
+              buf_add_byte(&plain, '\0') && buf_add(&plain, slice_of(password)) &&
+              buf_add(out, SLICE("AUTH PLAIN ")) && base64_encode(buf_slice(&plain), out) &&
+              buf_add(out, SLICE("\r\n"));
+    buf_wipe(&plain);
+    return ok;
+}
+
+/* The password is the first line of a file. */
 static bool prepare_auth(struct load *load)
 {
     const struct load_options *options = load->options;
-    struct buf plain;
     char password[512];
     bool ok = false;
 
@@ -230,17 +244,13 @@ static bool prepare_auth(struct load *load)
         strcmp(options->password_file, "-") == 0 ? stdin : fopen(options->password_file, "re");
     if (file == NULL)
         return false;
-    buf_init(&plain, 2048);
     if (fgets(password, sizeof(password), file) != NULL) {
         password[strcspn(password, "\r\n")] = '\0';
-        ok = buf_add_byte(&plain, '\0') && buf_add(&plain, slice_of(options->username)) &&
-             buf_add_byte(&plain, '\0') && buf_add(&plain, slice_of(password)) &&
-             buf_add(&load->auth, SLICE("AUTH PLAIN ")) &&
-             base64_encode(buf_slice(&plain), &load->auth) && buf_add(&load->auth, SLICE("\r\n"));
+        ok = options->http ? buf_printf(&load->auth, "Authorization: Bearer %s\r\n", password)
+                           : format_auth_plain(options->username, password, &load->auth);
     }
     if (file != stdin)
         fclose(file);
-    buf_wipe(&plain);
     return ok;
 }
 
@@ -252,7 +262,9 @@ static bool prepare(struct load *load)
     samples_init(&load->dot);
     load->epoll = epoll_create1(EPOLL_CLOEXEC);
     load->maker = mail_maker_new(&options->mail);
-    load->flight = xmalloc(mail_wire_max(load->maker) + 2 * MAIL_COMMAND_MAX);
+    load->flight = xmalloc(options->http ? load_http_max(load->maker)
+                                         : mail_wire_max(load->maker) + 2 * MAIL_COMMAND_MAX);
+    load->scratch = xmalloc(mail_wire_max(load->maker));
     /* One more than is used: its address stands for standard input in epoll. */
     load->sessions = load_sessions_new(load, options->sessions + 1);
     load->tls = options->tls == LOAD_PLAIN ? NULL : wire_tls_client(options->resume);
@@ -277,6 +289,7 @@ static void finish(struct load *load)
     buf_wipe(&load->auth);
     free(load->sessions);
     free(load->flight);
+    free(load->scratch);
     close(load->epoll);
 }
 
@@ -290,6 +303,7 @@ static const char usage[] =
     "  --size BYTES          of a message (5120)\n"
     "  --fresh               a connection for each message; else sessions are kept\n"
     "  --tls none|starttls|implicit\n"
+    "  --http                POST /v1/emails instead of SMTP, without TLS\n"
     "  --resume              allow session tickets\n"
     "  --no-pipelining       wait for the reply to each command\n"
     "  --rate R              messages a second in all, no more\n"
@@ -379,6 +393,8 @@ static bool set_option(struct load_options *options, int letter)
         return parse_tls(optarg, &options->tls);
     case 'R':
         return options->resume = true;
+    case 'h':
+        return options->http = true;
     case 'n':
         options->pipeline = false;
         return true;
@@ -418,6 +434,7 @@ static bool parse_options(int argc, char **argv, struct load_options *options)
         { "fresh", no_argument, NULL, 'f' },
         { "tls", required_argument, NULL, 't' },
         { "resume", no_argument, NULL, 'R' },
+        { "http", no_argument, NULL, 'h' },
         { "no-pipelining", no_argument, NULL, 'n' },
         { "rate", required_argument, NULL, 'r' },
         { "idle", no_argument, NULL, 'i' },
@@ -444,6 +461,8 @@ static bool parse_options(int argc, char **argv, struct load_options *options)
     while ((letter = getopt_long(argc, argv, "", names, NULL)) != -1)
         if (!set_option(options, letter))
             return false;
+    if (options->http && (options->tls != LOAD_PLAIN || options->idle))
+        return false;
     return optind == argc - 1 && parse_server(argv[optind], &options->server) &&
            (options->idle || options->messages > 0 || options->seconds > 0);
 }

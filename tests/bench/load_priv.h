@@ -22,6 +22,7 @@ struct load_options {
     bool pipeline;     /* MAIL, RCPT and DATA in one write */
     bool idle;         /* log in, send nothing, stay until standard input ends */
     bool resume;
+    bool http; /* POST /v1/emails instead of SMTP */
     enum load_tls tls;
     double stall_s; /* give up when nothing happens for so long */
     uint64_t error_max;
@@ -44,7 +45,7 @@ struct load {
     enum load_phase phase;
     struct wire_tls *tls;
     struct mail_maker *maker;
-    struct buf auth; /* "AUTH PLAIN ...\r\n", empty: none */
+    struct buf auth; /* "AUTH PLAIN ...\r\n", over HTTP "Authorization: ...\r\n"; empty: none */
     struct load_session *sessions;
     size_t started;      /* sessions that have begun to connect */
     size_t ready;        /* sessions logged in, while connecting */
@@ -60,7 +61,8 @@ struct load {
     char first_error[256];
     const char *tls_version; /* of the first connection that had one */
     char room[WIRE_ROOM_BYTES];
-    char *flight; /* the flight being composed */
+    char *flight;  /* the flight being composed */
+    char *scratch; /* the message for it, over HTTP */
 };
 
 int64_t load_now_ns(void); /* CLOCK_MONOTONIC, the same in every process of the machine */
@@ -79,5 +81,11 @@ void load_session_event(struct load_session *session, unsigned events);
 void load_session_close(struct load_session *session);
 uint64_t load_session_accepted(const struct load_session *sessions, size_t index);
 struct load_session *load_session_at(struct load_session *sessions, size_t index);
+
+/* --- load_http.c ------------------------------------------------------------------------------ */
+
+size_t load_http_max(const struct mail_maker *maker); /* room for a request */
+/* The request that sends message `id`, written to `out`; returns its bytes. */
+size_t load_http_format(const struct load *load, uint64_t id, char *out);
 
 #endif

@@ -1,4 +1,4 @@
-/* load_session.c - one SMTP conversation, the client's side.
+/* load_session.c - one SMTP conversation, or one HTTP connection, the client's side.
  * Strictly what a good client does: a flight is written when all replies to the one before are in.
  * A flight is one write: MAIL, RCPT and DATA together (RFC 2920) unless the pipeline is off, then
  * the whole message with its final dot. A message that failed is sent again, on a new connection,
@@ -27,7 +27,10 @@ enum step {
     STEP_DATA,
     STEP_DOT,
     STEP_QUIT,
-    STEP_CLOSED, /* no connection */
+    STEP_REQUEST, /* HTTP: the status line */
+    STEP_FIELDS,  /* HTTP: a field, or the empty line behind them */
+    STEP_ANSWER,  /* HTTP: the body, which is one line */
+    STEP_CLOSED,  /* no connection */
 };
 
 static const struct {
@@ -45,6 +48,9 @@ static const struct {
     [STEP_DATA] = { "DATA", 354 },
     [STEP_DOT] = { "the final dot", 250 },
     [STEP_QUIT] = { "QUIT", 221 },
+    [STEP_REQUEST] = { "POST", 0 },
+    [STEP_FIELDS] = { "POST", 0 },
+    [STEP_ANSWER] = { "POST", 0 },
     [STEP_CLOSED] = { "connect", 0 },
 };
 
@@ -127,6 +133,15 @@ bool load_must_wait(const struct load *load)
     return load_now_ns() < load->start_ns + (int64_t)(due_s * 1e9);
 }
 
+static void send_request(struct load_session *session)
+{
+    char *flight = session->load->flight;
+    size_t len = load_http_format(session->load, session->id, flight);
+
+    session->dot_ns = load_now_ns();
+    send_flight(session, slice_make(flight, len), STEP_REQUEST);
+}
+
 static void send_envelope(struct load_session *session)
 {
     const struct mail_maker *maker = session->load->maker;
@@ -168,9 +183,19 @@ static void send_message(struct load_session *session)
     send_flight(session, slice_make(flight, len), STEP_DOT);
 }
 
+static void after_quit(struct load_session *session)
+{
+    load_session_close(session);
+    if (session->load->options->fresh)
+        load_session_go(session);
+}
+
 static void quit(struct load_session *session)
 {
-    send_flight(session, SLICE("QUIT\r\n"), STEP_QUIT);
+    if (session->load->options->http)
+        after_quit(session);
+    else
+        send_flight(session, SLICE("QUIT\r\n"), STEP_QUIT);
 }
 
 void load_session_go(struct load_session *session)
@@ -186,7 +211,7 @@ void load_session_go(struct load_session *session)
         if (take_message(session))
             connect_again(session);
     } else if (take_message(session)) {
-        send_envelope(session);
+        (session->load->options->http ? send_request : send_envelope)(session);
     } else {
         quit(session);
     }
@@ -291,6 +316,8 @@ static void connect_again(struct load_session *session)
         fail(session, slice_of(strerror(errno)));
     else if (options->tls == LOAD_IMPLICIT)
         begin_tls(session);
+    else if (options->http)
+        after_login(session); /* a request may be written before the connection is there */
 }
 
 void load_session_start(struct load *load, size_t index)
@@ -306,13 +333,6 @@ void load_session_start(struct load *load, size_t index)
 }
 
 /* --- events ---------------------------------------------------------------------------------- */
-
-static void after_quit(struct load_session *session)
-{
-    load_session_close(session);
-    if (session->load->options->fresh)
-        load_session_go(session);
-}
 
 static void on_good_reply(struct load_session *session)
 {
@@ -346,6 +366,9 @@ static void on_good_reply(struct load_session *session)
         break;
     case STEP_HANDSHAKE:
     case STEP_READY:
+    case STEP_REQUEST:
+    case STEP_FIELDS:
+    case STEP_ANSWER:
     case STEP_CLOSED:
         break; /* their code is 0, which no reply has */
     }
@@ -364,6 +387,28 @@ static void on_line(struct load_session *session, struct slice line)
         on_good_reply(session);
 }
 
+static void on_http_line(struct load_session *session, struct slice line)
+{
+    switch (session->step) {
+    case STEP_REQUEST:
+        if (slice_starts_nocase(line, SLICE("HTTP/1.1 202 ")))
+            session->step = STEP_FIELDS;
+        else
+            fail(session, line);
+        break;
+    case STEP_FIELDS:
+        if (line.len == 0)
+            session->step = STEP_ANSWER;
+        break;
+    case STEP_ANSWER:
+        session->step = STEP_READY;
+        after_dot(session);
+        break;
+    default:
+        fail(session, SLICE("it answers what was not asked"));
+    }
+}
+
 /* A reply may end the connection and begin the next one of this session; what was read of the old
  * one then means nothing. False: it did. */
 static bool take_lines(struct load_session *session, struct slice bytes)
@@ -374,7 +419,8 @@ static bool take_lines(struct load_session *session, struct slice bytes)
     while (bytes.len > 0 && (end = memchr(bytes.data, '\n', bytes.len)) != NULL) {
         size_t len = (size_t)(end - bytes.data);
         size_t content = len > 0 && bytes.data[len - 1] == '\r' ? len - 1 : len;
-        on_line(session, slice_make(bytes.data, content));
+        (session->load->options->http ? on_http_line : on_line)(session,
+                                                                slice_make(bytes.data, content));
         if (session->step == STEP_CLOSED || session->load->connections != connection)
             return false;
         bytes = slice_from(bytes, len + 1);

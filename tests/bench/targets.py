@@ -26,8 +26,8 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def wait_for_port(port, process, seconds=20):
-    """Until it greets. `process`: what should have opened it, or None."""
+def wait_for_port(port, process, seconds=20, greets=True):
+    """Until it greets, or only listens. `process`: what should have opened it, or None."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if process is not None and process.poll() is not None:
@@ -35,7 +35,7 @@ def wait_for_port(port, process, seconds=20):
         try:
             with socket.create_connection(("127.0.0.1", port), 2) as connection:
                 connection.settimeout(5)
-                if connection.recv(1):
+                if not greets or connection.recv(1):
                     return
         except OSError:
             pass
@@ -107,6 +107,7 @@ class Floor:
     """Client and socket without a relay: what no server on this machine can beat."""
 
     name = "floor"
+    speaks_http = False
     sink = None  # it relays nothing
 
     def __init__(self, settings, directory, paused):
@@ -134,12 +135,13 @@ class Latchpost:
     """The relay under test, at its defaults, with a key made for it."""
 
     name = "Latchpost"
+    speaks_http = True
     under = ()  # the command of a tool that runs it
 
     def __init__(self, settings, directory, paused):
         self.relay = settings.relay
         self.process = self.sink = None
-        self.port, self.starttls_port = free_port(), free_port()
+        self.port, self.starttls_port, self.http_port = free_port(), free_port(), free_port()
         try:
             self.sink = Sink(settings.tools, *(["--closed"] if paused else []))
             self.config = write_file(directory, "latchpost.conf", self._config(directory))
@@ -153,6 +155,7 @@ class Latchpost:
             self.pid = self.process.pid
             wait_for_port(self.port, self.process)
             wait_for_port(self.starttls_port, self.process)
+            wait_for_port(self.http_port, self.process, greets=False)
         except BaseException:
             self.stop()
             raise
@@ -171,6 +174,11 @@ listener "starttls" {{
     address = "127.0.0.1"
     port = {self.starttls_port}
     tls = "starttls"
+}}
+http {{
+    address = "127.0.0.1"
+    port = {self.http_port}
+    tls = "none"
 }}
 upstream "sink" {{
     host = "127.0.0.1"
@@ -198,6 +206,7 @@ class Postfix:
     own; each message is synced to disk by cleanup(8), as by default."""
 
     name = "Postfix"
+    speaks_http = False
 
     def __init__(self, settings, directory, paused):
         self.directory = directory

@@ -17,8 +17,8 @@ class Checkout:
 
     def __init__(self):
         self.folder = tempfile.mkdtemp(prefix="latchpost-checkout-")
-        self.holders = [hold_port(), hold_port()]
-        self.submission, self.submissions = (holder.getsockname()[1] for holder in self.holders)
+        self.holders = [hold_port() for _ in "123"]
+        self.submission, self.submissions, self.http = (holder.getsockname()[1] for holder in self.holders)
         names = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
                                cwd=ROOT,
                                capture_output=True, check=True, text=True).stdout.split("\0")
@@ -36,7 +36,11 @@ class Checkout:
             text = file.read()
         assert "2587" in text, path
         with open(path, "w") as file:  # the same file: its mode stays
-            file.write(text.replace("2587", str(self.submission)).replace("2465", str(self.submissions)))
+            file.write(self.with_own_ports(text))
+
+    def with_own_ports(self, text):
+        return text.replace("2587", str(self.submission)).replace("2465", str(self.submissions)) \
+            .replace("8025", str(self.http))
 
     def start(self):
         """What `make run` does behind the build; returns what a terminal would show."""
@@ -96,6 +100,31 @@ def the_line_that_is_printed_sends_a_message_and_a_second_start_prints_no_key():
                               timeout=PATIENCE_S)
         assert done.returncode == 0, (line, done)
         wait_for(lambda: len(checkout.outbox()) == 3, "a third message")
+        assert checkout.stop() == 0
+
+
+def readme_lines(title):
+    """What is to be pasted, of all sections whose title begins so."""
+    with open(os.path.join(ROOT, "README.md")) as file:
+        sections = re.split(r"(?m)^#+ ", file.read())
+    found = [re.findall(r"(?m)^    (.*\n)", section) for section in sections if section.startswith(title)]
+    return ["".join(lines) for lines in found]
+
+
+@case
+def the_lines_of_the_readme_for_programs_of_other_services_work_as_pasted():
+    key_line, = re.findall(r"(?m)^RELAY_KEY=.*conf/demo.conf\)\n", readme_lines("Sending by HTTP")[0])
+    sections = readme_lines("Coming from")
+    assert len(sections) == 4, sections
+    with contextlib.closing(Checkout()) as checkout:
+        checkout.start()
+        script = key_line + "".join(f"echo {number}\n" + lines for number, lines in enumerate(sections))
+        done = subprocess.run(["sh", "-eu"], input=checkout.with_own_ports(script), cwd=checkout.folder,
+                              capture_output=True, text=True, timeout=PATIENCE_S)
+        assert done.returncode == 0, done
+        answers = [line for line in done.stdout.splitlines() if line.startswith("{")]
+        assert len(answers) == len(re.findall(r"(?m)^curl ", script)) and all('"success":true' in a for a in answers), done.stdout
+        wait_for(lambda: len(checkout.outbox()) == 3, "three messages in var/outbox/new")
         assert checkout.stop() == 0
 
 

@@ -182,6 +182,8 @@ def every_endpoint_answers_as_it_is_described():
         api.ask(201, "POST", "/v1/sub-accounts", parent, {"handle": "below"})
         api.ask(409, "POST", "/v1/sub-accounts", parent, {"handle": "below"})
         api.ask(200, "GET", "/v1/sub-accounts", parent, query="?limit=1")
+        api.ask(201, "POST", "/tx/v1/sub-account", parent, {"handle": "below-too"})
+        api.ask(200, "GET", "/tx/v1/sub-account", parent)
         for form in ("/v1/sub-accounts/{handle}/api-keys", "/tx/v1/sub-account/{handle}/api-key"):
             api.ask(404, "POST", form, parent, name="nobody")
             made = api.ask(201, "POST", form, parent, name="below")

@@ -488,6 +488,32 @@ static void each_personalization_is_a_message(void **state)
     }
 }
 
+static void a_personalization_may_have_a_sender_and_a_reply_address_of_its_own(void **state)
+{
+    struct bench *bench = *state;
+
+    assert_int_equal(
+        send_many(bench, "{" FROM ",\"reply_to\":\"all@d.example\",\"personalizations\":[{" TO
+                         "},{" TO ",\"from\":{\"email\":\"own@good.example\",\"name\":\"Own\"},"
+                         "\"reply_to\":[\"one@d.example\",\"two@d.example\"]}]," CONTENT "}"),
+        202);
+    static const struct {
+        const char *sender, *has;
+    } wants[] = {
+        { "a@good.example", "From: a@good.example\r\nReply-To: all@d.example\r\nTo: " },
+        { "own@good.example",
+          "From: Own <own@good.example>\r\nReply-To: one@d.example, two@d.example\r\nTo: " },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(wants); i++) {
+        struct queue_message *message = lease(bench);
+        struct slice text = buf_slice(&message->content);
+        assert_string_equal(message->sender, wants[i].sender);
+        if (memmem(text.data, text.len, wants[i].has, strlen(wants[i].has)) == NULL)
+            fail_msg("%.*s", SLICE_ARG(text));
+        settle(bench, message);
+    }
+}
+
 static void of_personalizations_all_are_sent_or_none(void **state)
 {
     static const struct {
@@ -512,6 +538,17 @@ static void of_personalizations_all_are_sent_or_none(void **state)
           "unknown_field" },
         { "{\"from\":\"x@victim.example\",\"personalizations\":[{" TO "}]," CONTENT "}", 403,
           "sender_not_permitted" },
+        { "{" FROM ",\"personalizations\":[{" TO "},{" TO
+          ",\"from\":\"x@victim.example\"}]," CONTENT "}",
+          403, "sender_not_permitted" },
+        { "{" FROM ",\"personalizations\":[{" TO ",\"from\":[]}]," CONTENT "}", 422,
+          "invalid_address" },
+        { "{" FROM ",\"reply_to\":5,\"personalizations\":[{" TO
+          ",\"reply_to\":\"r@d.example\"}]," CONTENT "}",
+          422, "invalid_address" },
+        { "{" FROM ",\"personalizations\":[{" TO
+          "}],\"content\":[{\"type\":\"text/plain; charset=latin1\",\"value\":\"\"}]}",
+          422, "invalid_value" },
     };
     struct bench *bench = *state;
 
@@ -612,6 +649,7 @@ int main(void)
         BENCH_TEST(mail_of_a_test_key_is_recorded_and_never_due),
         BENCH_TEST(a_request_that_comes_again_has_the_same_answer),
         BENCH_TEST(each_personalization_is_a_message),
+        BENCH_TEST(a_personalization_may_have_a_sender_and_a_reply_address_of_its_own),
         BENCH_TEST(of_personalizations_all_are_sent_or_none),
         BENCH_TEST(a_large_message_goes_in_chunks),
         BENCH_TEST(what_is_too_large_is_refused),

@@ -83,6 +83,7 @@ static void a_parent_sees_its_own_and_nobody_above(void **state)
         { NULL, "/v1/sub-accounts?parent=acme", 200, 2 },
         { family->acme, "/v1/sub-accounts", 200, 2 },
         { family->acme, "/v1/sub-accounts?parent=other", 404, 0 },
+        { family->acme, "/tx/v1/sub-account", 200, 2 },
         { family->shop, "/v1/sub-accounts", 200, 0 },
         { family->acme, "/v1/accounts", 200, 3 },
         { family->shop, "/v1/accounts", 200, 1 },

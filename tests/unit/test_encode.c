@@ -340,9 +340,28 @@ static void a_full_buffer_is_told_and_not_passed(void **state)
     }
 }
 
+/* Texts are looked at eight octets at a time: where one stands must not matter. */
+static void one_octet_that_is_not_plain_is_seen_wherever_it_stands(void **state)
+{
+    char text[20];
+
+    (void)state;
+    for (int c = 0; c < 256; c++) {
+        bool plain = (c >= ' ' && c <= '~') || c == '\t' || c == '\r' || c == '\n';
+        for (size_t at = 0; at < sizeof(text); at++) {
+            memset(text, 'a', sizeof(text));
+            text[at] = (char)c;
+            enum encode_transfer want = plain ? ENCODE_7BIT : ENCODE_QUOTED_PRINTABLE;
+            if (encode_choose(slice_make(text, sizeof(text))) != want)
+                fail_msg("octet %d at %zu", c, at);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_octet_that_is_not_plain_is_seen_wherever_it_stands),
         cmocka_unit_test(unstructured_text_is_as_plain_as_it_can_be),
         cmocka_unit_test(a_display_name_is_quoted_or_encoded),
         cmocka_unit_test(a_parameter_is_quoted_or_extended),
