@@ -39,7 +39,7 @@ class Place(targets.Latchpost):
         self.directory, self.size = directory, settings.size
         self.process = None
         self.rounds = []
-        self.port, self.starttls_port = targets.free_port(), targets.free_port()
+        self.port, self.starttls_port, self.http_port = (targets.free_port() for _ in range(3))
         self.sink = targets.Sink(settings.tools, *(["--closed"] if is_down else []))
         self.state = os.path.join(directory, "state")
         self.config = targets.write_file(directory, "latchpost.conf", self._config(directory))

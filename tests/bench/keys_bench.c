@@ -124,7 +124,8 @@ static void fill(struct bench *bench)
     insert_keys(bench, db, pepper);
     execute(db, "INSERT INTO account (handle, plan, created_s)"
                 " SELECT DISTINCT account, 'default', 1 FROM api_key;"
-                "INSERT INTO domain SELECT handle || '.example', handle, 1, 1 FROM account;"
+                "INSERT INTO domain (account, pattern, verified, created_s)"
+                " SELECT handle, handle || '.example', 1, 1 FROM account;"
                 "INSERT INTO key_rule SELECT id, 'domain', 0, account || '.example' FROM api_key;"
                 "INSERT INTO key_usage (key, last_s, address, protocol, day, recipients)"
                 " SELECT id, 1, '192.0.2.1', 'smtp', 20000, 5 FROM api_key;"
