@@ -140,6 +140,8 @@ void auth_grant_unref(struct auth_grant *grant); /* accepts NULL */
 const char *auth_grant_key_id(const struct auth_grant *grant); /* borrowed, as long as the grant */
 const char *auth_grant_account(const struct auth_grant *grant);
 bool auth_grant_is_test(const struct auth_grant *grant);
+/* Was it got with a secret that a rotation has replaced, and that ends soon? */
+bool auth_grant_is_former(const struct auth_grant *grant);
 bool auth_grant_has(const struct auth_grant *grant, unsigned scopes);
 
 /* May it send as local@domain? domain in its one spelling. A domain is permitted when a pattern of
@@ -235,8 +237,10 @@ struct auth_key_view { /* what may be shown of a key; owned by the auth_keys tha
     unsigned scopes;
     char **domains, **senders, **recipients,
         **allow_from;         /* each ends with NULL; never NULL itself */
-    unsigned rate_per_minute; /* in force: the key's, else the plan's; 0: none */
+    unsigned rate_per_minute; /* in force: the key's, at most the plan's; 0: none */
     uint64_t recipients_per_day;
+    unsigned own_rate_per_minute; /* the key's alone; 0: none */
+    uint64_t own_recipients_per_day;
     uint64_t message_size_bytes; /* 0: none, here and below */
     unsigned sessions;
     const char *state;                         /* "active", "held", "revoked", "expired" */

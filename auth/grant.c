@@ -104,6 +104,11 @@ bool auth_grant_is_test(const struct auth_grant *grant)
     return grant->key->test;
 }
 
+bool auth_grant_is_former(const struct auth_grant *grant)
+{
+    return grant->until_s != 0;
+}
+
 bool auth_grant_has(const struct auth_grant *grant, unsigned scopes)
 {
     return (grant->key->scopes & scopes) == scopes;

@@ -88,6 +88,8 @@ static void show_key(struct key *key, int64_t now_s, struct auth_key_view *view)
     view->allow_from = copy_texts(&key->rules[RULE_NETWORK]);
     view->rate_per_minute = atomic_load(&key->rate_in_force);
     view->recipients_per_day = atomic_load(&key->recipients_in_force);
+    view->own_rate_per_minute = key->rate_per_minute;
+    view->own_recipients_per_day = key->recipients_per_day;
     view->message_size_bytes = key->message_size_bytes;
     view->sessions = key->sessions_max;
     view->state = state_word(key, now_s);

@@ -68,6 +68,7 @@ static enum store_result note_interruption(struct queue *queue, const struct rec
         result = store_summarize(queue->store, record->message.id, &mark->state, &due_ms);
     if (result != STORE_OK)
         return result;
+    mark->due_ms = due_ms;
     const struct store_change change = {
         .id = record->message.id,
         .from = record->state,
@@ -102,6 +103,8 @@ struct queue_message *doubt_marked(struct queue *queue, struct record *record,
     metrics_add(METRIC_RECIPIENTS_UNCERTAIN, (int64_t)message->recipient_count);
     lease_end(queue, message->id);
     if (mark->held) {
+        if (mark->due_ms != 0)
+            lane_note_due(queue, message->account, message->key_id, mark->due_ms);
         queue_message_free(message);
         return NULL;
     }

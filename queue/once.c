@@ -8,15 +8,13 @@
 
 #include "queue/queue_priv.h"
 #include "relay/base/alloc.h"
-#include "relay/base/ident.h"
 
 enum store_result once_judge(struct queue *queue, const char *key_id, struct queue_once *once,
                              enum queue_result *verdict)
 {
     struct store_once found;
     enum store_result result =
-        store_find_once(queue->store, key_id, once->token,
-                        ident_at_time_ms(queue->wall_ms - QUEUE_TOKEN_MS), &found);
+        store_find_once(queue->store, key_id, once->token, queue->now_ms - QUEUE_TOKEN_MS, &found);
 
     *verdict = QUEUE_NOT_FOUND;
     if (result == STORE_NONE)

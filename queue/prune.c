@@ -3,7 +3,8 @@
  * of the table. A cursor walks from there up to the ids of `retention` ago in steps that ride in
  * the writer's batches, and begins anew a while after it came to the end. Messages that are still
  * waiting are passed over, and looked at again in the next walk. The tokens of submissions stand in
- * the order of their ids, too: each step takes the oldest of those whose day is over.
+ * the order of their ids, too: each step looks at the oldest and takes those whose day is over by
+ * the queue's clock.
  *
  * How long is counted in time lived (timeline.c), so a clock that goes ahead removes nothing early.
  * Ids are made by the wall clock: when that goes back, what ended before stays for so much longer.
@@ -14,7 +15,8 @@
 #include "relay/base/log.h"
 
 #define STEP_ROWS     500
-#define STEP_PAUSE_MS 50 /* at most 10,000 rows a second: no ack waits for long */
+#define AHEAD_MS      60000 /* no clock is that wrong without having been set */
+#define STEP_PAUSE_MS 50    /* at most 10,000 rows a second: no ack waits for long */
 #define WALK_PAUSE_MS 60000
 
 struct prune {
@@ -38,15 +40,16 @@ static bool is_unprunable(void *owner, int64_t id)
 static enum store_result prune_run(struct queue *queue, struct request *request)
 {
     struct prune *prune = (struct prune *)request;
-    int64_t token_ms = queue->wall_ms - QUEUE_TOKEN_MS;
-    enum store_result result =
-        store_prune_once(queue->store, ident_at_time_ms(token_ms), STEP_ROWS, &prune->more_tokens);
+    /* Ids that ran ahead of a clock which was set back say nothing of time: ended_ms decides. */
+    bool is_ahead = ident_time_ms(ident_next()) > queue->wall_ms + AHEAD_MS;
+    enum store_result result = store_prune_once(queue->store, queue->now_ms - QUEUE_TOKEN_MS,
+                                                STEP_ROWS, &prune->more_tokens);
 
     if (result != STORE_OK)
         return result;
     prune->pruning = (struct store_pruning){
         .cursor = queue->prune_cursor,
-        .below_id = ident_at_time_ms(queue->wall_ms - queue->retention_ms),
+        .below_id = is_ahead ? INT64_MAX : ident_at_time_ms(queue->wall_ms - queue->retention_ms),
         .ended_ms = queue->lived_ms - queue->retention_ms,
         .look = STEP_ROWS,
         .skip = is_unprunable,

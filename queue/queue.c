@@ -120,29 +120,26 @@ static char *folder_of(const char *path)
     return slash == path ? xstrdup("/") : xstrndup(path, (size_t)(slash - path));
 }
 
-/* The earliest due time of all that wait, or INT64_MAX. */
-static enum store_result first_due(struct queue *queue, int64_t *due_ms)
+/* The earliest due time of all that wait, as far as they can be read, or INT64_MAX. */
+static int64_t first_due(struct queue *queue)
 {
     struct store_lane lane = { 0 };
-    enum store_result result;
+    int64_t due_ms = INT64_MAX;
 
-    *due_ms = INT64_MAX;
-    while ((result = store_next_lane(queue->store, &lane)) == STORE_OK)
-        *due_ms = lane.due_ms < *due_ms ? lane.due_ms : *due_ms;
-    return result == STORE_NONE ? STORE_OK : result;
+    while (store_next_lane(queue->store, &lane) == STORE_OK)
+        due_ms = lane.due_ms < due_ms ? lane.due_ms : due_ms;
+    return due_ms;
 }
 
 static enum store_result go_on_from(struct queue *queue)
 {
     struct timeline_point last;
-    int64_t first_due_ms = INT64_MAX;
     enum store_result result = store_load_point(queue->store, &last);
     bool is_known = result == STORE_OK;
 
-    if (result == STORE_NONE)
-        result = first_due(queue, &first_due_ms);
-    timeline_begin(&queue->timeline, is_known ? &last : NULL, first_due_ms);
-    return result;
+    timeline_begin(&queue->timeline, is_known ? &last : NULL,
+                   is_known ? INT64_MAX : first_due(queue));
+    return result == STORE_NONE ? STORE_OK : result;
 }
 
 static enum store_result clear_up(struct queue *queue)

@@ -190,6 +190,7 @@ int64_t lanes_end(struct queue *queue);
 struct doubt_mark {
     enum queue_state state; /* of the message, once this is on disk */
     bool held;              /* it is not to be handed out */
+    int64_t due_ms;         /* held: when others of its recipients are due; 0: never */
 };
 extern const struct store_event doubt_hold_event; /* the setting holds what may have arrived */
 /* In a transaction: an attempt of this leased message begins. */

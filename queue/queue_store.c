@@ -116,6 +116,10 @@ static const char *const steps[] = {
      * that there ever is. */
     ("CREATE INDEX message_lane ON message(account, key_id, due_ms) WHERE due_ms IS NOT NULL;"
      "DROP INDEX message_due;"),
+    /* By the queue's clock, as due_ms is. */
+    ("ALTER TABLE once ADD COLUMN kept_ms INTEGER NOT NULL DEFAULT 0;"
+     "UPDATE once SET kept_ms = coalesce((SELECT now_ms FROM timeline WHERE one = 1),"
+     " CAST(strftime('%s', 'now') AS INTEGER) * 1000);"),
 };
 
 /* --- helpers of all store files -------------------------------------------------------------- */

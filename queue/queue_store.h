@@ -94,15 +94,16 @@ struct store_once {
     uint8_t fingerprint[QUEUE_FINGERPRINT_BYTES];
     char *answer; /* the caller frees it */
 };
-/* after_id: an older row does not count. STORE_NONE: there is none; *once is untouched then. */
+/* after_ms, by the queue's clock: an older row does not count. STORE_NONE: there is none; *once is
+ * untouched then. */
 enum store_result store_find_once(struct store *store, const char *key_id, const char *token,
-                                  int64_t after_id, struct store_once *once);
+                                  int64_t after_ms, struct store_once *once);
 /* Takes the place of an older row of the same token. */
 enum store_result store_add_once(struct store *store, int64_t id, const char *key_id,
-                                 const struct queue_once *once);
+                                 const struct queue_once *once, int64_t now_ms);
 enum store_result store_remove_once(struct store *store, int64_t id);
-/* Removes at most `max` rows from below this id. *more: there may be others. */
-enum store_result store_prune_once(struct store *store, int64_t below_id, size_t max, bool *more);
+/* Of the `max` oldest rows removes those from before this. *more: there may be others. */
+enum store_result store_prune_once(struct store *store, int64_t before_ms, size_t max, bool *more);
 
 /* --- what became of them --------------------------------------------------------------------- */
 

@@ -120,7 +120,8 @@ static enum store_result insert_all(struct queue *queue, struct submit *submit)
             store_use_id(queue->store, submit->messages[i]->id);
     }
     if (result == STORE_OK && submit->once != NULL)
-        result = store_add_once(queue->store, first->id, first->key_id, submit->once);
+        result =
+            store_add_once(queue->store, first->id, first->key_id, submit->once, queue->now_ms);
     return result;
 }
 

@@ -223,9 +223,9 @@ static void on_signal(uv_signal_t *handle, int number)
 {
     struct daemon *daemon = handle->data;
 
-    if (number == SIGHUP)
+    if (number == SIGHUP && !daemon->is_stopping)
         reload(daemon);
-    else
+    else if (number != SIGHUP)
         begin_stop(daemon, number == SIGTERM ? "SIGTERM" : "SIGINT");
 }
 
@@ -435,6 +435,7 @@ static bool start(struct daemon *daemon, struct why *why)
     signal(SIGPIPE, SIG_IGN); /* both are answers of write(2), not reasons to die */
     signal(SIGXFSZ, SIG_IGN);
     block_signals(true);
+    clock_learn_boot_name();
     if (!confine(daemon, why) || !loop_init(&daemon->loop, why))
         return false;
     daemon->has_loop = true;

@@ -85,10 +85,19 @@ static void read_boot_name(char name[static CLOCK_BOOT_NAME_BYTES])
     name[strcspn(name, "\n")] = '\0';
 }
 
+static char learnt_boot_name[CLOCK_BOOT_NAME_BYTES];
+
+void clock_learn_boot_name(void)
+{
+    read_boot_name(learnt_boot_name);
+}
+
 void clock_boot_name(char name[static CLOCK_BOOT_NAME_BYTES])
 {
     if (replaced_boot_name == NULL) {
-        read_boot_name(name);
+        memcpy(name, learnt_boot_name, CLOCK_BOOT_NAME_BYTES);
+        if (name[0] == '\0')
+            read_boot_name(name);
         return;
     }
     size_t len = strnlen(replaced_boot_name, CLOCK_BOOT_NAME_BYTES - 1);

@@ -17,6 +17,8 @@ int64_t clock_boot_ms(void);
  * does not tell. */
 #define CLOCK_BOOT_NAME_BYTES 40
 void clock_boot_name(char name[static CLOCK_BOOT_NAME_BYTES]);
+/* Looks it up once for all, before the process loses sight of /proc and before it has threads. */
+void clock_learn_boot_name(void);
 
 /* For tests: from now on both clocks read from these; NULL restores the kernel's. Must be called
  * before other threads run. Each function returns microseconds. */

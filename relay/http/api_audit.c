@@ -14,16 +14,34 @@ static json_t *text_or_null(const char *text)
     return api_json_text(text[0] == '\0' ? NULL : text);
 }
 
-static json_t *line_json(const struct auth_audit_view *view)
+/* Is it a key of neither the asker's account nor one of its sub-accounts? Then it is its parent's:
+ * a sub-account learns that this was the parent, but neither the id of its key nor its address. */
+static bool is_parents_key(struct api_call *call, const char *actor)
 {
+    struct auth_keys keys;
+
+    if (call->is_operator || actor == NULL ||
+        auth_key_find(call->api->auth, actor, clock_wall_s(), &keys) != AUTH_DONE)
+        return false;
+    const char *own = auth_grant_account(call->grant);
+    const struct auth_key_view *view = &keys.keys[0];
+    bool is_ours =
+        strcmp(view->account, own) == 0 || (view->parent != NULL && strcmp(view->parent, own) == 0);
+    auth_keys_free(&keys);
+    return !is_ours;
+}
+
+static json_t *line_json(struct api_call *call, const struct auth_audit_view *view)
+{
+    bool by_parent = is_parents_key(call, view->actor);
     json_t *json = json_object();
 
     json_object_set_new(json, "reference", api_json_id(view->reference));
     json_object_set_new(json, "at", api_json_time(view->at_s));
     json_object_set_new(json, "lastAt", api_json_time(view->last_s));
     json_object_set_new(json, "count", json_integer((json_int_t)view->count));
-    json_object_set_new(json, "actor", text_or_null(view->actor));
-    json_object_set_new(json, "from", text_or_null(view->from));
+    json_object_set_new(json, "actor", text_or_null(by_parent ? "parent" : view->actor));
+    json_object_set_new(json, "from", text_or_null(by_parent ? "" : view->from));
     json_object_set_new(json, "protocol", text_or_null(view->protocol));
     json_object_set_new(json, "account", text_or_null(view->account));
     json_object_set_new(json, "action", api_json_text(view->action));
@@ -103,7 +121,7 @@ static void list(struct api_call *call, const struct auth_audit_filter *filter)
     }
     json_t *array = json_array();
     for (size_t i = 0; i < audits.count; i++)
-        json_array_append_new(array, line_json(&audits.views[i]));
+        json_array_append_new(array, line_json(call, &audits.views[i]));
     bool more = audits.count == filter->limit;
     json_t *next = api_json_id(more ? audits.views[audits.count - 1].reference : 0);
     api_done(call, 200, array,

@@ -91,6 +91,20 @@ static bool take_limits(struct sending *sending, unsigned *wait_s, const char **
     return true;
 }
 
+/* Is anything left at all? Asked before the body is looked at, so that a key without an allowance
+ * does not keep others waiting with large mail. */
+static bool has_allowance(const struct auth_grant *grant, unsigned *wait_s, const char **code)
+{
+    struct auth_allowances now;
+
+    auth_look_at_limits(grant, clock_wall_ms(), &now);
+    bool has_rate = now.messages.limit == 0 || now.messages.left > 0;
+    bool has_day = now.recipients.limit == 0 || now.recipients.left > 0;
+    *wait_s = has_day ? 1 : now.recipients.reset_s;
+    *code = has_day ? "rate_limited" : "daily_limit";
+    return has_rate && has_day;
+}
+
 /* --- the end ---------------------------------------------------------------------------------- */
 
 static void sending_free(struct sending *sending)
@@ -363,6 +377,31 @@ static void go_on(struct sending *sending)
 
 /* --- admit ------------------------------------------------------------------------------------ */
 
+static void refuse_limit(struct sending *sending, const char *code, unsigned wait_s)
+{
+    refuse(sending, 429, code,
+           code[0] == 'r' ? "The key's rate is used up."
+                          : "The key's recipients of the day are used up.",
+           wait_s > 0 ? wait_s : 1);
+}
+
+/* More than the key may ever send at once: to come again would be of no use. */
+static bool is_too_much(struct sending *sending)
+{
+    struct auth_allowances limits;
+
+    auth_look_at_limits(sending->call->grant, clock_wall_ms(), &limits);
+    bool messages = limits.messages.limit > 0 && sending->count > limits.messages.limit;
+    bool recipients = limits.recipients.limit > 0 && sending->recipients > limits.recipients.limit;
+    if (messages)
+        refuse(sending, 422, "too_many_messages",
+               "These are more messages than the key may send in a minute.", 0);
+    else if (recipients)
+        refuse(sending, 422, "too_many_recipients",
+               "These are more recipients than the key may have in a day.", 0);
+    return messages || recipients;
+}
+
 static void admit(struct sending *sending)
 {
     unsigned wait_s = 0;
@@ -370,13 +409,11 @@ static void admit(struct sending *sending)
 
     if (!auth_grant_is_current(sending->call->grant, clock_wall_s())) {
         refuse_key(sending);
-    } else if (!take_limits(sending, &wait_s, &code)) {
-        refuse(sending, 429, code,
-               code[0] == 'r' ? "The key's rate is used up."
-                              : "The key's recipients of the day are used up.",
-               wait_s > 0 ? wait_s : 1);
-    } else {
-        go_on(sending);
+    } else if (!is_too_much(sending)) {
+        if (take_limits(sending, &wait_s, &code))
+            go_on(sending);
+        else
+            refuse_limit(sending, code, wait_s);
     }
 }
 
@@ -570,6 +607,12 @@ static void start(struct api_call *call, const struct api_request *request, enum
     if (!take_token(sending, request->idempotency_key)) {
         refuse(sending, 422, "invalid_idempotency_key",
                "The Idempotency-Key must be 1 to 255 printable ASCII characters.", 0);
+        return;
+    }
+    unsigned wait_s;
+    const char *code;
+    if (!sending->has_token && !has_allowance(call->grant, &wait_s, &code)) {
+        refuse_limit(sending, code, wait_s);
         return;
     }
     take_body(sending, request);

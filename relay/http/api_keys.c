@@ -233,9 +233,10 @@ void api_keys_revoke(struct api_call *call, const struct api_request *request)
 struct wish { /* what the body asks for; owns the texts that spec borrows */
     struct auth_key_spec spec;
     struct api_texts scopes, domains, senders, recipients, allow_from;
-    struct api_texts added; /* domains that were added for this key */
-    bool for_sub_account;   /* that the path names, in spec.account */
-    char *name;             /* made up, where none was given */
+    struct api_texts added;  /* domains that were added for this key ... */
+    struct api_texts marked; /* ... or waited to be verified before */
+    bool for_sub_account;    /* that the path names, in spec.account */
+    char *name;              /* made up, where none was given */
     json_t *notes;
 };
 
@@ -247,6 +248,7 @@ static void wish_free(struct wish *wish)
     api_texts_free(&wish->recipients);
     api_texts_free(&wish->allow_from);
     api_texts_free(&wish->added);
+    api_texts_free(&wish->marked);
     free(wish->name);
     json_decref(wish->notes);
 }
@@ -449,6 +451,20 @@ static bool read_wish(struct api_call *call, const json_t *body, struct wish *wi
 
 /* --- creating: may it be, and doing it -------------------------------------------------------- */
 
+/* The limits that are not asked for are the maker's. */
+static void take_limits(struct auth_key_spec *spec, const struct auth_key_view *maker,
+                        unsigned rate_per_minute, uint64_t recipients_per_day)
+{
+    if (spec->rate_per_minute == 0)
+        spec->rate_per_minute = rate_per_minute;
+    if (spec->recipients_per_day == 0)
+        spec->recipients_per_day = recipients_per_day;
+    if (spec->message_size_bytes == 0)
+        spec->message_size_bytes = maker->message_size_bytes;
+    if (spec->sessions == 0)
+        spec->sessions = maker->sessions;
+}
+
 /* A limit of the maker that the wish does not mention is taken over; anything else must be said. */
 static bool check_bounds(struct api_call *call, struct wish *wish)
 {
@@ -462,16 +478,15 @@ static bool check_bounds(struct api_call *call, struct wish *wish)
         return false;
     }
     const struct auth_key_view *maker = &keys.keys[0];
-    if (wish->spec.rate_per_minute == 0)
-        wish->spec.rate_per_minute = maker->rate_per_minute;
-    if (wish->spec.recipients_per_day == 0)
-        wish->spec.recipients_per_day = maker->recipients_per_day;
-    if (wish->spec.message_size_bytes == 0)
-        wish->spec.message_size_bytes = maker->message_size_bytes;
-    if (wish->spec.sessions == 0)
-        wish->spec.sessions = maker->sessions;
+    /* In the maker's own account the plan goes on to hold for both, whatever becomes of it. */
+    bool same_plan = strcmp(maker->account, wish->spec.account) == 0;
+    struct auth_key_spec judged = wish->spec;
+
+    take_limits(&judged, maker, maker->rate_per_minute, maker->recipients_per_day);
+    take_limits(&wish->spec, maker, same_plan ? maker->own_rate_per_minute : maker->rate_per_minute,
+                same_plan ? maker->own_recipients_per_day : maker->recipients_per_day);
     bool ok = auth_grant_has(call->grant, wish->spec.scopes)
-                  ? bounds_permit(maker, &wish->spec, &why)
+                  ? bounds_permit(maker, &judged, &why)
                   : why_set(&why, "A key can only make keys with scopes that it has itself.");
     auth_keys_free(&keys);
     if (!ok)
@@ -500,6 +515,12 @@ static void take_back_domains(struct api_call *call, struct wish *wish)
     for (size_t i = 0; i < wish->added.count; i++)
         auth_domain_remove(call->api->auth, call->actor, wish->spec.account, wish->added.items[i],
                            clock_wall_s(), &why);
+    for (size_t i = 0; i < wish->marked.count; i++) { /* these wait again */
+        auth_domain_remove(call->api->auth, call->actor, wish->spec.account, wish->marked.items[i],
+                           clock_wall_s(), &why);
+        auth_domain_add(call->api->auth, call->actor, wish->spec.account, wish->marked.items[i],
+                        false, clock_wall_s(), &why);
+    }
 }
 
 static bool add_domain(struct api_call *call, struct wish *wish, const char *pattern, bool known)
@@ -513,8 +534,7 @@ static bool add_domain(struct api_call *call, struct wish *wish, const char *pat
         api_fail_auth(call, result, &why);
         return false;
     }
-    if (!known)
-        api_texts_add(&wish->added, slice_of(pattern));
+    api_texts_add(known ? &wish->marked : &wish->added, slice_of(pattern));
     char *note = xasprintf("The domain %s was %s account %s as verified.", pattern,
                            known ? "marked in the" : "added to the", wish->spec.account);
     json_array_append_new(wish->notes, api_json_text(note));

@@ -519,7 +519,10 @@ static void on_submitted(void *owner, enum queue_result result,
         count_accepted(tx);
     } else {
         give_back_recipients(tx);
-        give_back_message(tx, reply);
+        if (result == QUEUE_REPEATED)
+            auth_return_message(tx->grant);
+        else
+            give_back_message(tx, reply);
     }
     if (result == QUEUE_REPEATED)
         log_repeated(tx, id);

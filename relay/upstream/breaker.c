@@ -49,6 +49,7 @@ bool breaker_note_ready(struct breaker *breaker)
 
     breaker->failures = 0;
     breaker->login_refused = false;
+    breaker->rest_until_ms = 0; /* another connection, opened before it, has failed meanwhile */
     return was_down;
 }
 

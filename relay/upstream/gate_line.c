@@ -94,6 +94,10 @@ void gate_give_room(struct gate *gate, const struct gate_side *self)
         if (side != self)
             gate_post(side);
     }
+    /* It rests, and nobody is left whose failure would tell those in the line. */
+    if (gate->opening == 0 && gate->ready == 0 && breaker_is_resting(&gate->breaker, now_ms) &&
+        !list_is_empty(&gate->line))
+        gate_send_all_away(gate);
 }
 
 void gate_give_back_kept(struct gate_side *side)

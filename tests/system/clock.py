@@ -191,4 +191,15 @@ def the_list_and_its_filters_answer_after_a_jump():
         assert s.relay.json("queue", "stats")["data"]["messages"]["deferred"] == 3
 
 
+@case
+def the_start_of_the_machine_is_known_behind_the_fence():
+    with Relay() as relay:
+        relay.session(relay.key(), "local").submit()
+        assert relay.stop() == 0
+        database = sqlite3.connect(os.path.join(relay.state, "queue.db"))
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            assert database.execute("SELECT boot_name FROM timeline").fetchone() == (file.read().strip(),)
+        database.close()
+
+
 run()

@@ -42,6 +42,11 @@ def relay_with_http(settings="", **options):
     return relay, Api(port)
 
 
+def unbound(relay, *words):
+    """A key for all domains of its account."""
+    return relay.cli("key", "create", "--name", "test", *words).stdout.strip()
+
+
 def id_of(key):
     return key[4:12]
 
@@ -402,6 +407,68 @@ def the_plan_of_an_account_is_changed_for_its_open_sessions_too():
         assert done.returncode == 65 and "delete an unused key first" in done.stderr, done
         done = relay.cli("account", "plan", "default", "gold", check=False)
         assert done.returncode == 65 and '"gold"' in done.stderr, done
+
+
+@case
+def a_key_that_a_key_made_follows_the_plan_down_and_up():
+    plans = 'plan "good" { rate = "100/min" }\nplan "small" { rate = "10/min" }\n'
+    relay, api = relay_with_http(plans)
+    with relay:
+        relay.cli("account", "create", "acme", "--plan", "good")
+        maker = unbound(relay, "--account", "acme", "--scope", "send,keys")
+        status, made = api.ask("POST", "/v1/api-keys", maker, {"name": "free"})
+        assert status == 201 and made["data"]["rateLimit"] == 100, made
+        status, bound = api.ask("POST", "/v1/api-keys", maker, {"name": "bound", "rateLimit": 100})
+        assert status == 201, bound
+        status, answer = api.ask("POST", "/v1/api-keys", maker, {"name": "more", "rateLimit": 101})
+        assert status == 403, answer
+        for plan, rate in (("small", 10), ("good", 100)):
+            relay.cli("account", "plan", "acme", plan)
+            for key in (made, bound):
+                status, answer = api.ask("GET", "/v1/api-keys/" + key["data"]["keyId"], maker)
+                assert answer["data"]["rateLimit"] == rate, (plan, answer)
+
+
+@case
+def a_secret_that_was_replaced_cannot_give_itself_a_new_life():
+    relay, api = relay_with_http()
+    with relay:
+        former = unbound(relay, "--scope", "send,keys")
+        current = relay.cli("key", "rotate", id_of(former), "--overlap", "24h").stdout.strip()
+        for body in ({"overlap": "0"}, {}):
+            status, answer = api.ask("POST", f"/v1/api-keys/{id_of(former)}/rotate", former, body)
+            assert status == 403 and "replaced" in answer["error"]["message"], answer
+        assert api.ask("GET", "/v1/whoami", current)[0] == 200
+        assert api.ask("POST", f"/v1/api-keys/{id_of(former)}/rotate", current, {"overlap": "0"})[0] == 200
+
+
+@case
+def a_key_that_could_not_be_made_leaves_a_claim_unproved():
+    relay, api = relay_with_http('plan "one" { keys = 1 }')
+    with relay:
+        relay.cli("account", "create", "acme", "--plan", "one")
+        key = unbound(relay, "--account", "acme", "--scope", "send,domains")
+        assert api.ask("POST", "/v1/domains", key, {"name": "victim.example"})[0] == 201
+        refused = relay.cli("key", "create", "--name", "n", "--account", "acme", "--domain", "victim.example",
+                            check=False)
+        assert refused.returncode != 0
+        _, answer = api.ask("GET", "/v1/domains", key)
+        assert [(d["name"], d["verified"]) for d in answer["data"]] == [("victim.example", False)], answer
+
+
+@case
+def a_sub_account_does_not_learn_the_keys_of_its_parent():
+    relay, api = relay_with_http()
+    with relay:
+        parent = unbound(relay, "--scope", "send,keys,accounts")
+        assert api.ask("POST", "/v1/sub-accounts", parent, {"handle": "shop"})[0] == 201
+        status, made = api.ask("POST", "/v1/sub-accounts/shop/api-keys", parent, {"scopes": ["send", "keys"]})
+        assert status == 201, made
+        status, trail = api.ask("GET", "/v1/audit", made["data"]["apiKey"])
+        assert status == 200 and trail["data"], trail
+        assert id_of(parent) not in json.dumps(trail) and "parent" in {line["actor"] for line in trail["data"]}, trail
+        status, trail = api.ask("GET", "/v1/audit", parent)
+        assert id_of(parent) in {line["actor"] for line in trail["data"]}, trail
 
 
 run()

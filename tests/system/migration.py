@@ -40,7 +40,7 @@ CREATE TABLE incoming (message INTEGER PRIMARY KEY) STRICT;
 CREATE TABLE tally (state INTEGER PRIMARY KEY, messages INTEGER NOT NULL, bytes INTEGER NOT NULL) STRICT;
 """
 INDEXES = {1: {"message_due"}, 2: {"message_due", "once_token"}, 3: {"message_due", "once_token"},
-           4: {"message_lane", "once_token"}}
+           4: {"message_lane", "once_token"}, 5: {"message_lane", "once_token"}}
 CONTENT = b"From: a@good.example\r\nTo: r@dest.example\r\n\r\n" + b"line of the first version\r\n" * 40
 DEFERRED, HELD = 2, 4
 

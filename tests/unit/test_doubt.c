@@ -244,6 +244,34 @@ static void after_a_crash_the_setting_holds_what_is_uncertain(void **state)
     assert_int_equal(fx_show(f, id).state, QUEUE_HELD);
 }
 
+static void who_is_due_later_is_sent_though_another_is_held(void **state)
+{
+    struct fixture *f = *state;
+    struct queue_message *message = fx_small("now@dest.example");
+    int64_t id = message->id;
+
+    queue_message_add(message, SLICE("later@dest.example"));
+    assert_int_equal(fx_submit_message(f, message), QUEUE_OK);
+    message = fx_lease(f);
+    queue_recipient_say(&message->recipients[0], QUEUE_UNTRIED, 0, "", SLICE(""));
+    queue_recipient_say(&message->recipients[1], QUEUE_LATER, 450, "", SLICE("busy"));
+    fx_settle(f, message);
+    fx_advance(5000); /* the first is due again, the second in a minute */
+    f->options.schedule.hold_uncertain = true;
+    message = fx_lease(f);
+    assert_int_equal(message->recipient_count, 1);
+    crash(f, message);
+    struct got got;
+    fx_lease_some(f, 64, 1 << 20, &got);
+    assert_int_equal(got.count, 0);
+    assert_int_equal(fx_show(f, id).states[0], QUEUE_HELD);
+    fx_advance(120000);
+    message = fx_lease(f);
+    assert_int_equal(message->recipient_count, 1);
+    assert_string_equal(message->recipients[0].address, "later@dest.example");
+    fx_settle_all(f, message, QUEUE_SENT, 250, "ok");
+}
+
 static void the_setting_holds_what_became_uncertain_in_a_living_process(void **state)
 {
     struct fixture *f = *state;
@@ -404,6 +432,7 @@ int main(void)
         QUEUE_TEST(what_an_older_version_left_is_no_attempt),
         QUEUE_TEST(only_recipients_that_were_due_are_uncertain),
         QUEUE_TEST(after_a_crash_the_setting_holds_what_is_uncertain),
+        QUEUE_TEST(who_is_due_later_is_sent_though_another_is_held),
         QUEUE_TEST(the_setting_holds_what_became_uncertain_in_a_living_process),
         DISK_TEST(a_mark_that_could_not_be_synced_makes_no_doubt),
         DISK_TEST(an_operators_act_notices_the_interruption_and_decides),
