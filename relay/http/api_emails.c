@@ -385,23 +385,6 @@ static void refuse_limit(struct sending *sending, const char *code, unsigned wai
            wait_s > 0 ? wait_s : 1);
 }
 
-/* More than the key may ever send at once: to come again would be of no use. */
-static bool is_too_much(struct sending *sending)
-{
-    struct auth_allowances limits;
-
-    auth_look_at_limits(sending->call->grant, clock_wall_ms(), &limits);
-    bool messages = limits.messages.limit > 0 && sending->count > limits.messages.limit;
-    bool recipients = limits.recipients.limit > 0 && sending->recipients > limits.recipients.limit;
-    if (messages)
-        refuse(sending, 422, "too_many_messages",
-               "These are more messages than the key may send in a minute.", 0);
-    else if (recipients)
-        refuse(sending, 422, "too_many_recipients",
-               "These are more recipients than the key may have in a day.", 0);
-    return messages || recipients;
-}
-
 static void admit(struct sending *sending)
 {
     unsigned wait_s = 0;
@@ -409,11 +392,10 @@ static void admit(struct sending *sending)
 
     if (!auth_grant_is_current(sending->call->grant, clock_wall_s())) {
         refuse_key(sending);
-    } else if (!is_too_much(sending)) {
-        if (take_limits(sending, &wait_s, &code))
-            go_on(sending);
-        else
-            refuse_limit(sending, code, wait_s);
+    } else if (take_limits(sending, &wait_s, &code)) {
+        go_on(sending);
+    } else {
+        refuse_limit(sending, code, wait_s);
     }
 }
 
