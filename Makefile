@@ -87,8 +87,8 @@ SRC_http := $(patsubst %,relay/http/%.c,\
     secret server status work)
 SRC_top := $(patsubst %,relay/%.c,\
     bounce cli/account cli/audit cli/check cli/client cli/client_direct cli/client_http cli/client_local \
-    cli/client_remote cli/domain cli/key cli/options cli/pages cli/print cli/queue cli/queue_steer \
-    cli/serve cli/upstream config config_file config_read config_table config_upstreams \
+    cli/client_remote cli/domain cli/key cli/listing cli/options cli/pages cli/print cli/queue \
+    cli/queue_steer cli/serve cli/upstream config config_file config_read config_table config_upstreams \
     config_value daemon delivery delivery_attempt delivery_fleet delivery_share fence fence_calls \
     fence_files generation held inherited notify reach state_lock upstreams user watchdog worker)
 

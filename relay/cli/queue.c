@@ -1,16 +1,12 @@
 /* queue.c - `latchpost queue`: what waits, and what became of it?
  * A list may be as long as the queue: pages are asked for and printed one by one, never kept. */
 #include <stdlib.h>
-#include <string.h>
 #include <sysexits.h>
 
 #include "relay/base/alloc.h"
 #include "relay/base/macros.h"
-#include "relay/base/slice.h"
-#include "relay/cli/client.h"
+#include "relay/cli/listing.h"
 #include "relay/cli/queue_steer.h"
-
-#define PAGE_ROWS 500
 
 static const struct cli_column list_columns[] = {
     { "ID", "id", CLI_PLAIN },
@@ -68,89 +64,18 @@ static const struct cli_option list_options[LIST_OPTION_COUNT] = {
     [LIST_LIMIT] = { "limit", "N", false, "at most so many, the newest; else all" },
 };
 
-struct listing {
-    const struct cli_arguments *arguments;
-    struct cli_client *client;
-    char *filter;   /* "&state=..&account=.." or empty */
-    uint64_t left;  /* rows wanted */
-    uint64_t count; /* rows printed */
-    char next[32];  /* id to go on before; empty: from the newest, or the end */
-    bool titled;
-};
-
-/* In JSON the parts of one document are printed as they come; one that breaks off in the middle is
- * no JSON, so nobody takes it for the whole. */
-static void print_page(struct listing *listing, const json_t *rows)
-{
-    size_t i;
-    json_t *row;
-
-    if (!listing->arguments->json) {
-        cli_print_rows(stdout, rows, list_columns, ARRAY_LEN(list_columns), !listing->titled);
-        listing->titled = true;
-        return;
-    }
-    if (!listing->titled)
-        printf("{\"success\":true,\"data\":[");
-    listing->titled = true;
-    json_array_foreach(rows, i, row)
-    {
-        if (listing->count + i > 0)
-            printf(",");
-        cli_print_json(stdout, row);
-    }
-}
-
-static int list_page(struct listing *listing)
-{
-    json_t *answer;
-    uint64_t rows = listing->left < PAGE_ROWS ? listing->left : PAGE_ROWS;
-    char *target =
-        xasprintf("/v1/messages?limit=%llu%s%s%s", (unsigned long long)rows, listing->filter,
-                  listing->next[0] == '\0' ? "" : "&before=", listing->next);
-    int code = cli_ask(listing->client, "GET", target, NULL, &answer);
-
-    free(target);
-    if (code != EX_OK)
-        return code;
-    const json_t *data = json_object_get(answer, "data");
-    const char *next = json_string_value(json_object_get(json_object_get(answer, "meta"), "next"));
-    print_page(listing, data);
-    listing->count += json_array_size(data);
-    listing->left -= json_array_size(data) < listing->left ? json_array_size(data) : listing->left;
-    snprintf(listing->next, sizeof(listing->next), "%s", next == NULL ? "" : next);
-    json_decref(answer);
-    return EX_OK;
-}
-
-static int list_all(struct listing *listing)
-{
-    int code;
-
-    do
-        code = list_page(listing);
-    while (code == EX_OK && listing->left > 0 && listing->next[0] != '\0');
-    if (code == EX_OK && listing->arguments->json)
-        printf("],\"meta\":{\"count\":%llu,\"next\":%s%s%s}}\n", (unsigned long long)listing->count,
-               listing->next[0] == '\0' ? "null" : "\"", listing->next,
-               listing->next[0] == '\0' ? "" : "\"");
-    return code;
-}
-
 static int list(const struct cli_arguments *arguments)
 {
-    struct listing listing = { .arguments = arguments, .left = UINT64_MAX };
-    const char *limit = cli_value(arguments, LIST_LIMIT);
+    char *filter = queue_filter_query(arguments);
+    int code = cli_print_listing(&(struct cli_listing){ .arguments = arguments,
+                                                        .path = "/v1/messages",
+                                                        .filter = filter,
+                                                        .limit = cli_value(arguments, LIST_LIMIT),
+                                                        .rows = UINT64_MAX,
+                                                        .columns = list_columns,
+                                                        .column_count = ARRAY_LEN(list_columns) });
 
-    if (limit != NULL && (!slice_to_u64(slice_of(limit), &listing.left) || listing.left == 0))
-        return cli_fail(EX_USAGE, "--limit takes a number from 1, not \"%s\"", limit);
-    int code = cli_open(&listing.client, arguments);
-    if (code != EX_OK)
-        return code;
-    listing.filter = queue_filter_query(arguments);
-    code = list_all(&listing);
-    free(listing.filter);
-    cli_close(listing.client);
+    free(filter);
     return code;
 }
 
