@@ -35,13 +35,14 @@ static int ask_account(const struct cli_arguments *arguments, const char *target
 
 static int create(const struct cli_arguments *arguments)
 {
-    json_t *body =
-        json_pack("{s:s, s:s*, s:s*}", "handle", arguments->operands[0], "parent",
-                  cli_value(arguments, CREATE_PARENT), "plan", cli_value(arguments, CREATE_PLAN));
+    const char *parent = cli_value(arguments, CREATE_PARENT);
+    json_t *body = json_pack("{s:s, s:s*, s:s*}", "handle", arguments->operands[0], "parent",
+                             parent, "plan", cli_value(arguments, CREATE_PLAN));
 
     if (body == NULL)
         return cli_fail(EX_USAGE, "An argument is not UTF-8.");
-    return ask_account(arguments, "/v1/accounts", body);
+    /* The first only the operator may ask, the second a key of the parent, too. */
+    return ask_account(arguments, parent == NULL ? "/v1/accounts" : "/v1/sub-accounts", body);
 }
 
 /* Consumes body. */
