@@ -121,9 +121,9 @@ NODE = """
 const nodemailer = require('nodemailer');
 const [port, secure, ca] = process.argv.slice(2);
 const transport = nodemailer.createTransport({
-    host: 'localhost', port: Number(port), secure: secure === '1', pool: true, maxConnections: 2,
+    host: '127.0.0.1', port: Number(port), secure: secure === '1', pool: true, maxConnections: 2,
     auth: { user: 'app', pass: process.env.RELAY_KEY },
-    tls: { ca: require('fs').readFileSync(ca) },
+    tls: { ca: require('fs').readFileSync(ca), servername: 'localhost' },
 });
 const send = () => transport.sendMail({
     from: 'Ann <a@good.example>', to: 'r@dest.example', subject: 'gr\\u00fc\\u00dfe',
