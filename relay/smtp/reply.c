@@ -206,6 +206,7 @@ size_t reply_add_reference(char out[static REPLY_BYTES], size_t len, const char 
     put_text(&line, " (ref ");
     put_text(&line, reference);
     put_text(&line, ")");
-    memcpy(out + line.len, "\r\n", 2);
+    out[line.len] = '\r';
+    out[line.len + 1] = '\n';
     return line.len + 2;
 }
