@@ -78,14 +78,17 @@ void request_answer(struct request *request)
 
 /* --- open ------------------------------------------------------------------------------------ */
 
+/* The signal comes after the unlock, or the thread it wakes would run into the lock. */
 static void wake_writer(void *owner)
 {
     struct queue *queue = owner;
 
     pthread_mutex_lock(&queue->lock);
+    bool was_awake = queue->awake;
     queue->awake = true;
-    pthread_cond_signal(&queue->wakeup);
     pthread_mutex_unlock(&queue->lock);
+    if (!was_awake)
+        pthread_cond_signal(&queue->wakeup);
 }
 
 /* Waiting is by the monotonic clock: a step of the wall clock must not hold the chores up. */
