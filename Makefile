@@ -26,7 +26,7 @@ PACKAGES_TEST := libcmocka-dev python3 postfix swaks libnet-ssleay-perl msmtp op
                  node-nodemailer libemail-address-xs-perl slowhttptest sslscan sqlite3 \
                  dnsmasq-base python3-jsonschema libemail-mime-perl systemd libseccomp2
 PACKAGES_FUZZ := clang libclang-rt-14-dev
-PACKAGES_BENCH := valgrind
+PACKAGES_BENCH := valgrind linux-perf
 PACKAGES_FORMAT := clang-format
 PACKAGES_ANALYZE := clang-tidy cppcheck
 PACKAGES_COVERAGE := gcovr

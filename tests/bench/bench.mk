@@ -65,6 +65,11 @@ bench-instructions: $(BUILD)/latchpost bench-tools ## count the instructions of 
 	$(call install_packages,$(PACKAGES_BENCH))
 	$(quiet)python3 tests/bench/instructions.py --relay $(BUILD)/latchpost --tools $(BUILD)/bench
 
+.PHONY: bench-workers
+bench-workers: $(BUILD)/latchpost bench-tools ## measure 1, 2 and 4 workers: which thread is full first? needs perf
+	$(call install_packages,$(PACKAGES_BENCH))
+	$(quiet)python3 tests/bench/workers.py --relay $(BUILD)/latchpost --tools $(BUILD)/bench
+
 .PHONY: bench-hostile
 bench-hostile: $(BUILD)/latchpost ## measure what hostile clients cost, in memory and to others
 	$(quiet)LATCHPOST=$(abspath $<) python3 -B tests/bench/hostile.py
