@@ -133,6 +133,7 @@ struct queue {
     uint64_t random;                    /* state of the jitter's generator */
     struct lanes *lanes;                /* see lane.c */
     struct map *leases, *damaged;       /* see lease.c */
+    struct map *damage_told;            /* ids that were reported as damaged */
     int64_t damaged_since_ms;           /* monotonic */
     uint64_t leased[QUEUE_STATE_COUNT]; /* by the state on disk */
     struct list watches;                /* see watch.c */
@@ -185,6 +186,11 @@ bool lane_is_alone(const struct queue *queue, const struct lane *lane); /* its t
 /* next: where it goes on. The lane may be gone afterwards. */
 void lane_seat(struct queue *queue, struct lane *lane, struct store_place next, int64_t now_ms);
 int64_t lanes_end(struct queue *queue);
+/* The index cannot be read behind this place of the lane, as the question found: where it can be
+ * again, for lane_seat(). What stands between is asked for again some minutes later. */
+struct store_place lane_step_over(struct queue *queue, const struct lane *lane,
+                                  const struct store_due_question *question,
+                                  struct store_place last);
 
 /* doubt.c */
 struct doubt_mark {
