@@ -208,12 +208,12 @@ struct queue_message *doubt_marked(struct queue *queue, struct record *record,
 /* In a transaction, before an operator's act changes a message with an open attempt that nobody has
  * leased: notes the interruption and takes the mark away. *count: of how many recipients. The
  * message's row must then be written anew. */
-enum store_result doubt_note(struct queue *queue, int64_t id, size_t *count);
+enum store_result doubt_note(struct queue *queue, const struct store_brief *brief, size_t *count);
 void doubt_noted(size_t count); /* that is on disk */
 /* What a message is that nobody has leased. */
 enum queue_state doubt_state(const struct store_brief *brief);
-/* It may be on disk, and yet the message is not handed out: the mark must go. */
-struct request *doubt_unmark_new(int64_t id);
+/* doubt_mark() may be on disk, and yet the message is not handed out: that mark must go. */
+struct request *doubt_unmark_new(const struct record *record);
 
 /* report.c */
 /* The reports of one settlement. They are composed once, and inserted each time the settlement runs

@@ -145,6 +145,9 @@ struct store_change { /* of a message row */
 enum store_result store_change(struct store *store, const struct store_change *change);
 /* An attempt begins, or one that was marked never began. */
 enum store_result store_mark_attempt(struct store *store, int64_t id, bool begins);
+/* The mark goes if this recipient has had more attempts than these. */
+enum store_result store_unmark_noted(struct store *store, int64_t id, uint32_t position,
+                                     unsigned attempts);
 
 struct store_removal {
     int64_t id;
