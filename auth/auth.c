@@ -68,14 +68,14 @@ static bool check_canary(struct auth *auth, const struct auth_options *options, 
 static void apply_plans(struct auth *auth)
 {
     struct account *account;
-    struct key *key;
 
-    for (size_t i = 0; (account = table_account(auth->table, i)) != NULL; i++)
+    for (size_t i = 0; (account = table_account(auth->table, i)) != NULL; i++) {
         if (plans_find(&auth->plans, account->plan) == NULL)
             LOG(LOG_WARNING, "plan_unknown", LOG_STR("account", account->handle),
                 LOG_STR("plan", account->plan), LOG_STR("instead", "default"));
-    for (size_t i = 0; (key = table_key(auth->table, i)) != NULL; i++)
-        key_apply_plan(key, plans_get(&auth->plans, key->account->plan));
+        if (account->parent == NULL)
+            account_apply_plan(account, &auth->plans);
+    }
 }
 
 static void note_ends(struct auth *auth)

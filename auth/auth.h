@@ -237,7 +237,7 @@ struct auth_key_view { /* what may be shown of a key; owned by the auth_keys tha
     unsigned scopes;
     char **domains, **senders, **recipients,
         **allow_from;         /* each ends with NULL; never NULL itself */
-    unsigned rate_per_minute; /* in force: the key's, at most the plan's; 0: none */
+    unsigned rate_per_minute; /* in force: the key's, at most the plans'; 0: none */
     uint64_t recipients_per_day;
     unsigned own_rate_per_minute; /* the key's alone; 0: none */
     uint64_t own_recipients_per_day;
@@ -362,7 +362,8 @@ enum auth_result auth_sub_account_create(struct auth *auth, const char *actor, c
 void auth_account_list(struct auth *auth, struct auth_accounts *accounts);
 /* Whose sub-account it is; NULL: nobody's, or there is none of this name. Borrowed. */
 const char *auth_account_parent(struct auth *auth, const char *handle);
-/* The limits of its keys follow, and how many it may have; those that it has stay. */
+/* The limits of its keys follow, and of those of its sub-accounts, for which it is a ceiling; and
+ * how many they may have; those that they have stay. */
 enum auth_result auth_account_set_plan(struct auth *auth, const char *actor, const char *handle,
                                        const char *plan, int64_t now_s, struct why *why);
 

@@ -113,8 +113,14 @@ void plans_set(struct plans *plans, const struct auth_plan *from, size_t count);
 void plans_free(struct plans *plans);
 const struct auth_plan *plans_find(const struct plans *plans, const char *name); /* or NULL */
 const struct auth_plan *plans_get(const struct plans *plans, const char *name);  /* or "default" */
+/* What this account may have: of each limit the lower one of its own plan and its parent's. The
+ * name is its own plan's. */
+struct account;
+struct auth_plan plans_of(const struct plans *plans, const struct account *account);
 
 /* --- limit.c: token bucket and day count (pure) ----------------------------------------------- */
+
+uint64_t limit_least(uint64_t a, uint64_t b); /* the smaller of two limits; 0: none */
 
 struct limit_rate {  /* zeroed: full */
     int64_t credit;  /* in tokens/60000: what one a minute earns in a millisecond */
@@ -301,7 +307,8 @@ void account_add_domain(struct account *account, const char *pattern, bool verif
 void account_remove_domain(struct account *account, struct domain *domain);
 bool account_covers(const struct account *account, const char *pattern); /* verified ones only */
 void account_adopt(struct account *parent, struct account *child);
-bool account_is_suspended(const struct account *account); /* it, or its parent */
+void account_apply_plan(struct account *account, const struct plans *plans); /* and below it */
+bool account_is_suspended(const struct account *account);                    /* it, or its parent */
 size_t account_active_keys(const struct account *account, int64_t now_s);
 
 struct table;
