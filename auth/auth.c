@@ -122,7 +122,8 @@ bool auth_open(struct auth **out, const struct auth_options *options, struct why
     plans_set(&auth->plans, options->plans, options->plan_count);
     if (!open_pepper(auth, options, why) || !auth_store_open(&auth->store, options->path, why) ||
         !check_canary(auth, options, why) ||
-        !load_table(auth->table, auth->store, options->path, why)) {
+        !load_table(auth->table, auth->store, options->path, why) ||
+        !secrets_begin_watch(auth, why)) {
         free_auth(auth);
         return false;
     }
@@ -136,7 +137,8 @@ void auth_close(struct auth *auth)
 {
     if (auth == NULL)
         return;
-    auth_flush(auth); /* what cannot be written now was logged and is lost: it was only counted */
+    if (auth_flush(auth)) /* what cannot be written was logged and is lost: it was only counted */
+        secrets_end_watch(auth);
     free_auth(auth);
 }
 

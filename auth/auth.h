@@ -289,7 +289,8 @@ enum auth_result auth_key_revoke(struct auth *auth, const char *actor, const cha
  * that it may do stay. The one that it had works for overlap_s more (0: no more, from now on), at
  * most until the key expires. While a former secret still works and the current one was used, that
  * is AUTH_CONFLICT, because one of two that are in use would end without notice (with overlap_s 0
- * both end); a current one that was never used is replaced. */
+ * both end); a current one that was never used is replaced, unless a crash may have forgotten it.
+ */
 enum auth_result auth_key_rotate(struct auth *auth, const char *actor, const char *id,
                                  int64_t overlap_s, int64_t now_s,
                                  char secret[static AUTH_KEY_TEXT_BYTES], struct why *why);
