@@ -140,7 +140,8 @@ void auth_grant_unref(struct auth_grant *grant); /* accepts NULL */
 const char *auth_grant_key_id(const struct auth_grant *grant); /* borrowed, as long as the grant */
 const char *auth_grant_account(const struct auth_grant *grant);
 bool auth_grant_is_test(const struct auth_grant *grant);
-/* Was it got with a secret that a rotation has replaced, and that ends soon? */
+/* Was it got with a secret that a rotation has replaced, and that ends soon? Until then it sends
+ * mail, but whoever asks for a change must refuse it. */
 bool auth_grant_is_former(const struct auth_grant *grant);
 bool auth_grant_has(const struct auth_grant *grant, unsigned scopes);
 
