@@ -92,6 +92,16 @@ void account_adopt(struct account *parent, struct account *child)
     child->parent = parent;
 }
 
+void account_apply_plan(struct account *account, const struct plans *plans)
+{
+    const struct auth_plan plan = plans_of(plans, account);
+
+    for (size_t i = 0; i < account->key_count; i++)
+        key_apply_plan(account->keys[i], &plan);
+    for (size_t i = 0; i < account->child_count; i++)
+        account_apply_plan(account->children[i], plans);
+}
+
 bool account_is_suspended(const struct account *account)
 {
     return account->suspended || (account->parent != NULL && account->parent->suspended);

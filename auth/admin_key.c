@@ -23,7 +23,7 @@ static enum auth_result check_account(struct auth *auth, const struct account *a
         why_set(why, "the account \"%s\" is suspended: no keys are made for it", account->handle);
         return AUTH_INVALID;
     }
-    unsigned most = plans_get(&auth->plans, account->plan)->keys;
+    unsigned most = plans_of(&auth->plans, account).keys;
     if (most != 0 && account_active_keys(account, now_s) >= most) {
         why_set(why,
                 "the account \"%s\" has %u active keys, as many as its plan allows: delete an "
@@ -79,7 +79,8 @@ static void apply_key(struct auth *auth, const struct key_row *row, struct accou
     key_fill(key, row);
     bool parsed = key_parse_networks(key, &bad);
     assert(parsed); /* network_format() spelled them */
-    key_apply_plan(key, plans_get(&auth->plans, account->plan));
+    const struct auth_plan plan = plans_of(&auth->plans, account);
+    key_apply_plan(key, &plan);
     table_add_key(auth->table, key, account);
 }
 

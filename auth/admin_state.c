@@ -137,11 +137,10 @@ enum auth_result auth_account_set_plan(struct auth *auth, const char *actor, con
                                        const char *plan, int64_t now_s, struct why *why)
 {
     struct account *account = find_account(auth, handle, why);
-    const struct auth_plan *found = plans_find(&auth->plans, plan);
 
     if (account == NULL)
         return AUTH_NOT_FOUND;
-    if (found == NULL) {
+    if (plans_find(&auth->plans, plan) == NULL) {
         why_set(why, "there is no plan \"%.80s\" in the configuration", plan);
         return AUTH_INVALID;
     }
@@ -151,7 +150,6 @@ enum auth_result auth_account_set_plan(struct auth *auth, const char *actor, con
         return AUTH_FAILED;
     free(account->plan);
     account->plan = xstrdup(plan);
-    for (size_t i = 0; i < account->key_count; i++)
-        key_apply_plan(account->keys[i], found);
+    account_apply_plan(account, &auth->plans);
     return AUTH_DONE;
 }

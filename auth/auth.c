@@ -68,14 +68,14 @@ static bool check_canary(struct auth *auth, const struct auth_options *options, 
 static void apply_plans(struct auth *auth)
 {
     struct account *account;
-    struct key *key;
 
-    for (size_t i = 0; (account = table_account(auth->table, i)) != NULL; i++)
+    for (size_t i = 0; (account = table_account(auth->table, i)) != NULL; i++) {
         if (plans_find(&auth->plans, account->plan) == NULL)
             LOG(LOG_WARNING, "plan_unknown", LOG_STR("account", account->handle),
                 LOG_STR("plan", account->plan), LOG_STR("instead", "default"));
-    for (size_t i = 0; (key = table_key(auth->table, i)) != NULL; i++)
-        key_apply_plan(key, plans_get(&auth->plans, key->account->plan));
+        if (account->parent == NULL)
+            account_apply_plan(account, &auth->plans);
+    }
 }
 
 static void note_ends(struct auth *auth)
@@ -122,7 +122,8 @@ bool auth_open(struct auth **out, const struct auth_options *options, struct why
     plans_set(&auth->plans, options->plans, options->plan_count);
     if (!open_pepper(auth, options, why) || !auth_store_open(&auth->store, options->path, why) ||
         !check_canary(auth, options, why) ||
-        !load_table(auth->table, auth->store, options->path, why)) {
+        !load_table(auth->table, auth->store, options->path, why) ||
+        !secrets_begin_watch(auth, why)) {
         free_auth(auth);
         return false;
     }
@@ -136,7 +137,8 @@ void auth_close(struct auth *auth)
 {
     if (auth == NULL)
         return;
-    auth_flush(auth); /* what cannot be written now was logged and is lost: it was only counted */
+    if (auth_flush(auth)) /* what cannot be written was logged and is lost: it was only counted */
+        secrets_end_watch(auth);
     free_auth(auth);
 }
 

@@ -140,7 +140,8 @@ void auth_grant_unref(struct auth_grant *grant); /* accepts NULL */
 const char *auth_grant_key_id(const struct auth_grant *grant); /* borrowed, as long as the grant */
 const char *auth_grant_account(const struct auth_grant *grant);
 bool auth_grant_is_test(const struct auth_grant *grant);
-/* Was it got with a secret that a rotation has replaced, and that ends soon? */
+/* Was it got with a secret that a rotation has replaced, and that ends soon? Until then it sends
+ * mail, but whoever asks for a change must refuse it. */
 bool auth_grant_is_former(const struct auth_grant *grant);
 bool auth_grant_has(const struct auth_grant *grant, unsigned scopes);
 
@@ -237,7 +238,7 @@ struct auth_key_view { /* what may be shown of a key; owned by the auth_keys tha
     unsigned scopes;
     char **domains, **senders, **recipients,
         **allow_from;         /* each ends with NULL; never NULL itself */
-    unsigned rate_per_minute; /* in force: the key's, at most the plan's; 0: none */
+    unsigned rate_per_minute; /* in force: the key's, at most the plans'; 0: none */
     uint64_t recipients_per_day;
     unsigned own_rate_per_minute; /* the key's alone; 0: none */
     uint64_t own_recipients_per_day;
@@ -289,7 +290,8 @@ enum auth_result auth_key_revoke(struct auth *auth, const char *actor, const cha
  * that it may do stay. The one that it had works for overlap_s more (0: no more, from now on), at
  * most until the key expires. While a former secret still works and the current one was used, that
  * is AUTH_CONFLICT, because one of two that are in use would end without notice (with overlap_s 0
- * both end); a current one that was never used is replaced. */
+ * both end); a current one that was never used is replaced, unless a crash may have forgotten it.
+ */
 enum auth_result auth_key_rotate(struct auth *auth, const char *actor, const char *id,
                                  int64_t overlap_s, int64_t now_s,
                                  char secret[static AUTH_KEY_TEXT_BYTES], struct why *why);
@@ -362,7 +364,8 @@ enum auth_result auth_sub_account_create(struct auth *auth, const char *actor, c
 void auth_account_list(struct auth *auth, struct auth_accounts *accounts);
 /* Whose sub-account it is; NULL: nobody's, or there is none of this name. Borrowed. */
 const char *auth_account_parent(struct auth *auth, const char *handle);
-/* The limits of its keys follow, and how many it may have; those that it has stay. */
+/* The limits of its keys follow, and of those of its sub-accounts, for which it is a ceiling; and
+ * how many they may have; those that they have stay. */
 enum auth_result auth_account_set_plan(struct auth *auth, const char *actor, const char *handle,
                                        const char *plan, int64_t now_s, struct why *why);
 

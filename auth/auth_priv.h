@@ -113,8 +113,14 @@ void plans_set(struct plans *plans, const struct auth_plan *from, size_t count);
 void plans_free(struct plans *plans);
 const struct auth_plan *plans_find(const struct plans *plans, const char *name); /* or NULL */
 const struct auth_plan *plans_get(const struct plans *plans, const char *name);  /* or "default" */
+/* What this account may have: of each limit the lower one of its own plan and its parent's. The
+ * name is its own plan's. */
+struct account;
+struct auth_plan plans_of(const struct plans *plans, const struct account *account);
 
 /* --- limit.c: token bucket and day count (pure) ----------------------------------------------- */
+
+uint64_t limit_least(uint64_t a, uint64_t b); /* the smaller of two limits; 0: none */
 
 struct limit_rate {  /* zeroed: full */
     int64_t credit;  /* in tokens/60000: what one a minute earns in a millisecond */
@@ -228,6 +234,7 @@ struct secret {
     int64_t made_s;
     int64_t until_s; /* of the former one: its end; 0: none */
     bool erased;     /* what is left of it is its tombstone */
+    bool doubtful;   /* of the current one: it may have been used though no use of it is known */
     /* the table's lock */
     uint8_t hash[KEY_HASH_BYTES]; /* its tombstone once erased */
     struct auth_grant *grant;     /* NULL where there is no secret */
@@ -301,7 +308,8 @@ void account_add_domain(struct account *account, const char *pattern, bool verif
 void account_remove_domain(struct account *account, struct domain *domain);
 bool account_covers(const struct account *account, const char *pattern); /* verified ones only */
 void account_adopt(struct account *parent, struct account *child);
-bool account_is_suspended(const struct account *account); /* it, or its parent */
+void account_apply_plan(struct account *account, const struct plans *plans); /* and below it */
+bool account_is_suspended(const struct account *account);                    /* it, or its parent */
 size_t account_active_keys(const struct account *account, int64_t now_s);
 
 struct table;
@@ -467,10 +475,15 @@ struct secrets_change {
     const char *key;
     struct secret_row secrets[KEY_SECRETS];
     bool revoked, rotated; /* rotated: the use of the current one becomes that of the former */
+    bool watched;          /* auth_store_watch_first_uses() with it */
     struct audit audit;
 };
 bool auth_store_put_secrets(struct auth_store *store, const struct secrets_change *changes,
                             size_t count, struct why *why);
+/* A row that says: if this is here at the start, the first use of some secret may not be written.
+ */
+bool auth_store_watch_first_uses(struct auth_store *store, bool watch, struct why *why);
+bool auth_store_missed_first_uses(struct auth_store *store, bool *missed, struct why *why);
 /* Active or held. */
 bool auth_store_set_state(struct auth_store *store, const char *id, enum key_state state,
                           enum auth_rank held_by, const struct audit *audit, struct why *why);
@@ -535,6 +548,10 @@ bool refusals_flush(struct refusals *refusals, struct auth_store *store, int64_t
 bool secrets_end(struct auth *auth, int64_t now_s);
 /* After loading, and whenever one may end earlier than was known. */
 void secrets_note_end(struct auth *auth, int64_t until_s);
+/* After loading: what a crash may have kept from being written of first uses is in doubt. */
+bool secrets_begin_watch(struct auth *auth, struct why *why);
+/* Before closing, once the usage is written. */
+void secrets_end_watch(struct auth *auth);
 
 /* --- auth.c ----------------------------------------------------------------------------------- */
 

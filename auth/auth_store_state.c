@@ -64,10 +64,34 @@ static bool rotate_usage(struct auth_store *store, const struct secrets_change *
     return auth_store_run(store, st);
 }
 
+static bool set_watch(struct auth_store *store, bool watch)
+{
+    static const char set[] = "INSERT OR IGNORE INTO meta (name, value) VALUES ('watch', x'')";
+    static const char clear[] = "DELETE FROM meta WHERE name = 'watch'";
+
+    return auth_store_run(store, db_prepare(store->db, watch ? set : clear));
+}
+
+bool auth_store_watch_first_uses(struct auth_store *store, bool watch, struct why *why)
+{
+    return auth_store_begin(store, why) && auth_store_finish(store, set_watch(store, watch), why);
+}
+
+bool auth_store_missed_first_uses(struct auth_store *store, bool *missed, struct why *why)
+{
+    sqlite3_stmt *st = db_prepare(store->db, "SELECT 1 FROM meta WHERE name = 'watch'");
+    enum db_result result = db_step(store->db, st);
+
+    *missed = result == DB_ROW;
+    sqlite3_reset(st);
+    return result == DB_ROW || result == DB_OK || why_set(why, "%s", db_error(store->db));
+}
+
 static bool put_secrets(struct auth_store *store, const struct secrets_change *change)
 {
     return update_secrets(store, change) && (!change->revoked || update_revoked(store, change)) &&
            (!change->rotated || rotate_usage(store, change)) &&
+           (!change->watched || set_watch(store, true)) &&
            auth_store_insert_audit(store, &change->audit);
 }
 

@@ -90,18 +90,13 @@ bool key_is_active(const struct key *key, int64_t now_s)
     return key->state != KEY_REVOKED && (key->expires_s == 0 || now_s < key->expires_s);
 }
 
-/* The smaller of two limits; 0: none. */
-static uint64_t least(uint64_t own, uint64_t plan)
-{
-    return own == 0 || (plan != 0 && plan < own) ? plan : own;
-}
-
 /* A plan is a ceiling: else a key that was made under a better one would keep what it gave. */
 void key_apply_plan(struct key *key, const struct auth_plan *plan)
 {
-    atomic_store(&key->rate_in_force, (unsigned)least(key->rate_per_minute, plan->rate_per_minute));
+    atomic_store(&key->rate_in_force,
+                 (unsigned)limit_least(key->rate_per_minute, plan->rate_per_minute));
     atomic_store(&key->recipients_in_force,
-                 least(key->recipients_per_day, plan->recipients_per_day));
+                 limit_least(key->recipients_per_day, plan->recipients_per_day));
 }
 
 bool key_parse_networks(struct key *key, const char **bad)

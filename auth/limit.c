@@ -8,6 +8,11 @@
 #define TOKEN 60000 /* the credit that one message costs; also the milliseconds in a minute */
 #define DAY_S 86400
 
+uint64_t limit_least(uint64_t a, uint64_t b)
+{
+    return a == 0 || (b != 0 && b < a) ? b : a;
+}
+
 static void refill(struct limit_rate *rate, unsigned per_minute, int64_t now_ms)
 {
     int64_t full = (int64_t)per_minute * TOKEN;

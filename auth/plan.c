@@ -45,3 +45,18 @@ const struct auth_plan *plans_get(const struct plans *plans, const char *name)
 
     return plan != NULL ? plan : plans_find(plans, DEFAULT_NAME);
 }
+
+/* A parent's plan is a ceiling: else a sub-account that was made under a better one would keep what
+ * that gave, and its parent sends through it. */
+struct auth_plan plans_of(const struct plans *plans, const struct account *account)
+{
+    struct auth_plan plan = *plans_get(plans, account->plan);
+
+    if (account->parent == NULL)
+        return plan;
+    const struct auth_plan *above = plans_get(plans, account->parent->plan);
+    plan.rate_per_minute = (unsigned)limit_least(plan.rate_per_minute, above->rate_per_minute);
+    plan.recipients_per_day = limit_least(plan.recipients_per_day, above->recipients_per_day);
+    plan.keys = (unsigned)limit_least(plan.keys, above->keys);
+    return plan;
+}

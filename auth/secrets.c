@@ -4,10 +4,13 @@
  *
  * A rotation makes the current secret the former one, with an end. While that lasts, another one
  * would end a secret that is in use, and is refused, unless nobody has used the new secret yet:
- * then it was lost on its way, and is replaced. From that end on it lets nobody in, whatever else
- * happens: the grants know it. Some seconds later, or at the next start, its hash is replaced by a
- * tombstone, which recognises it, so that whoever still uses it can be told why it does not work,
- * and is of no other use. The next rotation drops that, too. */
+ * then it was lost on its way, and is replaced. Uses are written some seconds late (usage.c), so
+ * after a crash it is not known that nobody has, and it is not replaced: a row that is there while
+ * such a secret is watched, and goes when all uses are written, tells of the crash. From that end
+ * on it lets nobody in, whatever else happens: the grants know it. Some seconds later, or at the
+ * next start, its hash is replaced by a tombstone, which recognises it, so that whoever still uses
+ * it can be told why it does not work, and is of no other use. The next rotation drops that, too.
+ */
 #include "auth/auth_priv.h"
 
 #include <stdlib.h>
@@ -65,6 +68,16 @@ static bool current_was_used(struct key *key)
     return usage.uses[SECRET_CURRENT].last_s != 0;
 }
 
+/* Why it must not be replaced, or NULL. */
+static const char *why_not_lost(struct key *key)
+{
+    if (current_was_used(key))
+        return "";
+    return key->secrets[SECRET_CURRENT].doubtful
+               ? ", and whether its new one was used before a crash is not known"
+               : NULL;
+}
+
 static enum auth_result check_rotation(struct key *key, int64_t overlap_s, int64_t now_s,
                                        struct why *why)
 {
@@ -80,14 +93,14 @@ static enum auth_result check_rotation(struct key *key, int64_t overlap_s, int64
         why_set(why, "the key %s has expired: make another", key->id);
         return AUTH_CONFLICT;
     }
-    if (overlap_s > 0 && former_works(key, now_s) && current_was_used(key)) {
-        why_set(why,
-                "the key %s is being rotated, and its former secret works for %lld seconds more: "
-                "wait for that, or rotate without overlap, which ends both that are in use",
-                key->id, (long long)(key->secrets[SECRET_FORMER].until_s - now_s));
-        return AUTH_CONFLICT;
-    }
-    return AUTH_DONE;
+    const char *in_use = overlap_s > 0 && former_works(key, now_s) ? why_not_lost(key) : NULL;
+    if (in_use == NULL)
+        return AUTH_DONE;
+    why_set(why,
+            "the key %s is being rotated, and its former secret works for %lld seconds more%s: "
+            "wait for that, or rotate without overlap, which ends both that are in use",
+            key->id, (long long)(key->secrets[SECRET_FORMER].until_s - now_s), in_use);
+    return AUTH_CONFLICT;
 }
 
 static void plan_rotation(const struct auth *auth, const struct key *key, const char *text,
@@ -112,6 +125,7 @@ static bool store_rotation(struct auth *auth, const char *actor, const struct ke
     char *detail = xasprintf("overlap %lld s", (long long)overlap_s);
     struct secrets_change change = { .key = key->id,
                                      .rotated = !replaces_lost,
+                                     .watched = overlap_s > 0,
                                      .audit = { now_s, actor, "key.rotate", key->id, detail,
                                                 key->account->handle, auth->origin } };
 
@@ -147,6 +161,57 @@ enum auth_result auth_key_rotate(struct auth *auth, const char *actor, const cha
     }
     key_wipe(next, sizeof(next));
     return result;
+}
+
+/* --- watching for the first use --------------------------------------------------------------- */
+
+/* Is it being rotated, and nothing known of a use of its new secret? */
+static bool is_watched(struct key *key)
+{
+    const struct secret *former = &key->secrets[SECRET_FORMER];
+
+    return key->state != KEY_REVOKED && former->number != 0 && !former->erased &&
+           !current_was_used(key);
+}
+
+static void set_doubtful(struct auth *auth, bool doubtful, bool *any)
+{
+    struct key *key;
+
+    *any = false;
+    for (size_t i = 0; (key = table_key(auth->table, i)) != NULL; i++)
+        if (is_watched(key)) {
+            key->secrets[SECRET_CURRENT].doubtful = doubtful;
+            *any = true;
+        }
+}
+
+bool secrets_begin_watch(struct auth *auth, struct why *why)
+{
+    bool missed, any;
+
+    if (!auth_store_missed_first_uses(auth->store, &missed, why))
+        return false;
+    set_doubtful(auth, missed, &any);
+    /* A full disk is no reason not to start: what cannot be watched is in doubt. */
+    if (any && !missed && !auth_store_watch_first_uses(auth->store, true, why))
+        set_doubtful(auth, true, &any);
+    return true;
+}
+
+/* What is in doubt stays so, in the next process too. */
+void secrets_end_watch(struct auth *auth)
+{
+    struct why why; /* the store has logged it, and the row stays */
+    struct key *key;
+    bool set;
+
+    if (!auth_store_missed_first_uses(auth->store, &set, &why) || !set)
+        return;
+    for (size_t i = 0; (key = table_key(auth->table, i)) != NULL; i++)
+        if (is_watched(key) && key->secrets[SECRET_CURRENT].doubtful)
+            return;
+    (void)auth_store_watch_first_uses(auth->store, false, &why);
 }
 
 /* --- revoking --------------------------------------------------------------------------------- */

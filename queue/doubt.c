@@ -127,17 +127,20 @@ enum queue_state doubt_state(const struct store_brief *brief)
     return brief->attempt && waits ? QUEUE_UNCERTAIN : brief->state;
 }
 
-/* What was leased then is due now; what is held or due later was not under way. Where nothing is
- * (`now` may have lost a minute, see timeline.c), the mark stays for the next lease. */
-enum store_result doubt_note(struct queue *queue, int64_t id, size_t *count)
+/* What was leased then is due now; what is held or due later was not under way. But `now` may have
+ * lost a minute (timeline.c), and who is due first was in each lease. */
+enum store_result doubt_note(struct queue *queue, const struct store_brief *brief, size_t *count)
 {
-    const struct store_act act = { .id = id, .wall_ms = queue->wall_ms, .due_ms = queue->now_ms };
+    const struct store_act act = {
+        .id = brief->id,
+        .wall_ms = queue->wall_ms,
+        .due_ms = brief->due_ms > queue->now_ms ? brief->due_ms : queue->now_ms,
+    };
     enum store_result result = store_doubt(queue->store, &act, INTERRUPTED_TEXT, count);
 
-    if (result != STORE_OK || *count == 0)
-        return result;
-    result = note_events(queue, id, false);
-    return result == STORE_OK ? store_mark_attempt(queue->store, id, false) : result;
+    if (result == STORE_OK && *count > 0)
+        result = note_events(queue, brief->id, false);
+    return result == STORE_OK ? store_mark_attempt(queue->store, brief->id, false) : result;
 }
 
 void doubt_noted(size_t count)
@@ -154,14 +157,22 @@ void doubt_noted(size_t count)
 struct unmark {
     struct request request;
     int64_t id;
+    bool interrupted; /* one of before is noted with the mark, and this recipient knows it */
+    uint32_t position;
+    unsigned attempts;
 };
 
 static enum store_result unmark_run(struct queue *queue, struct request *request)
 {
-    return store_mark_attempt(queue->store, ((struct unmark *)request)->id, false);
+    const struct unmark *unmark = (const struct unmark *)request;
+
+    return unmark->interrupted
+               ? store_unmark_noted(queue->store, unmark->id, unmark->position, unmark->attempts)
+               : store_mark_attempt(queue->store, unmark->id, false);
 }
 
-struct request *doubt_unmark_new(int64_t id)
+/* What was interrupted had a mark before: it stays, unless the interruption was noted. */
+struct request *doubt_unmark_new(const struct record *record)
 {
     static const struct request_kind kind = {
         .name = "unmark",
@@ -171,6 +182,9 @@ struct request *doubt_unmark_new(int64_t id)
     };
     struct unmark *unmark = request_new(sizeof(*unmark), &kind, NULL);
 
-    unmark->id = id;
+    unmark->id = record->message.id;
+    unmark->interrupted = record->interrupted;
+    unmark->position = record->message.recipients[0].position;
+    unmark->attempts = record->message.recipients[0].attempts;
     return &unmark->request;
 }

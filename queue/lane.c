@@ -41,6 +41,8 @@ struct lanes {
     int64_t open_after_ms;
     int64_t read_again_ms; /* monotonic; 0: all could be read */
     bool known;            /* else they are to be read */
+    struct map *gaps_told; /* names of lanes whose gaps were reported */
+    bool unreadable_told;  /* and that not all names could be read */
 };
 
 struct lanes *lanes_new(void)
@@ -48,6 +50,7 @@ struct lanes *lanes_new(void)
     struct lanes *lanes = xcalloc(1, sizeof(*lanes));
 
     lanes->by_name = map_new();
+    lanes->gaps_told = map_new();
     lanes->in_turn = turns_new();
     lanes->stranded = turns_new();
     list_init(&lanes->aside);
@@ -223,6 +226,7 @@ void lanes_free(struct lanes *lanes)
         return;
     forget_all(lanes);
     map_free(lanes->by_name);
+    map_free(lanes->gaps_told);
     turns_free(lanes->in_turn);
     turns_free(lanes->stranded);
     free(lanes->heap);
@@ -333,22 +337,64 @@ static void add_found(struct lanes *lanes, const struct store_lane *found)
         new_lane(lanes, found->account, found->key, found->due_ms);
 }
 
-/* Where the index cannot be read on, the mail before that place still leaves, and it is tried again
- * later: what failed may have been the disk, and for a moment only. */
+/* From the other end to where the names could not be read, or were read already. */
+static void read_from_behind(struct queue *queue)
+{
+    struct store_lane found = { 0 };
+
+    while (store_previous_lane(queue->store, &found) == STORE_OK &&
+           find_lane(queue->lanes, found.account, found.key) == NULL)
+        add_found(queue->lanes, &found);
+    free(found.account);
+    free(found.key);
+}
+
+static void tell_unreadable(struct queue *queue)
+{
+    if (!queue->lanes->unreadable_told)
+        LOG(LOG_ERROR, "queue_lanes_unreadable", LOG_STR("path", queue->path),
+            LOG_INT("known", map_count(queue->lanes->by_name)));
+    queue->lanes->unreadable_told = true;
+}
+
+/* Where the index cannot be read on, the mail before and behind that place still leaves, and it is
+ * tried again later: what failed may have been the disk, and for a moment only. */
 static enum store_result read_all(struct queue *queue)
 {
+    struct lanes *lanes = queue->lanes;
     struct store_lane found = { 0 };
     enum store_result result;
 
-    forget_all(queue->lanes);
+    forget_all(lanes);
     while ((result = store_next_lane(queue->store, &found)) == STORE_OK)
-        add_found(queue->lanes, &found);
-    queue->lanes->read_again_ms = result == STORE_NONE ? 0 : clock_mono_ms() + READ_AGAIN_MS;
-    if (result != STORE_NONE)
-        LOG(LOG_ERROR, "queue_lanes_unreadable", LOG_STR("path", queue->path),
-            LOG_INT("known", map_count(queue->lanes->by_name)));
-    queue->lanes->known = result == STORE_NONE || map_count(queue->lanes->by_name) > 0;
-    return queue->lanes->known ? STORE_OK : result;
+        add_found(lanes, &found);
+    if (result != STORE_NONE) {
+        read_from_behind(queue);
+        tell_unreadable(queue);
+    } else {
+        lanes->unreadable_told = false;
+    }
+    lanes->read_again_ms = result == STORE_NONE ? 0 : clock_mono_ms() + READ_AGAIN_MS;
+    lanes->known = result == STORE_NONE || map_count(lanes->by_name) > 0;
+    return lanes->known ? STORE_OK : result;
+}
+
+struct store_place lane_step_over(struct queue *queue, const struct lane *lane,
+                                  const struct store_due_question *question,
+                                  struct store_place last)
+{
+    struct lanes *lanes = queue->lanes;
+    struct store_place next = store_find_behind_gap(queue->store, question, last);
+    struct name name;
+
+    if (map_put(lanes->gaps_told, name_make(&name, lane->account, lane->key), lanes) == NULL)
+        LOG(LOG_ERROR, "queue_lane_damaged", LOG_STR("account", lane->account),
+            LOG_STR("key", lane->key), LOG_INT("behind_ms", last.due_ms),
+            LOG_INT("goes_on_ms", next.due_ms));
+    name_free(&name);
+    if (lanes->read_again_ms == 0)
+        lanes->read_again_ms = clock_mono_ms() + READ_AGAIN_MS;
+    return next;
 }
 
 static void refill(struct lanes *lanes)

@@ -5,18 +5,24 @@
  * transaction, it is recorded that an attempt of each begins (doubt.c), and the answer comes after
  * that commit. The walk along a lane passes over what is leased or set aside as damaged, each of
  * them once. A lease ends when its message is settled; there is no timeout, for a worker that is
- * slow and one that is dead cannot be told apart without sending twice. */
+ * slow and one that is dead cannot be told apart without sending twice.
+ *
+ * What cannot be read keeps nobody waiting but itself: a message is set aside, and where the index
+ * has a gap its lane goes on behind that (lane_step_over()). Only when a question met nothing but
+ * failures it is given up for a moment, for then it may be the disk as a whole. */
 #include <assert.h>
 #include <stdlib.h>
 
 #include "queue/queue_priv.h"
 #include "relay/base/alloc.h"
 #include "relay/base/clock.h"
+#include "relay/base/ident.h"
 #include "relay/base/log.h"
 
 #define LEASES_MAX       64
 #define REFUSED_PAUSE_MS 1000 /* when to ask again while nothing can be recorded */
 #define DAMAGED_PAUSE_MS 600000
+#define TROUBLES_MAX     8 /* failures in a question that found nothing else */
 
 /* --- what is leased -------------------------------------------------------------------------- */
 
@@ -62,6 +68,7 @@ struct lease {
     struct doubt_mark marks[LEASES_MAX];        /* of their attempts */
     size_t count, bytes;
     size_t tried; /* those that cannot be had, too */
+    size_t troubles;
     int64_t next_due_ms;
     int64_t unmarkable; /* whose mark could not be written; 0: none */
 };
@@ -75,10 +82,14 @@ static bool is_not_to_be_had(void *owner, int64_t id)
 
 /* A due message that cannot be read whole, or has no due recipient, is damage. It is set aside for
  * a while, for it would come up again and again and keep others from their turn; but what failed
- * may have been the disk, and for a moment only. */
+ * may have been the disk, and for a moment only. It is reported once in the life of the process. */
 static void set_aside(struct queue *queue, int64_t id)
 {
-    LOG(LOG_ERROR, "queue_message_damaged", LOG_INT("message", id));
+    char text[IDENT_TEXT_BYTES];
+
+    ident_format(id, text);
+    if (map_put(queue->damage_told, key_of(&id), queue) == NULL)
+        LOG(LOG_ERROR, "queue_message_damaged", LOG_STR("message", text));
     if (map_count(queue->damaged) == 0)
         queue->damaged_since_ms = clock_mono_ms();
     map_put(queue->damaged, key_of(&id), queue);
@@ -95,30 +106,26 @@ void lease_look_again(struct queue *queue)
     watch_note_due(queue, queue->now_ms);
 }
 
-static enum store_result take(struct queue *queue, struct lease *lease, struct store_place place)
+static void take(struct queue *queue, struct lease *lease, struct store_place place)
 {
     int64_t id = place.id;
     struct record *record = NULL;
 
     lease->tried++;
     if (is_not_to_be_had(queue, id)) /* a damaged index has it twice */
-        return STORE_OK;
+        return;
     enum store_result result = store_load(queue->store, id, lease->now_ms, &record);
 
-    if (result == STORE_NONE || (result == STORE_OK && record->message.recipient_count == 0)) {
+    if (result != STORE_OK || record->message.recipient_count == 0) {
+        lease->troubles += result != STORE_OK && result != STORE_NONE;
         set_aside(queue, id);
         queue_message_free(record == NULL ? NULL : &record->message);
-        return STORE_OK;
-    }
-    if (result != STORE_OK) {
-        set_aside(queue, id);
-        return result;
+        return;
     }
     lease_add(queue, id, record->state);
     record->due_ms = place.due_ms;
     lease->bytes += buf_len(&record->message.content);
     lease->messages[lease->count++] = &record->message;
-    return STORE_OK;
 }
 
 static bool is_full(const struct lease *lease)
@@ -126,9 +133,14 @@ static bool is_full(const struct lease *lease)
     return lease->tried >= lease->max_messages || lease->bytes >= lease->max_bytes;
 }
 
+static bool is_hopeless(const struct lease *lease)
+{
+    return lease->count == 0 && lease->troubles >= TROUBLES_MAX;
+}
+
 /* One turn: one message, or many when nobody else has one. The lane goes on from where it was left,
- * whatever happens. */
-static enum store_result visit(struct queue *queue, struct lease *lease, struct lane *lane)
+ * whatever happens; what was found before a failure is as good as any. */
+static void visit(struct queue *queue, struct lease *lease, struct lane *lane)
 {
     const struct store_due_question question = {
         .account = lane->account,
@@ -140,16 +152,16 @@ static enum store_result visit(struct queue *queue, struct lease *lease, struct 
         .max = lane_is_alone(queue, lane) ? lease->max_messages - lease->tried : 1,
     };
     struct store_place due[LEASES_MAX];
-    struct store_place next = lane->from;
+    struct store_place next;
     size_t found = 0, taken = 0;
-    enum store_result result = store_find_due(queue->store, &question, due, &found, &next);
 
-    if (result != STORE_OK)
-        next = lane->from;
-    while (result == STORE_OK && taken < found && !is_full(lease))
-        result = take(queue, lease, due[taken++]);
+    if (store_find_due(queue->store, &question, due, &found, &next) != STORE_OK) {
+        lease->troubles++;
+        next = lane_step_over(queue, lane, &question, found > 0 ? due[found - 1] : lane->from);
+    }
+    while (taken < found && !is_full(lease))
+        take(queue, lease, due[taken++]);
     lane_seat(queue, lane, taken < found ? due[taken] : next, lease->now_ms);
-    return result;
 }
 
 static enum store_result lease_run(struct queue *queue, struct request *request)
@@ -162,11 +174,11 @@ static enum store_result lease_run(struct queue *queue, struct request *request)
         return STORE_OK;
     }
     enum store_result result = lanes_begin(queue, lease->now_ms);
-    while (result == STORE_OK && !is_full(lease) &&
+    while (result == STORE_OK && !is_full(lease) && !is_hopeless(lease) &&
            (lane = lanes_next(queue, lease->passes, lease->pass_count)) != NULL)
-        result = visit(queue, lease, lane);
+        visit(queue, lease, lane);
     lease->next_due_ms = lanes_end(queue);
-    return result;
+    return is_hopeless(lease) ? STORE_FAILED : result;
 }
 
 /* The second step. Nothing changes in memory before it is on disk. */
@@ -208,8 +220,8 @@ static void mark_fail(struct queue *queue, struct request *request)
     for (size_t i = 0; i < lease->count; i++) {
         struct record *record = record_of(lease->messages[i]);
         lease_end(queue, record->message.id);
-        if (!record->interrupted && request->result == QUEUE_FAILED && lease->unmarkable == 0)
-            request_list_add(&queue->kept, doubt_unmark_new(record->message.id));
+        if (request->result == QUEUE_FAILED && lease->unmarkable == 0)
+            request_list_add(&queue->kept, doubt_unmark_new(record));
         lane_note_due(queue, record->message.account, record->message.key_id, record->due_ms);
         queue_message_free(&record->message);
     }
@@ -261,7 +273,7 @@ static void lease_done(struct queue *queue, struct request *request)
     }
 }
 
-/* What was loaded before the failure is good and goes on its way. */
+/* Nothing was found. */
 static void lease_fail(struct queue *queue, struct request *request)
 {
     struct lease *lease = (struct lease *)request;

@@ -192,6 +192,7 @@ bool queue_open(struct queue **opened, const struct queue_options *options, stru
     queue->lanes = lanes_new();
     queue->leases = map_new();
     queue->damaged = map_new();
+    queue->damage_told = map_new();
     queue->unprunable = map_new();
     queue->path = xstrdup(options->path);
     queue->folder = folder_of(options->path);
@@ -271,6 +272,7 @@ void queue_free(struct queue *queue)
     lanes_free(queue->lanes);
     map_free(queue->leases);
     map_free(queue->damaged);
+    map_free(queue->damage_told);
     map_free(queue->unprunable);
     mailbox_destroy(&queue->inbox);
     pthread_cond_destroy(&queue->wakeup);

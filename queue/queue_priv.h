@@ -133,6 +133,7 @@ struct queue {
     uint64_t random;                    /* state of the jitter's generator */
     struct lanes *lanes;                /* see lane.c */
     struct map *leases, *damaged;       /* see lease.c */
+    struct map *damage_told;            /* ids that were reported as damaged */
     int64_t damaged_since_ms;           /* monotonic */
     uint64_t leased[QUEUE_STATE_COUNT]; /* by the state on disk */
     struct list watches;                /* see watch.c */
@@ -185,6 +186,11 @@ bool lane_is_alone(const struct queue *queue, const struct lane *lane); /* its t
 /* next: where it goes on. The lane may be gone afterwards. */
 void lane_seat(struct queue *queue, struct lane *lane, struct store_place next, int64_t now_ms);
 int64_t lanes_end(struct queue *queue);
+/* The index cannot be read behind this place of the lane, as the question found: where it can be
+ * again, for lane_seat(). What stands between is asked for again some minutes later. */
+struct store_place lane_step_over(struct queue *queue, const struct lane *lane,
+                                  const struct store_due_question *question,
+                                  struct store_place last);
 
 /* doubt.c */
 struct doubt_mark {
@@ -202,12 +208,12 @@ struct queue_message *doubt_marked(struct queue *queue, struct record *record,
 /* In a transaction, before an operator's act changes a message with an open attempt that nobody has
  * leased: notes the interruption and takes the mark away. *count: of how many recipients. The
  * message's row must then be written anew. */
-enum store_result doubt_note(struct queue *queue, int64_t id, size_t *count);
+enum store_result doubt_note(struct queue *queue, const struct store_brief *brief, size_t *count);
 void doubt_noted(size_t count); /* that is on disk */
 /* What a message is that nobody has leased. */
 enum queue_state doubt_state(const struct store_brief *brief);
-/* It may be on disk, and yet the message is not handed out: the mark must go. */
-struct request *doubt_unmark_new(int64_t id);
+/* doubt_mark() may be on disk, and yet the message is not handed out: that mark must go. */
+struct request *doubt_unmark_new(const struct record *record);
 
 /* report.c */
 /* The reports of one settlement. They are composed once, and inserted each time the settlement runs

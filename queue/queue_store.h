@@ -145,6 +145,9 @@ struct store_change { /* of a message row */
 enum store_result store_change(struct store *store, const struct store_change *change);
 /* An attempt begins, or one that was marked never began. */
 enum store_result store_mark_attempt(struct store *store, int64_t id, bool begins);
+/* The mark goes if this recipient has had more attempts than these. */
+enum store_result store_unmark_noted(struct store *store, int64_t id, uint32_t position,
+                                     unsigned attempts);
 
 struct store_removal {
     int64_t id;
@@ -210,6 +213,9 @@ struct store_lane { /* the mail of one key that waits */
  * caller; on any other result they are freed and NULL. STORE_FAILED also when the order of the
  * index does not hold, so that a walk comes to an end. */
 enum store_result store_next_lane(struct store *store, struct store_lane *lane);
+/* The same in the other direction: the lane before this one; both texts NULL: the last. Its due_ms
+ * is not looked for, and 0. */
+enum store_result store_previous_lane(struct store *store, struct store_lane *lane);
 
 struct store_place { /* in a lane: by time, then by id */
     int64_t due_ms, id;
@@ -224,9 +230,14 @@ struct store_due_question {
     size_t max;
 };
 /* The first `max` that are due, in order of their time. *next: the first of all others from there
- * on, or STORE_PLACE_NONE. */
+ * on, or STORE_PLACE_NONE. *count of them were found also when it fails; *next is nothing then. */
 enum store_result store_find_due(struct store *store, const struct store_due_question *question,
                                  struct store_place *due, size_t *count, struct store_place *next);
+/* This question fails somewhere behind `last` (queue_store_gap.c). The first place from where on it
+ * does not: what is to be had there, or STORE_PLACE_NONE. Much slower, and bounded. */
+struct store_place store_find_behind_gap(struct store *store,
+                                         const struct store_due_question *question,
+                                         struct store_place last);
 
 /* A message with its inline content and those recipients that are due. On STORE_OK it is yours. */
 enum store_result store_load(struct store *store, int64_t id, int64_t now_ms,

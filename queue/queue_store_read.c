@@ -76,6 +76,14 @@ static enum store_result read_first_lane(struct store *store, struct store_lane 
                      lane);
 }
 
+static sqlite3_stmt *bind_names(sqlite3_stmt *statement, const struct store_lane *lane, int count)
+{
+    sqlite3_bind_text(statement, 1, lane->account, (int)lane->account_len, SQLITE_STATIC);
+    if (count > 1)
+        sqlite3_bind_text(statement, 2, lane->key, (int)lane->key_len, SQLITE_STATIC);
+    return statement;
+}
+
 /* Two questions where one on (account, key_id) > (?, ?) would do, for that one SQLite answers by
  * reading through the whole lane that it is to leave behind. */
 static enum store_result read_lane_after(struct store *store, const struct store_lane *before,
@@ -84,16 +92,42 @@ static enum store_result read_lane_after(struct store *store, const struct store
     sqlite3_stmt *statement =
         db_prepare(store->db, LANE_QUERY " AND account = ?1 AND key_id > ?2"
                                          " ORDER BY account, key_id, due_ms LIMIT 1");
+    enum store_result result = read_lane(store, bind_names(statement, before, 2), lane);
 
-    sqlite3_bind_text(statement, 1, before->account, (int)before->account_len, SQLITE_STATIC);
-    sqlite3_bind_text(statement, 2, before->key, (int)before->key_len, SQLITE_STATIC);
-    enum store_result result = read_lane(store, statement, lane);
     if (result != STORE_NONE)
         return result;
     statement = db_prepare(store->db, LANE_QUERY " AND account > ?1"
                                                  " ORDER BY account, key_id, due_ms LIMIT 1");
-    sqlite3_bind_text(statement, 1, before->account, (int)before->account_len, SQLITE_STATIC);
-    return read_lane(store, statement, lane);
+    return read_lane(store, bind_names(statement, before, 1), lane);
+}
+
+/* The first message of a lane stands at the wrong end for this direction. */
+#define LANE_QUERY_BACK                                                                            \
+    "SELECT account, key_id, 0 FROM message INDEXED BY message_lane WHERE due_ms IS NOT NULL"
+
+static enum store_result read_last_lane(struct store *store, struct store_lane *lane)
+{
+    return read_lane(store,
+                     db_prepare(store->db, LANE_QUERY_BACK " AND account >= ''"
+                                                           " ORDER BY account DESC, key_id DESC"
+                                                           " LIMIT 1"),
+                     lane);
+}
+
+static enum store_result read_lane_before(struct store *store, const struct store_lane *behind,
+                                          struct store_lane *lane)
+{
+    sqlite3_stmt *statement =
+        db_prepare(store->db, LANE_QUERY_BACK " AND account = ?1 AND key_id < ?2"
+                                              " ORDER BY account DESC, key_id DESC LIMIT 1");
+    enum store_result result = read_lane(store, bind_names(statement, behind, 2), lane);
+
+    if (result != STORE_NONE)
+        return result;
+    statement = db_prepare(store->db, LANE_QUERY_BACK " AND account < ?1"
+                                                      " ORDER BY account DESC, key_id DESC"
+                                                      " LIMIT 1");
+    return read_lane(store, bind_names(statement, behind, 1), lane);
 }
 
 static int compare_bytes(const char *a, size_t a_len, const char *b, size_t b_len)
@@ -112,21 +146,37 @@ static bool is_behind(const struct store_lane *lane, const struct store_lane *be
                          compare_bytes(lane->key, lane->key_len, before->key, before->key_len) > 0);
 }
 
-enum store_result store_next_lane(struct store *store, struct store_lane *lane)
-{
-    struct store_lane before = *lane;
-    enum store_result result = before.account == NULL ? read_first_lane(store, lane)
-                                                      : read_lane_after(store, &before, lane);
+typedef enum store_result read_end_fn(struct store *store, struct store_lane *lane);
+typedef enum store_result read_beside_fn(struct store *store, const struct store_lane *beside,
+                                         struct store_lane *lane);
 
-    if (result == STORE_OK && before.account != NULL && !is_behind(lane, &before)) {
+static enum store_result go_on(struct store *store, struct store_lane *lane, read_end_fn *read_end,
+                               read_beside_fn *read_beside, bool forward)
+{
+    struct store_lane left = *lane;
+    enum store_result result =
+        left.account == NULL ? read_end(store, lane) : read_beside(store, &left, lane);
+
+    if (result == STORE_OK && left.account != NULL &&
+        !(forward ? is_behind(lane, &left) : is_behind(&left, lane))) {
         free(lane->account);
         free(lane->key);
         *lane = (struct store_lane){ 0 };
         result = STORE_FAILED;
     }
-    free(before.account);
-    free(before.key);
+    free(left.account);
+    free(left.key);
     return result;
+}
+
+enum store_result store_next_lane(struct store *store, struct store_lane *lane)
+{
+    return go_on(store, lane, read_first_lane, read_lane_after, true);
+}
+
+enum store_result store_previous_lane(struct store *store, struct store_lane *lane)
+{
+    return go_on(store, lane, read_last_lane, read_lane_before, false);
 }
 
 struct due_walk {

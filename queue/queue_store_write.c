@@ -272,6 +272,20 @@ enum store_result store_mark_attempt(struct store *store, int64_t id, bool begin
     return store_run(store, statement);
 }
 
+enum store_result store_unmark_noted(struct store *store, int64_t id, uint32_t position,
+                                     unsigned attempts)
+{
+    sqlite3_stmt *statement = db_prepare(
+        store->db, "UPDATE message SET flags = flags & ~?4 WHERE id = ?1 AND EXISTS (SELECT 1"
+                   " FROM recipient WHERE message = ?1 AND position = ?2 AND attempts > ?3)");
+
+    sqlite3_bind_int64(statement, 1, id);
+    sqlite3_bind_int64(statement, 2, position);
+    sqlite3_bind_int64(statement, 3, attempts);
+    sqlite3_bind_int64(statement, 4, STORE_ATTEMPT);
+    return store_run(store, statement);
+}
+
 enum store_result store_remove(struct store *store, const struct store_removal *removal)
 {
     enum store_result result =

@@ -129,7 +129,7 @@ static enum store_result note_doubt(struct queue *queue, struct steer *steer,
                                     const struct store_brief *brief)
 {
     size_t count = 0;
-    enum store_result result = brief->attempt ? doubt_note(queue, brief->id, &count) : STORE_OK;
+    enum store_result result = brief->attempt ? doubt_note(queue, brief, &count) : STORE_OK;
 
     steer->step_doubted += count;
     return result;

@@ -39,6 +39,7 @@ struct db {
     int log_pages;         /* as of the last commit or checkpoint */
     bool begun;            /* between db_begin() and its end */
     enum db_result broken; /* not DB_OK: this failure made SQLite roll back what was begun */
+    bool quiet;            /* failures are not logged */
     struct why error;
 };
 
@@ -84,9 +85,10 @@ static enum db_result failed(struct db *db, int code, const char *action)
     enum db_result result = is_disk_full(code, errno) ? DB_FULL : DB_FAILED;
 
     explain(db, action, &db->error);
-    LOG(LOG_ERROR, "database_failed", LOG_STR("path", db->path), LOG_STR("action", action),
-        LOG_STR("result", result == DB_FULL ? "full" : "failed"), LOG_INT("code", code),
-        LOG_STR("message", sqlite3_errmsg(db->handle)));
+    if (!db->quiet)
+        LOG(LOG_ERROR, "database_failed", LOG_STR("path", db->path), LOG_STR("action", action),
+            LOG_STR("result", result == DB_FULL ? "full" : "failed"), LOG_INT("code", code),
+            LOG_STR("message", sqlite3_errmsg(db->handle)));
     if (db->begun && sqlite3_get_autocommit(db->handle))
         db->broken = result;
     return result;
@@ -439,6 +441,11 @@ enum db_result db_step(struct db *db, sqlite3_stmt *statement)
     if (code == SQLITE_ROW)
         return DB_ROW;
     return code == SQLITE_DONE ? DB_OK : failed(db, code, sqlite3_sql(statement));
+}
+
+void db_set_quiet(struct db *db, bool quiet)
+{
+    db->quiet = quiet;
 }
 
 enum db_result db_run(struct db *db, sqlite3_stmt *statement)

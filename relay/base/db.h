@@ -52,6 +52,9 @@ enum db_result { DB_OK, DB_ROW, DB_FULL, DB_FAILED };
  * from being reused. Once a failure has undone the transaction (a full disk does), all steps up to
  * its end return that failure. */
 enum db_result db_step(struct db *db, sqlite3_stmt *statement);
+/* While quiet, a failure is told by its result alone: for whoever feels his way along a damaged
+ * place, whose first failure was logged. */
+void db_set_quiet(struct db *db, bool quiet);
 /* Steps a statement that returns no row, then resets it. */
 enum db_result db_run(struct db *db, sqlite3_stmt *statement);
 

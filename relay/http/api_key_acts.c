@@ -46,11 +46,6 @@ static bool may_have_secret(struct api_call *call, const struct auth_key_view *v
 
     if (call->is_operator)
         return true;
-    if (auth_grant_is_former(call->grant)) { /* it ends: it must not give itself a new life */
-        api_fail(call, 403, "forbidden",
-                 "The secret that asks has been replaced: rotate with the new one.");
-        return false;
-    }
     bool ok = auth_grant_has(call->grant, view->scopes) &&
               auth_key_find(call->api->auth, call->actor, clock_wall_s(), &keys) == AUTH_DONE;
     if (ok) {

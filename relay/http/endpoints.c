@@ -126,6 +126,14 @@ static const struct endpoint {
 };
 /* clang-format on */
 
+/* Whoever holds a secret that a rotation replaced may be the reason for the rotation. It sends mail
+ * until it ends, and reads; it makes nothing that would outlive it. */
+static bool governs(const struct endpoint *endpoint)
+{
+    return endpoint->access == API_SCOPED && endpoint->scope != AUTH_SEND &&
+           strcmp(endpoint->method, "GET") != 0;
+}
+
 bool api_endpoint(size_t i, struct api_endpoint_row *row)
 {
     if (i >= ARRAY_LEN(endpoints))
@@ -135,7 +143,8 @@ bool api_endpoint(size_t i, struct api_endpoint_row *row)
                                       .path = endpoint->path,
                                       .help = endpoint->help,
                                       .access = endpoint->access,
-                                      .scopes = endpoint->scope };
+                                      .scopes = endpoint->scope,
+                                      .governs = governs(endpoint) };
     return true;
 }
 
@@ -402,6 +411,14 @@ static void refuse_caller(struct api_call *call, const struct api_caller *caller
     }
 }
 
+static void refuse_former(struct api_call *call, const struct endpoint *endpoint)
+{
+    api_note_refusal(call, AUTH_REFUSED_LOGIN, endpoint->path, "its secret has been replaced");
+    api_fail(call, 403, "secret_replaced",
+             "The secret that asks has been replaced: until it ends it sends mail and changes "
+             "nothing. Use the new one.");
+}
+
 /* --- finding ---------------------------------------------------------------------------------- */
 
 #define PARAMS_MAX 2
@@ -506,6 +523,8 @@ static void run(struct api_call *call, const struct api_caller *caller,
         refuse_caller(call, caller, judged);
     else if (endpoint == NULL)
         refuse_method(call, judged);
+    else if (call->grant != NULL && auth_grant_is_former(call->grant) && governs(endpoint))
+        refuse_former(call, endpoint);
     else if (!decode_params(call, &params))
         api_fail(call, 404, "not_found", "There is no such thing.");
     else {

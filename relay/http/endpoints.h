@@ -111,6 +111,7 @@ struct api_endpoint_row {
     const char *method, *path, *help;
     enum api_access access;
     unsigned scopes; /* of API_SCOPED, else 0 */
+    bool governs;    /* it changes what keys, messages or accounts are: no replaced secret may */
 };
 bool api_endpoint(size_t i, struct api_endpoint_row *row);
 

@@ -19,7 +19,8 @@ static const struct refusal {
       "bad_request invalid_json unknown_field unknown_parameter invalid_parameter" },
     { 401, "No key was given, or it is not accepted.", "unauthorized" },
     { 403, "The key may not do that.",
-      "forbidden key_required sender_not_permitted recipient_not_permitted held_by_operator" },
+      "forbidden secret_replaced key_required sender_not_permitted recipient_not_permitted "
+      "held_by_operator" },
     { 404, "There is no such thing, or it belongs to another account.", "not_found" },
     { 409,
       "It exists already, is another account's, is in a state that does not allow that, or a "
@@ -200,6 +201,10 @@ static json_t *operation_json(const struct api_endpoint_row *row, const struct a
         json_object_set_new(json, "description",
                             json_string("For the operator, by the control socket: a key is refused "
                                         "with 403."));
+    if (row->governs)
+        json_object_set_new(json, "description",
+                            json_string("Not with a secret that a rotation has replaced, though it "
+                                        "still sends mail: 403 secret_replaced."));
     if (shape != NULL && (shape->fields != NULL || shape->body != NULL))
         json_object_set_new(json, "requestBody",
                             json_pack("{s:b, s:{s:{s:o}}}", "required",

@@ -438,6 +438,10 @@ def a_secret_that_was_replaced_cannot_give_itself_a_new_life():
         for body in ({"overlap": "0"}, {}):
             status, answer = api.ask("POST", f"/v1/api-keys/{id_of(former)}/rotate", former, body)
             assert status == 403 and "replaced" in answer["error"]["message"], answer
+        for secret, want in ((former, 403), (current, 201)):  # nor a sibling that outlives it
+            status, answer = api.ask("POST", "/v1/api-keys", secret, {"name": "more"})
+            assert status == want, answer
+            assert want == 201 or answer["error"]["code"] == "secret_replaced", answer
         assert api.ask("GET", "/v1/whoami", current)[0] == 200
         assert api.ask("POST", f"/v1/api-keys/{id_of(former)}/rotate", current, {"overlap": "0"})[0] == 200
 

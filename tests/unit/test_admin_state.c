@@ -230,6 +230,48 @@ static void another_plan_changes_the_limits_of_the_keys(void **state)
                      AUTH_LIMIT);
 }
 
+/* Of each limit the lower one counts, whenever the key or the sub-account was made. */
+static void the_plan_of_the_parent_is_a_ceiling_for_its_sub_accounts(void **state)
+{
+    static const struct auth_plan plans[] = { { "slow", 1, 0, 2 }, { "few", 0, 1, 50 } };
+    struct place *place = *state;
+    struct auth_allowances left;
+
+    auth_set_plans(place->auth, plans, ARRAY_LEN(plans));
+    make_accounts(place);
+    struct made made = key_of(place, "shop");
+    struct auth_grant *grant = place_grant(place, made.secret);
+    assert_int_equal(
+        auth_account_set_plan(place->auth, "operator", "shop", "few", PLACE_NOW_S, &place->why),
+        AUTH_DONE);
+    auth_look_at_limits(grant, PLACE_NOW_S * 1000, &left);
+    assert_int_equal(left.messages.limit, 0);
+    assert_int_equal(
+        auth_account_set_plan(place->auth, "operator", "acme", "slow", PLACE_NOW_S, &place->why),
+        AUTH_DONE);
+    for (int round = 0; round < 2; round++) {
+        auth_look_at_limits(grant, PLACE_NOW_S * 1000, &left);
+        if (left.messages.limit != 1 || left.recipients.limit != 1)
+            fail_msg("round %d: %u a minute, %u a day", round, (unsigned)left.messages.limit,
+                     (unsigned)left.recipients.limit);
+        auth_grant_unref(grant);
+        place_reopen(place);
+        auth_set_plans(place->auth, plans, ARRAY_LEN(plans));
+        grant = place_grant(place, made.secret);
+    }
+    auth_grant_unref(grant);
+    made = key_of(place, "shop");
+    grant = place_grant(place, made.secret);
+    auth_look_at_limits(grant, PLACE_NOW_S * 1000, &left);
+    assert_int_equal(left.messages.limit, 1);
+    auth_grant_unref(grant);
+    struct auth_key_spec spec = place_spec();
+    spec.account = "shop";
+    assert_int_equal(auth_key_create(place->auth, "operator", &spec, PLACE_NOW_S, made.secret,
+                                     made.id, &place->why),
+                     AUTH_LIMIT); /* a third, where its own plan says 50 */
+}
+
 int main(void)
 {
 #define IN_PLACE(test) cmocka_unit_test_setup_teardown(test, place_make, place_remove)
@@ -241,6 +283,7 @@ int main(void)
         IN_PLACE(suspending_stops_the_account_and_those_below_it),
         IN_PLACE(suspending_ends_what_is_under_way),
         IN_PLACE(another_plan_changes_the_limits_of_the_keys),
+        IN_PLACE(the_plan_of_the_parent_is_a_ceiling_for_its_sub_accounts),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -127,6 +127,36 @@ static void a_key_gets_no_secret_of_one_that_may_more(void **state)
     auth_grant_unref(maker);
 }
 
+/* Each row of the table, but those that send or read. */
+static void a_replaced_secret_changes_nothing(void **state)
+{
+    struct api_place *place = *state;
+    struct api_endpoint_row row;
+    size_t refused = 0;
+
+    struct auth_grant *former = api_place_key(
+        place, "{\"name\":\"a\",\"scopes\":\"send,keys,messages,domains,accounts,metrics\"}");
+    assert_int_equal(act(place, NULL, former, "/rotate", "{\"overlap\":\"7d\"}"), 200);
+    struct auth_grant *current = api_place_grant(place);
+    assert_int_equal(auth_grant_renew(place->auth, &former, clock_wall_s()), AUTH_OK);
+    for (size_t i = 0; api_endpoint(i, &row); i++) {
+        bool changes =
+            row.access == API_SCOPED && row.scopes != AUTH_SEND && strcmp(row.method, "GET") != 0;
+        int status = api_place_ask(place, former, row.method, row.path, "{\"name\":\"more\"}");
+        bool is_refused =
+            status == 403 && strcmp(api_place_text(place, "error.code"), "secret_replaced") == 0;
+        if (is_refused != changes)
+            fail_msg("%s %s: %d %s", row.method, row.path, status, place->text);
+        refused += is_refused;
+    }
+    assert_true(refused > 15);
+    assert_int_equal(api_place_ask(place, current, "POST", "/v1/api-keys",
+                                   "{\"name\":\"more\",\"scopes\":\"send\"}"),
+                     201);
+    auth_grant_unref(former);
+    auth_grant_unref(current);
+}
+
 static void what_the_operator_holds_no_key_releases(void **state)
 {
     static const struct {
@@ -167,6 +197,7 @@ int main(void)
         IN_PLACE(a_rotated_key_is_shown_once_and_both_secrets_after),
         IN_PLACE(what_cannot_be_rotated_is_refused_by_name),
         IN_PLACE(a_key_gets_no_secret_of_one_that_may_more),
+        IN_PLACE(a_replaced_secret_changes_nothing),
         IN_PLACE(what_the_operator_holds_no_key_releases),
     };
 

@@ -324,6 +324,38 @@ static void a_mark_that_could_not_be_synced_makes_no_doubt(void **state)
     fx_settle_all(f, message, QUEUE_SENT, 250, "ok");
 }
 
+/* The commit of the note failed. It is in the log all the same when only the sync did; and it is
+ * not when the first of its writes did. */
+static void an_interruption_is_noted_once_when_its_commit_failed(void **state)
+{
+    static const bool is_in_log[] = { true, false };
+    struct fixture *f = *state;
+    struct got got;
+
+    for (size_t i = 0; i < ARRAY_LEN(is_in_log); i++) {
+        int64_t id = fx_submit(f, "r@dest.example");
+        crash(f, fx_lease(f));
+        if (is_in_log[i])
+            disk.failing_syncs = 2;
+        else
+            fx_execute(f, "CREATE TRIGGER no BEFORE UPDATE ON recipient"
+                          " BEGIN SELECT raise(ABORT, 'no'); END");
+        fx_lease_some(f, 64, 1 << 20, &got);
+        assert_int_equal(got.count, 0);
+        fx_advance(1000);
+        fx_step(f);
+        if (!is_in_log[i]) {
+            fx_execute(f, "DROP TRIGGER no");
+            fx_advance(600000);
+        }
+        struct queue_message *message = fx_lease(f);
+        if (message->recipients[0].attempts != 1 || fx_show(f, id).event_count != 1)
+            fail_msg("row %zu: %u attempts, %zu lines of history", i,
+                     message->recipients[0].attempts, fx_show(f, id).event_count);
+        fx_settle_all(f, message, QUEUE_SENT, 250, "ok");
+    }
+}
+
 /* --- an operator comes first ------------------------------------------------------------------ */
 
 static void an_operators_act_notices_the_interruption_and_decides(void **state)
@@ -378,6 +410,26 @@ static void what_was_held_after_an_interruption_and_released_is_not_held_again(v
     assert_int_equal(fx_show(f, id).event_count, 3); /* uncertain, hold, release */
     fx_settle_all(f, message, QUEUE_SENT, 250, "ok");
     assert_int_equal(fx_show(f, id).state, QUEUE_DELIVERED);
+}
+
+/* The queue's clock went on from a moment before the lease. */
+static void what_was_under_way_is_noted_by_the_hold_though_it_is_not_due_yet(void **state)
+{
+    struct fixture *f = *state;
+    struct queue_message *message = submit_leased(f, fx_small("r@dest.example"));
+    int64_t id = message->id;
+
+    hold_what_is_uncertain(f);
+    crash(f, message);
+    fx_execute(f, "UPDATE message SET due_ms = due_ms + 50000;"
+                  "UPDATE recipient SET due_ms = due_ms + 50000");
+    assert_int_equal(fx_steer(f, QUEUE_HOLD, id, NULL).result, QUEUE_OK);
+    assert_int_equal(open_attempts(f), 0);
+    assert_int_equal(fx_show(f, id).event_count, 2); /* uncertain, hold */
+    assert_int_equal(fx_steer(f, QUEUE_RELEASE, id, NULL).result, QUEUE_OK);
+    message = fx_lease(f);
+    assert_int_equal(message->recipients[0].attempts, 1);
+    fx_settle_all(f, message, QUEUE_SENT, 250, "ok");
 }
 
 static void an_act_that_changes_nothing_notices_the_interruption_all_the_same(void **state)
@@ -435,6 +487,8 @@ int main(void)
         QUEUE_TEST(who_is_due_later_is_sent_though_another_is_held),
         QUEUE_TEST(the_setting_holds_what_became_uncertain_in_a_living_process),
         DISK_TEST(a_mark_that_could_not_be_synced_makes_no_doubt),
+        DISK_TEST(an_interruption_is_noted_once_when_its_commit_failed),
+        DISK_TEST(what_was_under_way_is_noted_by_the_hold_though_it_is_not_due_yet),
         DISK_TEST(an_operators_act_notices_the_interruption_and_decides),
         DISK_TEST(what_was_held_after_an_interruption_and_released_is_not_held_again),
         DISK_TEST(an_act_that_changes_nothing_notices_the_interruption_all_the_same),

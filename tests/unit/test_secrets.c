@@ -130,6 +130,61 @@ static void a_new_secret_that_nobody_has_used_is_replaced(void **state)
     assert_int_equal(check_at(place, first.secret, PLACE_NOW_S + HOUR_S + 10), AUTH_REPLACED);
 }
 
+/* keys.db and its log as they are now, which is what a crash leaves. */
+static void copy_files(const struct place *place, const char *from, const char *to)
+{
+    static const char *const suffixes[] = { "", "-wal" };
+
+    for (size_t i = 0; i < ARRAY_LEN(suffixes); i++) {
+        char *command =
+            xasprintf("cp %s/%s%s %s/%s%s 2>/dev/null || rm -f %s/%s%s", place->folder, from,
+                      suffixes[i], place->folder, to, suffixes[i], place->folder, to, suffixes[i]);
+        assert_int_equal(system(command), 0);
+        free(command);
+    }
+}
+
+static void crash(struct place *place)
+{
+    copy_files(place, "keys.db", "crashed.db");
+    place_close(place);
+    copy_files(place, "crashed.db", "keys.db");
+    place_reopen(place);
+}
+
+/* The use is on disk some seconds later, and a crash comes first. */
+static void after_a_crash_a_new_secret_is_not_taken_for_one_that_was_lost(void **state)
+{
+    struct place *place = *state;
+    struct made first = place_key(place), second, third;
+
+    assert_int_equal(rotate(place, first.id, HOUR_S, PLACE_NOW_S, &second), AUTH_DONE);
+    assert_int_equal(check_at(place, second.secret, PLACE_NOW_S), AUTH_OK);
+    crash(place);
+    for (int i = 0; i < 3; i++) { /* in each process that comes after it */
+        if (rotate(place, first.id, HOUR_S, PLACE_NOW_S + 10, &third) != AUTH_CONFLICT ||
+            strstr(place->why.text, "crash") == NULL)
+            fail_msg("process %d: %s", i, place->why.text);
+        if (i == 0)
+            place_reopen(place);
+        else
+            crash(place);
+    }
+    assert_int_equal(check_at(place, second.secret, PLACE_NOW_S + 10), AUTH_OK);
+    place_reopen(place); /* now its use is written, and nothing is in doubt */
+    assert_int_equal(rotate(place, first.id, HOUR_S, PLACE_NOW_S + 10, &third), AUTH_CONFLICT);
+    assert_null(strstr(place->why.text, "crash"));
+    assert_int_equal(rotate(place, first.id, 0, PLACE_NOW_S + 10, &third), AUTH_DONE);
+
+    assert_int_equal(rotate(place, first.id, HOUR_S, PLACE_NOW_S + 20, &second), AUTH_DONE);
+    place_reopen(place); /* no crash: what nobody has used is lost */
+    assert_int_equal(rotate(place, first.id, HOUR_S, PLACE_NOW_S + 30, &third), AUTH_DONE);
+    place_reopen(place);
+    assert_int_equal(check_at(place, third.secret, PLACE_NOW_S + 30), AUTH_OK);
+    crash(place); /* of what was made before the process began, too */
+    assert_int_equal(rotate(place, first.id, HOUR_S, PLACE_NOW_S + 40, &second), AUTH_CONFLICT);
+}
+
 static void keys_that_are_no_more_are_not_rotated(void **state)
 {
     struct place *place = *state;
@@ -336,6 +391,7 @@ int main(void)
         IN_PLACE(a_session_ends_with_the_secret_that_it_was_opened_with),
         IN_PLACE(a_second_overlap_is_refused_while_the_first_lasts),
         IN_PLACE(a_new_secret_that_nobody_has_used_is_replaced),
+        IN_PLACE(after_a_crash_a_new_secret_is_not_taken_for_one_that_was_lost),
         IN_PLACE(keys_that_are_no_more_are_not_rotated),
         IN_PLACE(revoking_ends_both_secrets),
         IN_PLACE(an_ended_secret_is_erased_from_every_file),
