@@ -154,14 +154,29 @@ void doubt_noted(size_t count)
 struct unmark {
     struct request request;
     int64_t id;
+    bool was_interrupted; /* and then it was as follows */
+    enum queue_state state;
+    int64_t due_ms;
 };
 
+/* The mark of an interrupted attempt stays. But when the interruption was noted after all, it is
+ * that of the attempt which was to begin with it. */
 static enum store_result unmark_run(struct queue *queue, struct request *request)
 {
-    return store_mark_attempt(queue->store, ((struct unmark *)request)->id, false);
+    const struct unmark *unmark = (const struct unmark *)request;
+    struct store_brief brief;
+
+    if (unmark->was_interrupted) {
+        enum store_result result = store_find(queue->store, unmark->id, &brief);
+        bool is_noted =
+            result == STORE_OK && (brief.state != unmark->state || brief.due_ms != unmark->due_ms);
+        if (!is_noted)
+            return result == STORE_NONE ? STORE_OK : result;
+    }
+    return store_mark_attempt(queue->store, unmark->id, false);
 }
 
-struct request *doubt_unmark_new(int64_t id)
+struct request *doubt_unmark_new(const struct record *record)
 {
     static const struct request_kind kind = {
         .name = "unmark",
@@ -171,6 +186,9 @@ struct request *doubt_unmark_new(int64_t id)
     };
     struct unmark *unmark = request_new(sizeof(*unmark), &kind, NULL);
 
-    unmark->id = id;
+    unmark->id = record->message.id;
+    unmark->was_interrupted = record->interrupted;
+    unmark->state = record->state;
+    unmark->due_ms = record->due_ms;
     return &unmark->request;
 }

@@ -207,7 +207,7 @@ void doubt_noted(size_t count); /* that is on disk */
 /* What a message is that nobody has leased. */
 enum queue_state doubt_state(const struct store_brief *brief);
 /* It may be on disk, and yet the message is not handed out: the mark must go. */
-struct request *doubt_unmark_new(int64_t id);
+struct request *doubt_unmark_new(const struct record *record);
 
 /* report.c */
 /* The reports of one settlement. They are composed once, and inserted each time the settlement runs
