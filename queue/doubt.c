@@ -162,6 +162,8 @@ struct unmark {
     unsigned attempts;
 };
 
+/* The mark of an interrupted attempt stays. But when the interruption was noted after all, it is
+ * that of the attempt which was to begin with it. */
 static enum store_result unmark_run(struct queue *queue, struct request *request)
 {
     const struct unmark *unmark = (const struct unmark *)request;

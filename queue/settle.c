@@ -4,7 +4,8 @@
  * (report.c). A settlement is never refused: while the store cannot write it waits in memory
  * (kept), for a delivery that is not recorded would be made again. It may therefore run more than
  * once. It is judged once, at the first run, so that each run writes the same; an earlier one may
- * be on disk all the same, when only its sync failed. */
+ * be on disk all the same, when only its sync failed, and then its lines of history are not written
+ * again. */
 #include <assert.h>
 #include <stdlib.h>
 
@@ -29,6 +30,7 @@ struct settle {
     struct verdict only, *verdicts; /* one a recipient; NULL before the first run */
     struct report_set reports;
     bool is_bare;   /* it is written without touching the content, which may be unreadable */
+    bool was_ready; /* an earlier run left all of it to a commit, which failed */
     int64_t due_ms; /* when it is due again, 0: never; set by run() */
     queue_done_cb *cb;
     void *owner;
@@ -324,12 +326,30 @@ static enum store_result write_outcome(struct queue *queue, struct settle *settl
     return result == STORE_OK ? write_message(queue, settle, state) : result;
 }
 
+/* Is an earlier run of it on disk? Then the attempt that began with the lease is over there. (A
+ * message that went with it may have been lost as well: its removal does no harm twice.) */
+static enum store_result look_for_it(struct queue *queue, const struct settle *settle,
+                                     bool *is_there)
+{
+    struct store_brief brief;
+    enum store_result result = store_find(queue->store, settle->message->id, &brief);
+
+    *is_there = result == STORE_OK && !brief.attempt;
+    return result == STORE_NONE ? STORE_OK : result;
+}
+
 static enum store_result settle_run(struct queue *queue, struct request *request)
 {
     struct settle *settle = (struct settle *)request;
+    bool is_there = false;
 
     if (settle->verdicts == NULL)
         judge_all(queue, settle);
+    if (settle->was_ready) {
+        enum store_result found = look_for_it(queue, settle, &is_there);
+        if (found != STORE_OK || is_there)
+            return found;
+    }
     enum store_result result = compose_reports(queue, settle);
     if (result == STORE_OK)
         result = write_outcome(queue, settle);
@@ -340,6 +360,7 @@ static enum store_result settle_run(struct queue *queue, struct request *request
      * again. */
     if (result == STORE_FAILED)
         settle->is_bare = true;
+    settle->was_ready = settle->was_ready || result == STORE_OK;
     return result;
 }
 

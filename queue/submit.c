@@ -152,7 +152,7 @@ static void submit_done(struct queue *queue, struct request *request)
     struct submit *submit = (struct submit *)request;
     struct record *record = record_of(submit->messages[0]);
 
-    if (!submit->stored || request->result != QUEUE_OK || record->message.sandbox) {
+    if (!submit->stored || record->message.sandbox) { /* refused, or never due */
         submit->lease = false;
     } else if (submit->lease) {
         record->state = QUEUE_QUEUED;

@@ -41,6 +41,10 @@ static struct {
     unsigned log_syncs;
     int failing_syncs;     /* so many of the next syncs of a log fail */
     int64_t unreadable_at; /* a read of this byte of the database fails; 0: none */
+    unsigned calls;        /* reads, writes, cuts and syncs that were asked for */
+    unsigned fails_at;     /* this one of them fails; 0: none */
+    unsigned fails_every;  /* after it each so-manieth; 0: it is the only one */
+    bool is_full;          /* for want of room, so only those that write */
 } disk;
 
 struct disk_handle {
@@ -57,6 +61,18 @@ static inline bool disk_is_log(const struct disk_file *file)
 static inline bool disk_lost_power(void)
 {
     return disk.loses_power_at != 0 && disk.operations >= disk.loses_power_at;
+}
+
+/* Is this the call that fails? */
+static inline bool disk_fails(bool writes)
+{
+    if (disk.is_full && !writes)
+        return false;
+    disk.calls++;
+    if (disk.fails_at == 0 || disk.calls < disk.fails_at)
+        return false;
+    return disk.calls == disk.fails_at ||
+           (disk.fails_every != 0 && (disk.calls - disk.fails_at) % disk.fails_every == 0);
 }
 
 /* How many writes to a log would a power cut lose? */
@@ -175,6 +191,8 @@ static inline int disk_read(sqlite3_file *file, void *to, int len, sqlite3_int64
 {
     const struct disk_file *read = ((struct disk_handle *)file)->file;
 
+    if (disk_fails(false))
+        return SQLITE_IOERR_READ;
     if (disk.unreadable_at != 0 && read != NULL && !disk_is_log(read) &&
         offset <= disk.unreadable_at && disk.unreadable_at < offset + len)
         return SQLITE_IOERR_READ;
@@ -183,12 +201,16 @@ static inline int disk_read(sqlite3_file *file, void *to, int len, sqlite3_int64
 
 static inline int disk_put(sqlite3_file *file, const void *bytes, int len, sqlite3_int64 offset)
 {
+    if (disk_fails(true))
+        return disk.is_full ? SQLITE_FULL : SQLITE_IOERR_WRITE;
     disk_note(((struct disk_handle *)file)->file, offset, bytes, (size_t)len);
     return DISK_REAL(file)->pMethods->xWrite(DISK_REAL(file), bytes, len, offset);
 }
 
 static inline int disk_truncate(sqlite3_file *file, sqlite3_int64 len)
 {
+    if (disk_fails(false))
+        return SQLITE_IOERR_TRUNCATE;
     disk_note(((struct disk_handle *)file)->file, len, NULL, 0);
     return DISK_REAL(file)->pMethods->xTruncate(DISK_REAL(file), len);
 }
@@ -197,8 +219,11 @@ static inline int disk_sync(sqlite3_file *file, int flags)
 {
     struct disk_file *synced = ((struct disk_handle *)file)->file;
 
+    (void)flags;
     if (synced == NULL || disk_lost_power())
         return SQLITE_OK;
+    if (disk_fails(false))
+        return SQLITE_IOERR_FSYNC;
     disk.operations++;
     if (disk_is_log(synced)) {
         if (disk.failing_syncs > 0) {
@@ -207,8 +232,8 @@ static inline int disk_sync(sqlite3_file *file, int flags)
         }
         disk.log_syncs++;
     }
-    disk_forget(synced, true);
-    return DISK_REAL(file)->pMethods->xSync(DISK_REAL(file), flags);
+    disk_forget(synced, true); /* what is durable, we say: the disk below need not be waited for */
+    return SQLITE_OK;
 }
 
 static inline int disk_size(sqlite3_file *file, sqlite3_int64 *size)
@@ -299,6 +324,8 @@ static inline void disk_insert(void)
     disk.file_count = disk.operations = disk.loses_power_at = disk.log_syncs = 0;
     disk.failing_syncs = 0;
     disk.unreadable_at = 0;
+    disk.calls = disk.fails_at = disk.fails_every = 0;
+    disk.is_full = false;
     sqlite3_vfs_register(&disk.vfs, 1);
 }
 

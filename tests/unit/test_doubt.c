@@ -1,4 +1,4 @@
-#include "tests/support/disk.h"
+#include "tests/support/trouble.h"
 
 /* What a process that was killed leaves: whatever it had leased is forgotten. */
 static void crash(struct fixture *f, struct queue_message *leased)
@@ -356,6 +356,75 @@ static void an_interruption_is_noted_once_when_its_commit_failed(void **state)
     }
 }
 
+static int64_t lines_of(struct fixture *f, const char *what)
+{
+    char sql[96];
+
+    snprintf(sql, sizeof(sql), "SELECT count(*) FROM event WHERE what = '%s'", what);
+    return fx_number(f, sql);
+}
+
+static void forget_all(struct fixture *f)
+{
+    fx_execute(f, "DELETE FROM message; DELETE FROM recipient; DELETE FROM event;"
+                  "DELETE FROM tally");
+    fx_reopen(f);
+}
+
+/* To two recipients. again: for the second time; the first one is noted. */
+static void interrupt(struct fixture *f, bool again)
+{
+    struct queue_message *message = fx_small("r1@dest.example");
+
+    f->options.schedule.hold_uncertain = false;
+    queue_message_add(message, SLICE("r2@dest.example"));
+    crash(f, submit_leased(f, message));
+    if (again)
+        crash(f, fx_lease(f));
+    fx_advance(1000);
+}
+
+static void check_noticed(struct fixture *f, const struct trouble *trouble, int times, bool held,
+                          size_t leased)
+{
+    int64_t tries = fx_number(f, "SELECT min(attempts) * 10 + max(attempts) FROM recipient");
+
+    trouble_check_books(f, trouble);
+    if (leased != !held || tries != times * 11 || lines_of(f, "uncertain") != times ||
+        lines_of(f, "hold") != held || open_attempts(f) != !held)
+        fail_msg("%s: %zu leased, attempts %02lld, %lld and %lld lines, %lld open", trouble->name,
+                 leased, (long long)tries, (long long)lines_of(f, "uncertain"),
+                 (long long)lines_of(f, "hold"), (long long)open_attempts(f));
+}
+
+static void whatever_fails_an_interruption_is_noticed_once(void **state)
+{
+    static const struct {
+        bool again, hold;
+    } rows[] = { { false, false }, { false, true }, { true, false }, { true, true } };
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        for (EACH_TROUBLE(trouble)) {
+            struct got got;
+            interrupt(f, rows[i].again);
+            if (rows[i].hold)
+                hold_what_is_uncertain(f);
+            trouble_begin(f, &trouble);
+            fx_lease_some(f, 64, 1 << 20, &got);
+            trouble_end(f, &trouble);
+            if (got.count == 0) {
+                fx_advance(600000); /* what could not be read was set aside */
+                fx_step(f);
+                fx_lease_some(f, 64, 1 << 20, &got);
+            }
+            check_noticed(f, &trouble, rows[i].again ? 2 : 1, rows[i].hold, got.count);
+            if (got.count > 0)
+                fx_settle_all(f, got.messages[0], QUEUE_SENT, 250, "ok");
+            forget_all(f);
+        }
+}
+
 /* --- an operator comes first ------------------------------------------------------------------ */
 
 static void an_operators_act_notices_the_interruption_and_decides(void **state)
@@ -470,6 +539,54 @@ static void only_who_was_under_way_was_interrupted(void **state)
     assert_non_null(strstr(shown.text[1], "may have arrived"));
 }
 
+/* It was tried before: an upstream said "later", or another attempt was interrupted. */
+static void an_operator_meets_a_second_attempt_as_well(void **state)
+{
+    static const bool deferred[] = { true, false };
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < ARRAY_LEN(deferred); i++) {
+        int64_t id = fx_submit(f, "r@dest.example");
+        if (deferred[i]) {
+            fx_settle_all(f, fx_lease(f), QUEUE_LATER, 450, "busy");
+            fx_advance(120000);
+        } else {
+            crash(f, fx_lease(f));
+        }
+        crash(f, fx_lease(f));
+        assert_int_equal(fx_show(f, id).state, QUEUE_UNCERTAIN);
+        fx_advance(1); /* a line of history is known by its time */
+        assert_int_equal(fx_steer(f, QUEUE_CANCEL, id, NULL).result, QUEUE_OK);
+        struct shown shown = fx_show(f, id);
+        assert_int_equal(shown.attempts, 2);
+        assert_int_equal(shown.event_count, 3);
+        assert_int_equal(open_attempts(f), 0);
+    }
+}
+
+static void whatever_fails_an_operators_act_is_done_with_its_doubt_or_not_at_all(void **state)
+{
+    struct fixture *f = *state;
+
+    for (EACH_TROUBLE(trouble)) {
+        struct queue_message *message = submit_leased(f, fx_small("r@dest.example"));
+        int64_t id = message->id;
+        crash(f, message);
+        trouble_begin(f, &trouble);
+        enum queue_result result = fx_steer(f, QUEUE_HOLD, id, NULL).result;
+        trouble_end(f, &trouble);
+        trouble_check_books(f, &trouble);
+        bool is_held = fx_show(f, id).state == QUEUE_HELD;
+        if (is_held != (lines_of(f, "hold") == 1) || is_held != (lines_of(f, "uncertain") == 1) ||
+            is_held != (open_attempts(f) == 0) || (result == QUEUE_OK && !is_held) ||
+            (!trouble.was_met && result != QUEUE_OK))
+            fail_msg("%s: answered with %d, held %d, %lld and %lld lines, %lld open", trouble.name,
+                     (int)result, is_held, (long long)lines_of(f, "hold"),
+                     (long long)lines_of(f, "uncertain"), (long long)open_attempts(f));
+        forget_all(f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -489,10 +606,13 @@ int main(void)
         DISK_TEST(a_mark_that_could_not_be_synced_makes_no_doubt),
         DISK_TEST(an_interruption_is_noted_once_when_its_commit_failed),
         DISK_TEST(what_was_under_way_is_noted_by_the_hold_though_it_is_not_due_yet),
+        DISK_TEST(whatever_fails_an_interruption_is_noticed_once),
         DISK_TEST(an_operators_act_notices_the_interruption_and_decides),
         DISK_TEST(what_was_held_after_an_interruption_and_released_is_not_held_again),
         DISK_TEST(an_act_that_changes_nothing_notices_the_interruption_all_the_same),
         DISK_TEST(only_who_was_under_way_was_interrupted),
+        QUEUE_TEST(an_operator_meets_a_second_attempt_as_well),
+        DISK_TEST(whatever_fails_an_operators_act_is_done_with_its_doubt_or_not_at_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,6 @@
-#include "tests/support/queue_fixture.h"
+#include <limits.h>
+
+#include "tests/support/trouble.h"
 
 static void orphaned_chunks_are_removed_at_start_and_no_others(void **state)
 {
@@ -84,6 +86,105 @@ static void an_empty_queue_has_room_and_nothing_due(void **state)
     assert_true(stats.database_bytes > 0);
     for (size_t i = 0; i < QUEUE_STATE_COUNT; i++)
         assert_int_equal(stats.messages[i], 0);
+}
+
+static void a_queue_lies_in_the_folder_of_its_file_or_where_the_process_stands(void **state)
+{
+    static const char *const paths[] = { "queue.db", "./queue.db" };
+    struct fixture *f = *state;
+    char here[PATH_MAX];
+
+    assert_non_null(getcwd(here, sizeof(here)));
+    assert_int_equal(chdir(f->folder), 0);
+    for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+        fx_close(f);
+        f->options.path = paths[i];
+        fx_open(f);
+        assert_string_equal(f->queue->folder, ".");
+        assert_true(queue_has_room(f->queue)); /* the space there was found out */
+    }
+    assert_int_equal(chdir(here), 0);
+}
+
+static void what_is_no_file_is_refused_even_in_the_root_folder(void **state)
+{
+    struct fixture *f = *state;
+    struct queue_options options = desk_options("/proc");
+    struct queue *queue = NULL;
+    struct why why = { 0 };
+
+    (void)f;
+    assert_false(queue_open(&queue, &options, &why));
+    assert_string_equal(why.text, "/proc is not a regular file");
+}
+
+/* --- a disk that fails at the beginning, and at the end --------------------------------------- */
+
+static int64_t leave_behind(struct fixture *f)
+{
+    int64_t id = fx_submit(f, "r@dest.example");
+
+    assert_int_equal(fx_append(f, ident_next(), 0, 'o', QUEUE_CHUNK_BYTES), QUEUE_OK);
+    fx_advance(5000);
+    return id;
+}
+
+/* Whatever was the matter: what was accepted is there, what was not is gone, and time goes on. */
+static void check_whole(struct fixture *f, const struct trouble *trouble, int64_t id,
+                        int64_t lived_ms)
+{
+    fx_step(f);
+    trouble_check_books(f, trouble);
+    if (fx_number(f, "SELECT count(*) FROM body") != 0)
+        fail_msg("%s: an orphan is left", trouble->name);
+    if (f->queue->lived_ms < lived_ms)
+        fail_msg("%s: the queue has become younger", trouble->name);
+    struct queue_message *message = fx_lease(f);
+    if (message->id != id)
+        fail_msg("%s: another message was there", trouble->name);
+    fx_settle_all(f, message, QUEUE_SENT, 250, "ok");
+    fx_execute(f, "DELETE FROM message; DELETE FROM recipient; DELETE FROM tally");
+    fx_reopen(f);
+}
+
+static void a_queue_opens_or_says_why_not_and_a_later_start_finds_all(void **state)
+{
+    struct fixture *f = *state;
+
+    for (EACH_TROUBLE(trouble)) {
+        struct why why = { 0 };
+        int64_t id = leave_behind(f), lived_ms = f->queue->lived_ms;
+        fx_close(f);
+        trouble_begin(f, &trouble);
+        bool opened = queue_open(&f->queue, &f->options, &why);
+        if (opened) {
+            trouble_end(f, &trouble);
+            fx_close(f);
+        }
+        trouble_heal(&trouble);
+        if (!opened && strstr(why.text, f->path) == NULL)
+            fail_msg("%s: not opened, because \"%s\"", trouble.name, why.text);
+        if (!opened && trouble_kinds[trouble.kind].is_full)
+            fail_msg("%s: not opened, and so no room can be made", trouble.name);
+        if (!opened && !trouble.was_met)
+            fail_msg("%s: %s", trouble.name, why.text);
+        fx_open(f);
+        check_whole(f, &trouble, id, lived_ms);
+    }
+}
+
+static void whatever_fails_at_the_end_the_next_start_finds_all(void **state)
+{
+    struct fixture *f = *state;
+
+    for (EACH_TROUBLE(trouble)) {
+        int64_t id = leave_behind(f), lived_ms = f->queue->lived_ms;
+        trouble_begin(f, &trouble);
+        fx_close(f);
+        trouble_heal(&trouble);
+        fx_open(f);
+        check_whole(f, &trouble, id, lived_ms);
+    }
 }
 
 /* --- with the writer's thread ---------------------------------------------------------------- */
@@ -225,6 +326,10 @@ int main(void)
         QUEUE_TEST(opening_says_why_not),
         QUEUE_TEST(stopping_answers_what_was_asked),
         QUEUE_TEST(an_empty_queue_has_room_and_nothing_due),
+        QUEUE_TEST(a_queue_lies_in_the_folder_of_its_file_or_where_the_process_stands),
+        QUEUE_TEST(what_is_no_file_is_refused_even_in_the_root_folder),
+        DISK_TEST(a_queue_opens_or_says_why_not_and_a_later_start_finds_all),
+        DISK_TEST(whatever_fails_at_the_end_the_next_start_finds_all),
         QUEUE_TEST(many_threads_may_ask_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,4 @@
-#include "tests/support/disk.h"
+#include "tests/support/trouble.h"
 
 #define HOUR INT64_C(3600000)
 
@@ -180,6 +180,38 @@ static void nobody_is_told_of_a_null_sender(void **state)
     assert_int_equal(scribe.calls, 0);
     no_report_waits(f);
     assert_int_equal(fx_retry(f, id, &changed), QUEUE_OK); /* its content was kept */
+}
+
+/* A message that was leased with its submission is what its asker made, never read from the disk.
+ */
+static void what_was_handed_over_without_a_sender_or_an_account_is_no_riddle(void **state)
+{
+    static const struct {
+        bool sender, account;
+        int reports;
+    } rows[] = { { false, true, 0 }, { true, false, 1 } };
+    struct fixture *f = *state;
+
+    open_with_scribe(f);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct queue_message *message = fx_small("r@dest.example");
+        char **unset = rows[i].sender ? &message->account : &message->sender;
+        struct got got;
+        free(*unset);
+        *unset = NULL;
+        scribe.calls = 0;
+        fx_ask_submit(f, message, true, &got);
+        fx_step(f);
+        fx_settle_all(f, got.message, QUEUE_NEVER, 550, "no");
+        assert_int_equal(scribe.calls, rows[i].reports);
+        if (rows[i].reports == 0)
+            continue;
+        message = fx_lease(f);
+        assert_string_equal(message->account, "");
+        assert_string_equal(message->recipients[0].address, "a@good.example");
+        fx_settle_all(f, message, QUEUE_SENT, 250, "ok");
+    }
+    no_report_waits(f);
 }
 
 static void a_bounce_that_bounces_is_failed(void **state)
@@ -488,6 +520,59 @@ static void there_is_both_a_settlement_and_its_report_or_neither(void **state)
     fx_settle_all(f, fx_lease(f), QUEUE_SENT, 250, "ok");
 }
 
+static int64_t count_of(struct fixture *f, int64_t about, const char *what)
+{
+    char sql[128];
+
+    snprintf(sql, sizeof(sql), "SELECT count(*) FROM event WHERE message = %lld AND what = '%s'",
+             (long long)about, what);
+    return fx_number(f, sql);
+}
+
+/* One recipient bounces and the sender is told that another is late, both in reports that need
+ * chunks of their own; the message had chunks to quote. */
+static void whatever_fails_each_report_is_there_once_and_noted_once(void **state)
+{
+    struct fixture *f = *state;
+
+    open_with_scribe(f);
+    scribe.bytes = QUEUE_INLINE_MAX + 1;
+    for (EACH_TROUBLE(trouble)) {
+        struct got settled = { 0 }, due;
+        int64_t id = submit_chunked(f);
+        fx_execute(f, "INSERT INTO recipient SELECT message, 1, 'late@dest.example', state,"
+                      " attempts, due_ms, updated_ms, code, enhanced, text, upstream"
+                      " FROM recipient; UPDATE message SET recipients = 2");
+        fx_advance(5 * HOUR);
+        struct queue_message *message = fx_lease(f);
+        queue_recipient_say(&message->recipients[0], QUEUE_NEVER, 550, "", SLICE("no"));
+        queue_recipient_say(&message->recipients[1], QUEUE_LATER, 450, "", SLICE("busy"));
+        scribe.calls = 0;
+        trouble_begin(f, &trouble);
+        queue_settle(f->queue, &message, "main", fx_on_done, &settled, &f->desk.box);
+        fx_step(f);
+        trouble_end(f, &trouble);
+        trouble_check_books(f, &trouble);
+        if (settled.calls != 1 || settled.result != QUEUE_OK || scribe.calls != 2)
+            fail_msg("%s: %d answers, %d reports", trouble.name, settled.calls, scribe.calls);
+        if (fx_number(f, "SELECT count(*) FROM message") != 3 || count_of(f, id, "attempt") != 2 ||
+            count_of(f, id, "bounce") != 1 || count_of(f, id, "delay notice") != 1)
+            fail_msg("%s: %lld messages, %lld attempts, %lld bounces, %lld notices", trouble.name,
+                     (long long)fx_number(f, "SELECT count(*) FROM message"),
+                     (long long)count_of(f, id, "attempt"), (long long)count_of(f, id, "bounce"),
+                     (long long)count_of(f, id, "delay notice"));
+        fx_lease_some(f, 64, 1 << 20, &due);
+        if (due.count != 2)
+            fail_msg("%s: %zu reports are due", trouble.name, due.count);
+        for (size_t i = 0; i < due.count; i++)
+            fx_settle_all(f, due.messages[i], QUEUE_SENT, 250, "ok");
+        fx_steer(f, QUEUE_CANCEL, id, NULL);
+        fx_execute(f, "DELETE FROM message; DELETE FROM recipient; DELETE FROM body;"
+                      "DELETE FROM event; DELETE FROM tally");
+        fx_reopen(f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -495,6 +580,7 @@ int main(void)
         QUEUE_TEST(each_recipient_is_told_of_once_and_with_those_of_its_settlement),
         QUEUE_TEST(what_is_too_old_bounces_with_the_last_words),
         QUEUE_TEST(nobody_is_told_of_a_null_sender),
+        QUEUE_TEST(what_was_handed_over_without_a_sender_or_an_account_is_no_riddle),
         QUEUE_TEST(a_bounce_that_bounces_is_failed),
         QUEUE_TEST(what_bounced_cannot_be_retried),
         QUEUE_TEST(without_a_report_a_recipient_is_failed),
@@ -508,6 +594,7 @@ int main(void)
         QUEUE_TEST(a_notice_can_be_switched_off_and_is_not_for_what_was_not_tried),
         DISK_TEST(a_settlement_written_twice_bounces_once),
         QUEUE_TEST(there_is_both_a_settlement_and_its_report_or_neither),
+        DISK_TEST(whatever_fails_each_report_is_there_once_and_noted_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -482,6 +482,7 @@ static void a_deferral_written_twice_is_due_once(void **state)
     struct shown shown = fx_show(f, id);
     assert_int_equal(shown.state, QUEUE_DEFERRED);
     assert_int_equal(shown.due_ms, shown.due[0]);
+    assert_int_equal(shown.event_count, 1); /* one attempt, one line of history */
     assert_int_equal(fx_stats(f).messages[QUEUE_DEFERRED], 1);
     assert_int_equal(fx_stats(f).messages[QUEUE_QUEUED], 0);
 }
