@@ -208,7 +208,7 @@ static void mark_fail(struct queue *queue, struct request *request)
     for (size_t i = 0; i < lease->count; i++) {
         struct record *record = record_of(lease->messages[i]);
         lease_end(queue, record->message.id);
-        if (!record->interrupted && request->result == QUEUE_FAILED && lease->unmarkable == 0)
+        if (!record->interrupted && queue->in_doubt && lease->unmarkable == 0)
             request_list_add(&queue->kept, doubt_unmark_new(record->message.id));
         lane_note_due(queue, record->message.account, record->message.key_id, record->due_ms);
         queue_message_free(&record->message);
