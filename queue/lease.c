@@ -220,7 +220,7 @@ static void mark_fail(struct queue *queue, struct request *request)
     for (size_t i = 0; i < lease->count; i++) {
         struct record *record = record_of(lease->messages[i]);
         lease_end(queue, record->message.id);
-        if (request->result == QUEUE_FAILED && lease->unmarkable == 0)
+        if (queue->in_doubt && lease->unmarkable == 0)
             request_list_add(&queue->kept, doubt_unmark_new(record));
         lane_note_due(queue, record->message.account, record->message.key_id, record->due_ms);
         queue_message_free(&record->message);

@@ -122,6 +122,7 @@ struct queue {
     struct request_list kept;           /* to be run before all else; meanwhile no lease is given */
     bool refuses;                       /* the last write failed and none has worked since, */
     bool fails;                         /* and not for want of space */
+    bool in_doubt;                      /* the batch that failed may be in the log all the same */
     bool stopping;                      /* what takes long is cut short */
     bool patient;                       /* it has a thread of its own, which may wait */
     int64_t company_until_ms;           /* monotonic; 0: nothing waits for company */

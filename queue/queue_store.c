@@ -265,6 +265,11 @@ void store_rollback(struct store *store)
     memset(store->delta, 0, sizeof(store->delta));
 }
 
+bool store_is_in_doubt(const struct store *store)
+{
+    return db_is_in_doubt(store->db);
+}
+
 const char *store_error(const struct store *store)
 {
     return db_error(store->db);

@@ -39,6 +39,8 @@ void store_close(struct store *store); /* accepts NULL; checkpoints */
 enum store_result store_begin(struct store *store);
 enum store_result store_commit(struct store *store); /* returns after the sync */
 void store_rollback(struct store *store);
+/* Did the last commit fail, and may yet be found on disk when the store is opened again? */
+bool store_is_in_doubt(const struct store *store);
 const char *store_error(const struct store *store);
 
 int store_log_pages(const struct store *store);

@@ -173,8 +173,7 @@ static void submit_fail(struct queue *queue, struct request *request)
 
     /* A commit whose sync failed may be found in the log when the store is opened again. Its client
      * has been told "not stored", and will come again. */
-    bool may_be_stored =
-        (submit->stored || submit->once != NULL) && request->result == QUEUE_FAILED;
+    bool may_be_stored = (submit->stored || submit->once != NULL) && queue->in_doubt;
 
     submit->lease = false;
     for (size_t i = 0; i < submit->count; i++)

@@ -28,7 +28,8 @@
  * false: we do not send what we could not record. Two cases:
  *
  *   full      the transaction did not happen and the store is sound. Bringing the log in may make
- *             room in it; a tiny write once a second finds out whether there is room.
+ *             room in it; a tiny write once a second finds out whether there is room. (Where only
+ *             the sync found none, the client hears the same, and the rest is as follows.)
  *   failed    after a failed write or sync neither the kernel's cache nor SQLite's view of the log
  *             can be trusted. The store is closed, and until it was opened again, which reads the
  *             log from the disk, and a probe was synced, nothing is acknowledged. */
@@ -100,10 +101,12 @@ static void note_failure(struct queue *queue, enum store_result result)
             LOG_STR("reason", result == STORE_FULL ? "disk_full" : "store_failed"));
     queue->refuses = true;
     queue->fails = result != STORE_FULL;
+    queue->in_doubt =
+        result != STORE_FULL || (queue->store != NULL && store_is_in_doubt(queue->store));
     if (queue->store == NULL) /* nothing was tried: the time of the next try stays */
         return;
     queue->mend_at_ms = clock_mono_ms() + TICK_MS;
-    if (result == STORE_FULL) {
+    if (!queue->in_doubt) {
         (void)store_checkpoint(queue->store); /* its failure says nothing new */
         return;
     }

@@ -239,8 +239,10 @@ bool generation_contexts(const struct config *config, size_t workers, struct tls
         contexts[i] = tls_context_server(&options, why);
         if (contexts[i] != NULL)
             continue;
-        while (i > 0)
+        while (i > 0) { /* the pair was replaced between two readings */
             tls_context_unref(contexts[--i]);
+            contexts[i] = NULL;
+        }
         return false;
     }
     return true;

@@ -40,6 +40,7 @@ struct db {
     bool begun;            /* between db_begin() and its end */
     enum db_result broken; /* not DB_OK: this failure made SQLite roll back what was begun */
     bool quiet;            /* failures are not logged */
+    bool in_doubt;         /* see db_is_in_doubt() */
     struct why error;
 };
 
@@ -471,6 +472,7 @@ enum db_result db_commit(struct db *db)
     assert(db->begun);
     enum db_result result = db_run(db, db_prepare(db, "COMMIT"));
 
+    db->in_doubt = result != DB_OK && sqlite3_extended_errcode(db->handle) == SQLITE_IOERR_FSYNC;
     if (result != DB_OK)
         db_rollback(db);
     db->begun = false;
@@ -484,6 +486,13 @@ void db_rollback(struct db *db)
         sqlite3_exec(db->handle, "ROLLBACK", NULL, NULL, NULL);
     db->begun = false;
     db->broken = DB_OK;
+}
+
+/* Where a write failed, the end of the transaction is not there, and what has no end counts for
+ * nothing. */
+bool db_is_in_doubt(const struct db *db)
+{
+    return db->in_doubt;
 }
 
 /* --- the log --------------------------------------------------------------------------------- */

@@ -62,6 +62,10 @@ enum db_result db_begin(struct db *db) MUST_USE; /* BEGIN IMMEDIATE */
 /* Returns after the sync (synchronous=FULL). When it fails, all is rolled back. */
 enum db_result db_commit(struct db *db) MUST_USE;
 void db_rollback(struct db *db); /* harmless when nothing was begun */
+/* Did the last commit fail in a way that may have left all of the transaction in the log (a sync
+ * that failed, for want of room too)? It is rolled back here, but whoever opens the database next
+ * may find it there. */
+bool db_is_in_doubt(const struct db *db);
 
 /* Pages in the log, as of the last commit or checkpoint (0: the log is reused from its start); and
  * bring them into the database file. Call the latter when nobody waits and nothing is begun. */

@@ -45,6 +45,16 @@ static int write_held(struct gathered *file)
     return file->real->pMethods->xWrite(file->real, file->bytes, len, file->at);
 }
 
+/* The same for what is neither a write nor the sync of a commit. That the disk is full is told as a
+ * write that failed: "full" from a read makes SQLite undo the one statement and commit the others,
+ * with a hole in the log where these bytes belong. After an I/O error it undoes them all. */
+static int write_held_first(sqlite3_file *base)
+{
+    int code = write_held((struct gathered *)base);
+
+    return code == SQLITE_FULL ? SQLITE_IOERR_WRITE : code;
+}
+
 /* Does the write go on where the one before ended, and is there room? */
 static bool fits(const struct gathered *file, size_t len, sqlite3_int64 offset)
 {
@@ -73,14 +83,14 @@ static int gather_write(sqlite3_file *base, const void *data, int len, sqlite3_i
 
 static int gather_read(sqlite3_file *base, void *to, int len, sqlite3_int64 offset)
 {
-    int code = write_held((struct gathered *)base);
+    int code = write_held_first(base);
 
     return code != SQLITE_OK ? code : real(base)->pMethods->xRead(real(base), to, len, offset);
 }
 
 static int gather_truncate(sqlite3_file *base, sqlite3_int64 size)
 {
-    int code = write_held((struct gathered *)base);
+    int code = write_held_first(base);
 
     return code != SQLITE_OK ? code : real(base)->pMethods->xTruncate(real(base), size);
 }
@@ -94,7 +104,7 @@ static int gather_sync(sqlite3_file *base, int flags)
 
 static int gather_size(sqlite3_file *base, sqlite3_int64 *size)
 {
-    int code = write_held((struct gathered *)base);
+    int code = write_held_first(base);
 
     return code != SQLITE_OK ? code : real(base)->pMethods->xFileSize(real(base), size);
 }

@@ -6,6 +6,7 @@
 #ifndef LATCHPOST_TESTS_DISK_H
 #define LATCHPOST_TESTS_DISK_H
 
+#include <errno.h>
 #include <sqlite3.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -40,6 +41,7 @@ static struct {
     unsigned loses_power_at; /* nothing after this operation reaches the disk; 0: never */
     unsigned log_syncs;
     int failing_syncs;     /* so many of the next syncs of a log fail */
+    int sync_errno;        /* which the kernel explains so */
     int64_t unreadable_at; /* a read of this byte of the database fails; 0: none */
     unsigned calls;        /* reads, writes, cuts and syncs that were asked for */
     unsigned fails_at;     /* this one of them fails; 0: none */
@@ -228,6 +230,7 @@ static inline int disk_sync(sqlite3_file *file, int flags)
     if (disk_is_log(synced)) {
         if (disk.failing_syncs > 0) {
             disk.failing_syncs--;
+            errno = disk.sync_errno;
             return SQLITE_IOERR_FSYNC;
         }
         disk.log_syncs++;
@@ -322,7 +325,7 @@ static inline void disk_insert(void)
     disk.vfs.xOpen = disk_open;
     disk.vfs.xDelete = disk_delete;
     disk.file_count = disk.operations = disk.loses_power_at = disk.log_syncs = 0;
-    disk.failing_syncs = 0;
+    disk.failing_syncs = disk.sync_errno = 0;
     disk.unreadable_at = 0;
     disk.calls = disk.fails_at = disk.fails_every = 0;
     disk.is_full = false;

@@ -7,8 +7,10 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -175,6 +177,84 @@ static void a_write_that_fails_late_fails_the_sync_and_is_forgotten(void **state
     assert_memory_equal(place->below, "firstthird", 10);
 }
 
+/* --- a disk that is full for a moment --------------------------------------------------------- */
+
+static unsigned refused_writes; /* so many of the next ones find no room */
+
+static ssize_t write_unless_full(int fd, const void *data, size_t len)
+{
+    if (refused_writes == 0)
+        return write(fd, data, len);
+    refused_writes--;
+    errno = ENOSPC;
+    return -1;
+}
+
+static ssize_t write_at_unless_full(int fd, const void *data, size_t len, off_t offset)
+{
+    if (refused_writes == 0)
+        return pwrite(fd, data, len, offset);
+    refused_writes--;
+    errno = ENOSPC;
+    return -1;
+}
+
+/* Which of these SQLite uses is a matter of how it was built. */
+static void replace_writes(bool replace)
+{
+    sqlite3_vfs *vfs = sqlite3_vfs_find(NULL);
+    static const char *const at[] = { "pwrite", "pwrite64" };
+
+    vfs->xSetSystemCall(vfs, "write", replace ? (sqlite3_syscall_ptr)write_unless_full : NULL);
+    for (size_t i = 0; i < ARRAY_LEN(at); i++)
+        vfs->xSetSystemCall(vfs, at[i], replace ? (sqlite3_syscall_ptr)write_at_unless_full : NULL);
+}
+
+static sqlite3 *open_small_cache(const char *path)
+{
+    sqlite3 *db = NULL;
+
+    assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, gather_vfs()), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db,
+                                  "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL;"
+                                  "PRAGMA synchronous=FULL; PRAGMA cache_size=10;"
+                                  "PRAGMA wal_autocheckpoint=0;"
+                                  "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT, u TEXT UNIQUE)",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    return db;
+}
+
+/* A transaction that outgrew its cache has pages in the log, some of them held back here, and reads
+ * them again: the read is where the full disk is met. What goes on then must not be committed
+ * without those pages. */
+static void a_transaction_whose_pages_found_no_room_is_undone_as_a_whole(void **state)
+{
+    struct place *place = *state;
+    sqlite3 *db = open_small_cache(place->path);
+
+    replace_writes(true);
+    int filled =
+        sqlite3_exec(db,
+                     "BEGIN IMMEDIATE; WITH RECURSIVE c (i) AS (VALUES (1) UNION ALL SELECT i + 1"
+                     " FROM c WHERE i < 60) INSERT INTO t SELECT i, printf('%01000d', i), i FROM c",
+                     NULL, NULL, NULL);
+    refused_writes = 1;
+    errno = 0;
+    int failed = sqlite3_exec(db, "UPDATE t SET u = u || 'x' WHERE id < 20", NULL, NULL, NULL);
+    int error = errno;
+    unsigned left = refused_writes;
+    refused_writes = 0;
+    bool is_undone = sqlite3_get_autocommit(db) != 0;
+    replace_writes(false);
+    sqlite3_close(db);
+    assert_int_equal(filled, SQLITE_OK);
+    assert_int_equal(left, 0);
+    assert_int_equal(failed & 0xff, SQLITE_IOERR);
+    assert_int_equal(error, ENOSPC); /* by this db.c knows that the disk was full */
+    assert_true(is_undone);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_place, remove_place)
 
 int main(void)
@@ -183,6 +263,7 @@ int main(void)
         TEST(what_is_written_end_to_end_goes_below_with_the_sync),
         TEST(it_is_always_what_it_was_told_to_be),
         TEST(a_write_that_fails_late_fails_the_sync_and_is_forgotten),
+        TEST(a_transaction_whose_pages_found_no_room_is_undone_as_a_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

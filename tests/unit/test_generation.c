@@ -1,4 +1,5 @@
-/* test_generation.c - what does a reload keep of an upstream? */
+/* test_generation.c - what does a reload keep of an upstream, and what does one that fails leave?
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -6,9 +7,11 @@
 
 #include <cmocka.h>
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "relay/base/macros.h"
@@ -93,11 +96,60 @@ static void a_reload_goes_on_counting_what_is_the_same_service(void **state)
     }
 }
 
+#define BLOCK 4096 /* what stdio reads of a pipe at once */
+
+/* A pipe in the place of a key file: each of its readers finds the next of these keys. */
+static int make_pipe(const char *path, const char *const keys[static 2])
+{
+    char blocks[2 * BLOCK];
+
+    memset(blocks, '\n', sizeof(blocks));
+    for (size_t i = 0; i < 2; i++) {
+        FILE *key = fopen(keys[i], "r");
+        assert_non_null(key);
+        assert_true(fread(blocks + i * BLOCK, 1, BLOCK, key) > 0);
+        fclose(key);
+    }
+    assert_int_equal(mkfifo(path, 0600), 0);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    assert_int_equal(write(fd, blocks, sizeof(blocks)), sizeof(blocks));
+    return fd;
+}
+
+static void a_pair_that_is_replaced_while_it_is_read_leaves_no_context(void **state)
+{
+    char folder[] = "/tmp/latchpost-generation-XXXXXX", paths[5][64];
+    struct generation *generation =
+        read_text("listener \"t\" { port = 2526 tls = \"starttls\" }\n", NULL);
+    struct config config = *generation->config;
+    struct tls_context *contexts[4] = { NULL };
+    struct why why = { "" };
+
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    for (size_t i = 0; i < ARRAY_LEN(paths); i++)
+        snprintf(paths[i], sizeof(paths[i]), "%s/%zu", folder, i);
+    assert_true(tls_make_self_signed(paths[0], paths[1], "relay.example", &why));
+    assert_true(tls_make_self_signed(paths[2], paths[3], "relay.example", &why));
+    int fd = make_pipe(paths[4], (const char *const[]){ paths[1], paths[3] });
+    config.tls_self_signed = false;
+    config.tls = (struct tls_server_options){ .certificate = paths[0], .key = paths[4] };
+    assert_false(generation_contexts(&config, 3, contexts, &why));
+    for (size_t i = 0; i < ARRAY_LEN(contexts); i++)
+        assert_null(contexts[i]);
+    close(fd);
+    for (size_t i = 0; i < ARRAY_LEN(paths); i++)
+        unlink(paths[i]);
+    rmdir(folder);
+    generations_free(generation);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_workers_share_one_gate_an_upstream),
         cmocka_unit_test(a_reload_goes_on_counting_what_is_the_same_service),
+        cmocka_unit_test(a_pair_that_is_replaced_while_it_is_read_leaves_no_context),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -441,6 +441,25 @@ static void a_submission_refused_because_of_a_failed_sync_is_taken_back(void **s
     assert_int_equal(fx_stats(f).active_bytes, 0);
 }
 
+/* A sync that found no room may have left all of it in the log, too: the client hears that the disk
+ * is full, and the store is not trusted any more than after any other failed sync. */
+static void a_submission_refused_because_a_sync_found_no_room_is_taken_back(void **state)
+{
+    struct fixture *f = *state;
+
+    disk.failing_syncs = 2; /* as above */
+    disk.sync_errno = ENOSPC;
+    assert_int_equal(fx_submit_message(f, fx_small("r@dest.example")), QUEUE_FULL);
+    assert_false(queue_has_room(f->queue));
+    assert_false(queue_is_failing(f->queue));
+    assert_null(f->queue->store);
+    fx_advance(1000);
+    fx_step(f);
+    assert_true(queue_has_room(f->queue));
+    assert_int_equal(fx_number(f, "SELECT count(*) FROM message"), 0);
+    assert_int_equal(fx_number(f, "SELECT count(*) FROM recipient"), 0);
+}
+
 static void a_token_goes_with_the_submission_that_is_taken_back(void **state)
 {
     struct fixture *f = *state;
@@ -586,6 +605,7 @@ int main(void)
         QUEUE_TEST(a_store_whose_file_went_away_is_not_made_anew),
         DISK_TEST(while_the_log_cannot_be_synced_nothing_is_taken_or_handed_out),
         DISK_TEST(a_submission_refused_because_of_a_failed_sync_is_taken_back),
+        DISK_TEST(a_submission_refused_because_a_sync_found_no_room_is_taken_back),
         DISK_TEST(a_token_goes_with_the_submission_that_is_taken_back),
         DISK_TEST(a_deferral_written_twice_is_due_once),
         DISK_TEST(a_settlement_written_twice_comes_to_the_same_end),
