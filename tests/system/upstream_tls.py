@@ -62,7 +62,7 @@ def each(sinks, certificates, block_of):
 def a_certificate_that_does_not_prove_the_name_gets_nothing():  # F-16
     with made() as certificates:
         bad = {"expired": "expired", "other-name": "mismatch", "self-signed": "self-signed",
-               "stranger": "issuer"}
+               "stranger": "issuer", "localhost": "mismatch"}
         sinks = {f"{tls} {name}": Sink(offers=OFFERS, tls=certificates.server(name),
                                        implicit=tls == "implicit")
                  for name in bad for tls in ("starttls", "implicit")}
