@@ -195,6 +195,23 @@ def a_reload_reads_a_new_ca_file():
 
 
 @case
+def a_reload_with_a_ca_file_that_is_none_changes_nothing():
+    with contextlib.closing(Sink()) as sink, made() as certificates, \
+            Relay(LATER, upstream=f'upstream "u" {{ host = "127.0.0.1" port = {sink.port} tls = "none" }}') as relay:
+        with open(certificates.path("none.pem"), "w") as file:
+            file.write("this is no certificate\n")
+        relay.upstream = block("other", 1, certificates, ca="none.pem") + relay.upstream
+        relay.settings += 'limits { message_size = "1K" }\n'
+        relay.write_config()
+        done = relay.cli("check", check=False)
+        assert done.returncode == 78 and certificates.path("none.pem") in done.stderr, done
+        relay.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "event=reload_failed" in relay.log(), "the reload")
+        assert "event=reloaded" not in relay.log()
+        relay.wait_state(relay.session(relay.key(), "local").submit(30 * ("x" * 70 + "\r\n")), "delivered")
+
+
+@case
 def a_client_certificate_is_shown_where_one_is_configured():
     with made() as certificates:
         server = certificates.server("good")
