@@ -63,8 +63,8 @@ endif
 SRC_base := $(patsubst %,relay/base/%.c,\
     alloc base64 buf clock db digest gather ident log mailbox map metrics slice turns why)
 SRC_net := $(patsubst %,relay/net/%.c,\
-    connect listener listener_limits loop resolve stream stream_input stream_output stream_peer \
-    tls tls_cert tls_context txt_lookup)
+    connect errand listener listener_limits loop resolve stream stream_input stream_output \
+    stream_peer tls tls_cert tls_context txt_lookup)
 SRC_message := $(patsubst %,relay/message/%.c,\
     address compose content_type date domain dsn encode fixup header returned sender)
 SRC_auth := $(patsubst %,auth/%.c,\
@@ -78,8 +78,8 @@ SRC_queue := $(patsubst %,queue/%.c,\
 SRC_smtp := $(patsubst %,relay/smtp/%.c,\
     body command content line login parse refusal reply sasl service session transaction)
 SRC_upstream := $(patsubst %,relay/upstream/%.c,\
-    answer breaker client client_login client_mail gate gate_line gate_pass maildir pace pool \
-    route stuff upstream)
+    answer breaker client client_login client_mail gate gate_line gate_pass maildir maildir_file \
+    pace pool route stuff upstream)
 SRC_http := $(patsubst %,relay/http/%.c,\
     api_accounts api_audit api_domain_verify api_domains api_emails api_filter api_key_acts api_keys \
     api_messages api_queue api_shape api_steer api_sub_accounts api_upstreams bounds chunk \

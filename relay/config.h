@@ -71,4 +71,8 @@ bool config_load(struct config **config, const char *path, struct why *why);
 bool config_load_state(struct config **config, const char *path, struct why *why);
 void config_free(struct config *config); /* accepts NULL; wipes the passwords */
 
+/* Are the files of the upstreams what upstream_open() can use? Asked as the user who will open
+ * them. */
+bool config_check_upstreams(const struct config *config, struct why *why);
+
 #endif

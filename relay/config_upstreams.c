@@ -158,6 +158,14 @@ bool config_fill_upstreams(struct config *config, const struct config_file *file
     return true;
 }
 
+bool config_check_upstreams(const struct config *config, struct why *why)
+{
+    for (size_t i = 0; i < config->upstream_count; i++)
+        if (!upstream_check(&config->upstreams[i], why))
+            return false;
+    return true;
+}
+
 /* Names of upstreams to their indices. */
 static bool fill_indices(struct config *config, const struct config_section *section,
                          const char *name, const unsigned **indices, size_t *count, struct why *why)

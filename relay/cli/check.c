@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #include "relay/base/alloc.h"
 #include "relay/cli/cli.h"
@@ -93,6 +94,12 @@ static bool check_tls(const struct config *config, struct why *why)
     return context != NULL;
 }
 
+/* As `serve` does: what follows is read, and the folders of a maildir are made, by that user. */
+static bool become(const struct user *user, struct why *why)
+{
+    return !user->is_other || geteuid() != 0 || user_become(user, false, why);
+}
+
 static bool is_all_well(const struct check *check)
 {
     for (size_t i = 0; i < check->probe_count; i++)
@@ -156,6 +163,7 @@ static int run(struct check *check)
     if (!config_load(&config, check->path, &why))
         return complain(check, why.text);
     if (!user_find(&user, config->user, config->state_dir, &why) || !check_tls(config, &why) ||
+        !become(&user, &why) || !config_check_upstreams(config, &why) ||
         !loop_init(&check->loop, &why)) {
         config_free(config);
         return complain(check, why.text);

@@ -254,6 +254,8 @@ enum domain_error domain_parse_recipient(struct slice name, char text[static DOM
         base.len--;
     if (domain_check(base) != DOMAIN_OK)
         return error;
+    if (is_wildcard && slice_find(base, '.') == SLICE_NONE)
+        return DOMAIN_BAD_WILDCARD;
     memcpy(text, "*.", 2);
     size_t len = is_wildcard ? 2 : 0;
     for (size_t i = 0; i < base.len; i++) /* domain_check() has bounded it */

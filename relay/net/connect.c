@@ -17,8 +17,7 @@
 #define NEXT_MS       250 /* RFC 8305 section 5, "Connection Attempt Delay" */
 #define NEXT_LEAST_MS 10  /* where the time limit leaves too little for all addresses */
 
-struct
-try { /* one address */
+struct candidate { /* one address */
     struct connect *connect;
     struct stream *stream; /* NULL: it failed, or was dropped */
 };
@@ -30,7 +29,7 @@ struct connect {
     struct resolve *question; /* NULL: answered */
     struct sockaddr_storage addresses[RESOLVE_MAX];
     size_t count, next, under_way;
-    struct try tries[RESOLVE_MAX];
+    struct candidate candidates[RESOLVE_MAX];
     struct loop_timer timer;
     uint64_t next_ms;
     uint64_t ends_at, next_at; /* the loop's milliseconds; next_at 0: nothing to wait for */
@@ -53,7 +52,7 @@ static void finish(struct connect *connect)
     if (connect->question != NULL)
         resolve_cancel(connect->question);
     for (size_t i = 0; i < connect->next; i++)
-        stream_close(connect->tries[i].stream);
+        stream_close(connect->candidates[i].stream);
     connect->cb = NULL;
     loop_timer_close(&connect->timer, on_timer_closed);
 }
@@ -96,15 +95,16 @@ static void arm(struct connect *connect)
     loop_timer_start(&connect->timer, due > now ? due - now : 0, 0);
 }
 
-static const struct stream_events try_events;
+static const struct stream_events candidate_events;
 
 static void try_next(struct connect *connect)
 {
-    struct try *try = &connect->tries[connect->next];
+    struct candidate *candidate = &connect->candidates[connect->next];
     const struct sockaddr_storage *address = &connect->addresses[connect->next++];
 
-    try->connect = connect;
-    try->stream = stream_connect(connect->loop, (const struct sockaddr *)address, &try_events, try);
+    candidate->connect = connect;
+    candidate->stream = stream_connect(connect->loop, (const struct sockaddr *)address,
+                                       &candidate_events, candidate);
     connect->under_way++;
     connect->next_at = connect->next < connect->count ? now_ms(connect) + connect->next_ms : 0;
     arm(connect);
@@ -112,21 +112,21 @@ static void try_next(struct connect *connect)
 
 static void on_connected(void *owner)
 {
-    struct try *try = owner;
-    struct stream *stream = try->stream;
+    struct candidate *candidate = owner;
+    struct stream *stream = candidate->stream;
 
-    try->stream = NULL; /* it is not ours to close any more */
-    succeed(try->connect, stream);
+    candidate->stream = NULL; /* it is not ours to close any more */
+    succeed(candidate->connect, stream);
 }
 
 static void on_end(void *owner, enum stream_end end)
 {
-    struct try *try = owner;
-    struct connect *connect = try->connect;
+    struct candidate *candidate = owner;
+    struct connect *connect = candidate->connect;
 
     (void)end; /* it never stood */
-    snprintf(connect->error, sizeof(connect->error), "%s", stream_error(try->stream));
-    try->stream = NULL; /* it frees itself */
+    snprintf(connect->error, sizeof(connect->error), "%s", stream_error(candidate->stream));
+    candidate->stream = NULL; /* it frees itself */
     connect->under_way--;
     if (connect->next < connect->count)
         try_next(connect);
@@ -140,7 +140,7 @@ static size_t on_data(void *owner, struct slice data)
     return data.len; /* not before on_connected, which hands the stream over */
 }
 
-static const struct stream_events try_events = {
+static const struct stream_events candidate_events = {
     .on_data = on_data,
     .on_connected = on_connected,
     .on_end = on_end,

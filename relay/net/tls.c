@@ -115,7 +115,10 @@ static bool set_peer(struct tls *tls, const char *hostname)
     name[len] = '\0';
     if (X509_VERIFY_PARAM_set1_ip_asc(wanted, name) == 1)
         return true;
-    SSL_set_hostflags(tls->ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    /* RFC 9525 section 2: the subject's common name is words for people. A CA that names hosts with
+     * care may let others choose those. */
+    SSL_set_hostflags(tls->ssl,
+                      X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
     return SSL_set1_host(tls->ssl, name) == 1 && SSL_set_tlsext_host_name(tls->ssl, name) == 1;
 }
 

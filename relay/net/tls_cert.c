@@ -1,7 +1,8 @@
 /* tls_cert.c - where does a certificate come from when the operator has none yet?
  * Self-signed, for trying things out: ECDSA P-256 (a signature costs a thirtieth of RSA-2048's), no
- * CA, good for a server only. Each file is written aside, synced and renamed, key first, so that
- * a certificate never stands there without its key. Any thread. */
+ * CA, good for a server only. Each file is written aside, synced and renamed, key first, and a
+ * certificate that has lost its key goes before that: so none ever stands there without its key, or
+ * beside another one's. Any thread. */
 #include "relay/net/tls_priv.h"
 
 #include <errno.h>
@@ -144,14 +145,20 @@ static bool write_all(int fd, const char *data, size_t len)
     return fsync(fd) == 0;
 }
 
+static bool remove_old(const char *path, struct why *why)
+{
+    return unlink(path) == 0 || errno == ENOENT ||
+           why_errno(why, errno, "cannot remove the old %s", path);
+}
+
 /* Writes `pem` into path's temporary neighbour, which is never open to others, not for a moment. */
 static bool write_aside(const char *aside, BIO *pem, struct why *why)
 {
     char *data = NULL;
     long len = BIO_get_mem_data(pem, &data);
 
-    if (unlink(aside) != 0 && errno != ENOENT)
-        return why_errno(why, errno, "cannot remove the old %s", aside);
+    if (!remove_old(aside, why))
+        return false;
     int fd = open(aside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return why_errno(why, errno, "cannot create %s", aside);
@@ -201,7 +208,8 @@ bool tls_make_self_signed(const char *certificate, const char *key, const char *
         why_set(why, "cannot make a self-signed certificate for %s: %s", hostname, tls_reason());
         goto out;
     }
-    ok = write_file(key, key_pem, why) && write_file(certificate, certificate_pem, why);
+    ok = remove_old(certificate, why) && write_file(key, key_pem, why) &&
+         write_file(certificate, certificate_pem, why);
 out:
     BIO_free(key_pem);
     BIO_free(certificate_pem);

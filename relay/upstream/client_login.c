@@ -122,8 +122,7 @@ void client_judge_ehlo(struct client *client, const struct answer *answer)
 {
     bool starttls = client_options(client)->tls == UPSTREAM_TLS_STARTTLS;
 
-    if (answer->code != 250 && answer_class(answer) == ANSWER_NEVER && !starttls &&
-        client_options(client)->tls == UPSTREAM_TLS_NONE &&
+    if (answer_class(answer) == ANSWER_NEVER && client_options(client)->tls == UPSTREAM_TLS_NONE &&
         client_options(client)->username == NULL)
         client_enter(client, CLIENT_HELO);
     else if (answer->code != 250)

@@ -39,6 +39,7 @@ void client_run(struct client *client, struct upstream_job *job)
     client->heard = false;
     client->rcpt = 0;
     client->accepted = 0;
+    client->strayed = false;
     client->seq = 0;
     stuff_start(&client->stuff);
     client_enter(client, CLIENT_MAIL);
@@ -133,9 +134,9 @@ static void judge_recipient(struct client *client, const struct answer *answer)
 {
     struct upstream_recipient *recipient = &client->job->recipients[client->rcpt];
 
-    if (recipient->fate != UPSTREAM_UNTRIED)
-        return; /* MAIL was refused; this reply follows from it */
-    if (is_yes(answer))
+    if (recipient->fate != UPSTREAM_UNTRIED) /* MAIL was refused; this reply follows from it */
+        client->strayed = client->strayed || is_yes(answer);
+    else if (is_yes(answer))
         client->accepted++;
     else
         upstream_recipient_say(recipient, refusal_fate(answer), answer->code, answer->enhanced,
@@ -236,6 +237,18 @@ static void start_content(struct client *client)
     end_content(client);
 }
 
+/* A lone dot would be an empty message for those whom an upstream has accepted although it refused
+ * MAIL: there the connection ends instead. */
+static void end_without_content(struct client *client)
+{
+    if (!client->strayed) {
+        client_enter(client, CLIENT_LONE_DOT);
+        return;
+    }
+    client_judged(client);
+    client_finish(client, CLIENT_LOST, "it accepted recipients behind a refused MAIL");
+}
+
 /* Nothing but 354 opens the way for content; anything else than that or a refusal means that
  * replies and commands are out of step, and then not one byte more is said. */
 void client_judge_data(struct client *client, const struct answer *answer)
@@ -244,7 +257,7 @@ void client_judge_data(struct client *client, const struct answer *answer)
         if (client->accepted > 0)
             start_content(client);
         else
-            client_enter(client, CLIENT_LONE_DOT);
+            end_without_content(client);
     } else if (is_refusal(answer)) {
         say_all(client, refusal_fate(answer), answer);
         reset(client);

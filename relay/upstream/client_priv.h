@@ -67,6 +67,7 @@ struct client {
     bool heard;                     /* the upstream has answered something of this job */
     size_t rcpt;                    /* the recipient whose reply is due */
     size_t accepted; /* recipients with 25z: those that have no fate before the dot */
+    bool strayed;    /* a recipient was accepted although MAIL was refused */
     uint32_t seq;    /* the next chunk */
     struct stuff stuff;
 };

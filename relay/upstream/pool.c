@@ -410,20 +410,38 @@ static void pool_turn(struct upstream *upstream)
 
 /* --- the kind --------------------------------------------------------------------------------- */
 
-static bool pool_open(struct upstream *upstream, struct why *why)
+/* *context stays NULL where there is no TLS. */
+static bool make_context(const struct upstream_options *options, struct tls_context **context,
+                         struct why *why)
 {
-    const struct upstream_options *options = &upstream->options;
     struct tls_client_options tls = { .verify = options->tls_verify,
                                       .ca_file = options->ca_file,
                                       .certificate = options->client_certificate,
                                       .key = options->client_key };
-    struct tls_context *context = NULL;
 
-    if (options->tls != UPSTREAM_TLS_NONE) {
-        context = tls_context_client(&tls, why);
-        if (context == NULL)
-            return why_prefix(why, "upstream %s: ", options->name);
-    }
+    *context = NULL;
+    if (options->tls == UPSTREAM_TLS_NONE)
+        return true;
+    *context = tls_context_client(&tls, why);
+    return *context != NULL || why_prefix(why, "upstream %s: ", options->name);
+}
+
+static bool pool_check(const struct upstream_options *options, struct why *why)
+{
+    struct tls_context *context;
+    bool ok = make_context(options, &context, why);
+
+    tls_context_unref(context);
+    return ok;
+}
+
+static bool pool_open(struct upstream *upstream, struct why *why)
+{
+    const struct upstream_options *options = &upstream->options;
+    struct tls_context *context;
+
+    if (!make_context(options, &context, why))
+        return false;
     struct pool *pool = xcalloc(1, sizeof(*pool));
 
     pool->upstream = upstream;
@@ -518,6 +536,7 @@ static void pool_free(struct upstream *upstream)
 }
 
 const struct upstream_kind pool_kind = {
+    .check = pool_check,
     .open = pool_open,
     .deliver = pool_deliver,
     .turn = pool_turn,

@@ -37,6 +37,12 @@ static char **text_at(struct upstream_options *options, size_t i)
     return (char **)(void *)((char *)options + texts[i]);
 }
 
+static bool complain_of_password(const struct upstream_options *options, struct why *why)
+{
+    return why_set(why, "upstream %s: the password is longer than %d bytes", options->name,
+                   PASSWORD_MAX - 1);
+}
+
 static bool copy_options(struct upstream *upstream, const struct upstream_options *options,
                          struct why *why)
 {
@@ -49,8 +55,7 @@ static bool copy_options(struct upstream *upstream, const struct upstream_option
     if (options->password == NULL)
         return true;
     if (!buf_add(&upstream->password, slice_make(options->password, strlen(options->password) + 1)))
-        return why_set(why, "upstream %s: the password is longer than %d bytes", options->name,
-                       PASSWORD_MAX - 1);
+        return complain_of_password(options, why);
     upstream->options.password = buf_slice(&upstream->password).data;
     return true;
 }
@@ -84,6 +89,20 @@ void upstream_gate_configure(struct gate *gate, const struct upstream_options *o
 }
 
 /* --- life ------------------------------------------------------------------------------------- */
+
+static const struct upstream_kind *kind_of(const struct upstream_options *options)
+{
+    return options->maildir != NULL ? &maildir_kind : &pool_kind;
+}
+
+bool upstream_check(const struct upstream_options *options, struct why *why)
+{
+    const struct upstream_kind *kind = kind_of(options);
+
+    if (options->password != NULL && strlen(options->password) >= PASSWORD_MAX)
+        return complain_of_password(options, why);
+    return kind->check == NULL || kind->check(options, why);
+}
 
 static void upstream_free(struct upstream *upstream)
 {
@@ -141,7 +160,7 @@ struct upstream *upstream_open(struct loop *loop, struct resolver *resolver,
 
     upstream->loop = loop;
     upstream->resolver = resolver;
-    upstream->kind = options->maildir != NULL ? &maildir_kind : &pool_kind;
+    upstream->kind = kind_of(options);
     loop_task_init(&upstream->turn, on_turn, upstream);
     list_init(&upstream->finished);
     if (!copy_options(upstream, options, why) || !upstream->kind->open(upstream, why)) {

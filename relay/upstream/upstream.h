@@ -90,6 +90,9 @@ struct upstream_job {
     bool retried;  /* it once went to a connection that had died while idle */
 };
 
+/* Could it be opened? Reads the files that it needs. */
+bool upstream_check(const struct upstream_options *options, struct why *why);
+
 struct upstream;
 /* NULL and why: a file that cannot be read. resolver: borrowed. */
 struct upstream *upstream_open(struct loop *loop, struct resolver *resolver,

@@ -10,6 +10,7 @@
  * caller (starting jobs, reporting them, ending) happens in it, from the loop, with nobody else's
  * call on the stack. */
 struct upstream_kind {
+    bool (*check)(const struct upstream_options *options, struct why *why); /* or NULL */
     bool (*open)(struct upstream *upstream, struct why *why);             /* sets upstream->self */
     void (*deliver)(struct upstream *upstream, struct upstream_job *job); /* only queues */
     void (*turn)(struct upstream *upstream);

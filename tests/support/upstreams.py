@@ -199,6 +199,7 @@ class Certificates:
         self._issue("expired", "ca", "localhost", -1)
         self._issue("other-name", "ca", "mail.other.example", 2)
         self._issue("stranger", "other-ca", "localhost", 2)
+        self._issue("localhost", "ca", None, 2)  # by its subject only
         self._openssl("req", "-x509", *self._new("self-signed", "localhost"),
                       "-out", self.path("self-signed.pem"), "-days", "2")
 

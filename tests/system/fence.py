@@ -151,6 +151,22 @@ def without_a_user_root_becomes_the_owner_of_the_state():
 
 
 @case
+def a_check_by_root_makes_no_folder_that_the_user_cannot_use():
+    if os.getuid() != 0:
+        return
+    nobody = pwd.getpwnam("nobody")
+    with Relay(start=False, upstream="") as relay:
+        outside = os.path.join(relay.folder, "mail")
+        os.mkdir(outside)
+        os.chown(outside, nobody.pw_uid, nobody.pw_gid)
+        relay.upstream = f'upstream "out" {{ url = "maildir:{outside}/box" }}'
+        as_nobody(relay)
+        relay.cli("check", "--connect")
+        for name in ("", "tmp", "new", "cur"):
+            assert os.stat(os.path.join(outside, "box", name)).st_uid == nobody.pw_uid, name
+
+
+@case
 def a_state_of_somebody_else_is_not_taken_over():
     if os.getuid() != 0:
         return

@@ -62,7 +62,7 @@ def each(sinks, certificates, block_of):
 def a_certificate_that_does_not_prove_the_name_gets_nothing():  # F-16
     with made() as certificates:
         bad = {"expired": "expired", "other-name": "mismatch", "self-signed": "self-signed",
-               "stranger": "issuer"}
+               "stranger": "issuer", "localhost": "mismatch"}
         sinks = {f"{tls} {name}": Sink(offers=OFFERS, tls=certificates.server(name),
                                        implicit=tls == "implicit")
                  for name in bad for tls in ("starttls", "implicit")}
@@ -192,6 +192,23 @@ def a_reload_reads_a_new_ca_file():
         wait_for(lambda: "event=reloaded" in relay.log(), "the reload")
         relay.cli("queue", "retry", name)
         relay.wait_state(name, "delivered")
+
+
+@case
+def a_reload_with_a_ca_file_that_is_none_changes_nothing():
+    with contextlib.closing(Sink()) as sink, made() as certificates, \
+            Relay(LATER, upstream=f'upstream "u" {{ host = "127.0.0.1" port = {sink.port} tls = "none" }}') as relay:
+        with open(certificates.path("none.pem"), "w") as file:
+            file.write("this is no certificate\n")
+        relay.upstream = block("other", 1, certificates, ca="none.pem") + relay.upstream
+        relay.settings += 'limits { message_size = "1K" }\n'
+        relay.write_config()
+        done = relay.cli("check", check=False)
+        assert done.returncode == 78 and certificates.path("none.pem") in done.stderr, done
+        relay.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "event=reload_failed" in relay.log(), "the reload")
+        assert "event=reloaded" not in relay.log()
+        relay.wait_state(relay.session(relay.key(), "local").submit(30 * ("x" * 70 + "\r\n")), "delivered")
 
 
 @case

@@ -1,6 +1,8 @@
 """A worker that is stuck for ever in the middle of its deliveries: the watchdog says so and ends the process, and what
 was under way is delivered by the next one (F-46)."""
+import contextlib
 import os
+import signal
 import threading
 
 from support.cases import case, run
@@ -95,6 +97,59 @@ def a_maildir_whose_disk_hangs_gives_its_messages_back():
                 relay.cli("queue", "retry", name)
                 relay.wait_state(name, "delivered")
             assert not os.listdir(os.path.join(outbox, "tmp"))
+
+
+@contextlib.contextmanager
+def outbox(machine, upstreams="", timeout="1s", disk="outbox"):
+    """A relay with a maildir, and the folder of the maildir; of it `disk` is on the disk that fails."""
+    relay = Relay('retry { schedule = {"1h"} }\nroute { sender_domain = {"m.example"} upstreams = {"out"} }\n',
+                  workers=1, start=False, upstream="")
+    folder = os.path.join(relay.folder, "outbox")
+    relay.upstream = f'{upstreams}\nupstream "out" {{ url = "maildir:{folder}"  dot_timeout = "{timeout}" }}'
+    machine.watch(relay)
+    machine.env["LATCHPOST_TEST_DISK"] = os.path.join(relay.folder, disk)
+    with relay.start():
+        yield relay, relay.session(relay.key("m.example", "--domain", "good.example"), "local"), folder
+
+
+@case
+def a_maildir_whose_disk_hangs_keeps_no_look_up_of_a_name_waiting():
+    with Machine() as machine, contextlib.closing(Sink()) as sink, \
+            outbox(machine, f'upstream "sink" {{ host = "localhost" port = {sink.port} tls = "none" }}\n'
+                            'default_upstreams = {"sink"}', "5m") as (relay, client, _):
+        machine.hanging_disk = 1
+        names = [client.submit(sender="a@m.example") for _ in range(4)]
+        wait_for(lambda: machine.hung >= 4, "four files on the disk that hangs")
+        relay.wait_state(client.submit(), "delivered")
+        machine.hanging_disk = 0
+        for name in names:
+            relay.wait_state(name, "delivered")
+
+
+@case
+def a_reload_does_not_forget_what_hangs():
+    with Machine() as machine, outbox(machine) as (relay, client, folder):
+        machine.hanging_disk = 1
+        name = client.submit(sender="a@m.example")
+        wait_for(lambda: machine.hung, "the file on the disk that hangs")
+        relay.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "event=reloaded" in relay.log(), "the reload")
+        relay.wait_state(name, "uncertain")
+        machine.hanging_disk = 0
+        wait_for(lambda: os.listdir(os.path.join(folder, "new")), "the file after all")
+
+
+@case
+def a_file_whose_folder_cannot_be_synced_does_not_stay():
+    with Machine() as machine, outbox(machine, disk="outbox/new") as (relay, client, folder):
+        machine.failing_syncs = 1
+        name = client.submit(sender="a@m.example")
+        told = relay.wait_state(name, "deferred")
+        assert machine.refused == 1 and "cannot sync" in told["events"][0]["text"], told
+        relay.cli("queue", "retry", name)
+        relay.wait_state(name, "delivered")
+        assert len(os.listdir(os.path.join(folder, "new"))) == 1
+        assert not os.listdir(os.path.join(folder, "tmp"))
 
 
 run()

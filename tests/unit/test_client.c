@@ -505,6 +505,25 @@ static void when_nobody_is_left_a_lone_dot_ends_the_group(void **state)
     scene_close(&scene);
 }
 
+static void recipients_behind_a_refused_mail_get_no_empty_message(void **state)
+{
+    static const struct fake_row rows[] = {
+        { "MAIL", "550 5.7.1 not you\r\n", 1, 0 },
+        { "RCPT", "250 ok\r\n", 1, 0 },
+        { "DATA", "354 go\r\n", 1, 0 },
+        { NULL, NULL, 0, 0 },
+    };
+    struct scene scene;
+
+    (void)state;
+    scene_open(&scene, &(struct fake_options){ .rows = rows });
+    scene_send(&scene);
+    assert_int_equal(scene.asked.recipients[0].fate, UPSTREAM_NEVER);
+    assert_int_equal(scene.asked.recipients[0].code, 550);
+    scene_close(&scene);
+    assert_int_equal(scene.fake.messages, 0);
+}
+
 static void helo_is_the_way_to_servers_that_know_no_more(void **state)
 {
     static const struct fake_row rows[] = {
@@ -1202,6 +1221,7 @@ int main(void)
         cmocka_unit_test(the_wire_has_exactly_these_bytes),
         cmocka_unit_test(a_large_group_is_cut_between_commands),
         cmocka_unit_test(when_nobody_is_left_a_lone_dot_ends_the_group),
+        cmocka_unit_test(recipients_behind_a_refused_mail_get_no_empty_message),
         cmocka_unit_test(helo_is_the_way_to_servers_that_know_no_more),
         cmocka_unit_test(what_the_upstream_cannot_take_is_not_sent),
         cmocka_unit_test(what_could_smuggle_is_quarantined_before_mail),

@@ -234,6 +234,7 @@ static void a_pattern_for_recipients_may_name_what_idna_refuses(void **state)
         { SLICE("xn--i-7iq..ws"), DOMAIN_BAD_LABEL, "" },
         { SLICE("xn--i-7iq.ws.."), DOMAIN_BAD_LABEL, "" },
         { SLICE("*.*.xn--i-7iq.ws"), DOMAIN_BAD_WILDCARD, "" },
+        { SLICE("*.xn--i-7iq"), DOMAIN_BAD_WILDCARD, "" },
         { SLICE("i\xe2\x9d\xa4.ws"), DOMAIN_BAD_IDN, "" },
         { SLICE(""), DOMAIN_EMPTY, "" },
     };

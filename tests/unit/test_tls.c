@@ -627,6 +627,26 @@ static void a_self_signed_pair_takes_any_hostname_and_tells_what_it_cannot_write
     free(key);
 }
 
+/* As after a crash between the two files. */
+static void half_a_pair_is_never_completed_by_half_of_another(void **state)
+{
+    char *certificate = certs_path(&certs, "half", ".pem"),
+         *key = certs_path(&certs, "half", ".key"), *aside = certs_path(&certs, "half", ".pem.new");
+    struct why why = { "" };
+
+    (void)state;
+    assert_true(tls_make_self_signed(certificate, key, "relay.example", &why));
+    unlink(key);
+    assert_int_equal(mkdir(aside, 0700), 0); /* the certificate cannot be written */
+    assert_false(tls_make_self_signed(certificate, key, "relay.example", &why));
+    assert_int_equal(rmdir(aside), 0);
+    assert_true(tls_make_self_signed(certificate, key, "relay.example", &why));
+    tls_context_unref(server_context("half", NULL)); /* they belong together */
+    free(certificate);
+    free(key);
+    free(aside);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -643,6 +663,7 @@ int main(void)
         cmocka_unit_test(a_bad_ca_file_or_half_a_client_certificate_is_refused),
         cmocka_unit_test(a_self_signed_pair_works_for_its_names_and_is_private),
         cmocka_unit_test(a_self_signed_pair_takes_any_hostname_and_tells_what_it_cannot_write),
+        cmocka_unit_test(half_a_pair_is_never_completed_by_half_of_another),
     };
 
     alarm(120);
