@@ -637,7 +637,8 @@ void api_sub_keys_show(struct api_call *call, const struct api_request *request)
 
 void api_sub_keys_revoke(struct api_call *call, const struct api_request *request)
 {
-    api_keys_revoke(call, request);
+    if (api_is_sub_account(call))
+        api_keys_revoke(call, request);
 }
 
 const struct api_shape api_keys_shapes[] = {

@@ -176,6 +176,10 @@ static void one_key_is_reached_by_its_own_path_only(void **state)
         { family->acme, "POST", "/v1/api-keys/%s/release", family->shop, 200 },
         { family->acme, "POST", "/v1/api-keys/%s/rotate", family->shop, 200 },
         { family->acme, "DELETE", "/v1/sub-accounts/shop/api-keys/%s", family->blog, 404 },
+        { family->acme, "DELETE", "/v1/sub-accounts/acme/api-keys/%s", family->acme, 404 },
+        { family->shop, "DELETE", "/v1/sub-accounts/shop/api-keys/%s", family->shop, 404 },
+        { NULL, "DELETE", "/tx/v1/sub-account/acme/api-key/%s", family->acme, 404 },
+        { NULL, "DELETE", "/v1/sub-accounts/nobody/api-keys/%s", family->acme, 404 },
         { family->acme, "DELETE", "/tx/v1/sub-account/blog/api-key/%s", family->blog, 200 },
     };
 
