@@ -473,6 +473,11 @@ static bool check_bounds(struct api_call *call, struct wish *wish)
 
     if (call->is_operator)
         return true;
+    if (auth_grant_is_former(call->grant)) { /* it ends: so must all that it could make */
+        api_fail(call, 403, "forbidden",
+                 "The secret that asks has been replaced: make keys with the new one.");
+        return false;
+    }
     if (auth_key_find(call->api->auth, call->actor, clock_wall_s(), &keys) != AUTH_DONE) {
         api_fail(call, 403, "forbidden", "The key that asks is gone.");
         return false;

@@ -127,6 +127,34 @@ static void a_key_gets_no_secret_of_one_that_may_more(void **state)
     auth_grant_unref(maker);
 }
 
+/* What it makes would work when it does not any more. */
+static void a_secret_that_was_replaced_makes_no_keys(void **state)
+{
+    struct api_place *place = *state;
+    struct auth_peer peer = { .protocol = "http" };
+    struct auth_grant *maker = api_place_key(place, "{\"name\":\"m\",\"scopes\":\"send,keys\"}");
+    char *first = xstrdup(api_place_text(place, "data.apiKey"));
+    struct auth_grant *former = NULL;
+
+    assert_int_equal(act(place, NULL, maker, "/rotate", "{\"overlap\":\"1d\"}"), 200);
+    struct auth_grant *current = api_place_grant(place);
+    assert_int_equal(auth_check(place->auth, slice_of(first), 0, &peer, clock_wall_s(), &former),
+                     AUTH_OK);
+    assert_int_equal(
+        api_place_ask(place, former, "POST", "/v1/api-keys",
+                      "{\"name\":\"n\",\"scopes\":\"send,keys\",\"expirationDays\":1}"),
+        403);
+    assert_non_null(strstr(api_place_text(place, "error.message"), "replaced"));
+    assert_int_equal(api_place_ask(place, former, "GET", "/v1/api-keys", NULL), 200);
+    assert_int_equal(json_array_size(api_place_at(place, "data")), 1);
+    assert_int_equal(
+        api_place_ask(place, current, "POST", "/v1/api-keys", "{\"name\":\"n\"}"), 201);
+    free(first);
+    auth_grant_unref(former);
+    auth_grant_unref(current);
+    auth_grant_unref(maker);
+}
+
 static void what_the_operator_holds_no_key_releases(void **state)
 {
     static const struct {
@@ -167,6 +195,7 @@ int main(void)
         IN_PLACE(a_rotated_key_is_shown_once_and_both_secrets_after),
         IN_PLACE(what_cannot_be_rotated_is_refused_by_name),
         IN_PLACE(a_key_gets_no_secret_of_one_that_may_more),
+        IN_PLACE(a_secret_that_was_replaced_makes_no_keys),
         IN_PLACE(what_the_operator_holds_no_key_releases),
     };
 
