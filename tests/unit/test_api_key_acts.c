@@ -147,8 +147,8 @@ static void a_secret_that_was_replaced_makes_no_keys(void **state)
     assert_non_null(strstr(api_place_text(place, "error.message"), "replaced"));
     assert_int_equal(api_place_ask(place, former, "GET", "/v1/api-keys", NULL), 200);
     assert_int_equal(json_array_size(api_place_at(place, "data")), 1);
-    assert_int_equal(
-        api_place_ask(place, current, "POST", "/v1/api-keys", "{\"name\":\"n\"}"), 201);
+    assert_int_equal(api_place_ask(place, current, "POST", "/v1/api-keys", "{\"name\":\"n\"}"),
+                     201);
     free(first);
     auth_grant_unref(former);
     auth_grant_unref(current);

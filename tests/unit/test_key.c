@@ -231,11 +231,15 @@ static void new_peppers_differ(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(crc_is_that_of_zlib),        cmocka_unit_test(parse_accepts_keys_only),
-        cmocka_unit_test(parse_survives_a_long_text), cmocka_unit_test(a_key_is_found_within_a_text),
+        cmocka_unit_test(crc_is_that_of_zlib),
+        cmocka_unit_test(parse_accepts_keys_only),
+        cmocka_unit_test(parse_survives_a_long_text),
+        cmocka_unit_test(a_key_is_found_within_a_text),
         cmocka_unit_test(prefix_is_checked),
-        cmocka_unit_test(made_keys_parse_and_differ), cmocka_unit_test(all_digits_are_drawn_alike),
-        cmocka_unit_test(hashes_are_keyed_blake2b),   cmocka_unit_test(pepper_in_hex_has_64_digits),
+        cmocka_unit_test(made_keys_parse_and_differ),
+        cmocka_unit_test(all_digits_are_drawn_alike),
+        cmocka_unit_test(hashes_are_keyed_blake2b),
+        cmocka_unit_test(pepper_in_hex_has_64_digits),
         cmocka_unit_test(new_peppers_differ),
     };
     struct why why;
