@@ -40,6 +40,8 @@ bool key_prefix_is_valid(struct slice prefix);
  * answer, the work is the same and id is filled (with nothing meaningful when false). The prefix
  * is not compared with the one configured now, so keys outlive a change of it. */
 bool key_parse(struct slice text, char id[static KEY_ID_DIGITS]);
+/* Does one stand anywhere in this text? */
+bool key_is_in(struct slice text);
 
 /* Draws a new key, NUL-ended, and its id, NUL-ended. prefix: valid. The caller wipes the text. */
 void key_make(const char *prefix, char text[static AUTH_KEY_TEXT_BYTES],

@@ -113,6 +113,17 @@ bool key_parse(struct slice text, char id[static KEY_ID_DIGITS])
     return fits && checks && prefixed && digits;
 }
 
+bool key_is_in(struct slice text)
+{
+    char id[KEY_ID_DIGITS];
+
+    for (size_t end = 2 + KEY_DIGITS; end <= text.len; end++)
+        for (size_t len = 2 + KEY_DIGITS; len <= KEY_TEXT_MAX && len <= end; len++)
+            if (key_parse(slice_from(slice_first(text, end), end - len), id))
+                return true;
+    return false;
+}
+
 static void draw_digits(char *out, size_t count)
 {
     for (size_t i = 0; i < count; i++)

@@ -117,6 +117,9 @@ bool spec_check(const struct auth_key_spec *spec, int64_t now_s, struct why *why
         return why_set(
             why, "the name of a key has 1 to %d characters of UTF-8 and no control characters",
             AUTH_NAME_MAX);
+    if (key_is_in(slice_of(spec->name))) /* pasted there; a name is shown, and kept for good */
+        return why_set(why, "the name holds an API key: choose another, and rotate the key that it "
+                            "holds, which may have been seen");
     if (spec->scopes == 0 || (spec->scopes & ~(unsigned)SCOPES_ALL) != 0)
         return why_set(why, "a key needs at least one scope, and known ones only");
     if (spec->expires_s != 0 && spec->expires_s <= now_s)

@@ -16,6 +16,7 @@
 
 #define DEFAULT_PATH       "/etc/latchpost/latchpost.conf"
 #define DNS_TIMEOUT_MAX_MS 60000
+#define WORKERS_MAX        256
 #define BODY_BYTES_MAX     (UINT64_C(2) << 30)
 #define TARPIT_MAX_MS      10000
 
@@ -24,6 +25,12 @@ static bool fill_hostname(struct config *config, const struct config_section *to
     char name[256] = "", domain[DOMAIN_TEXT_MAX];
 
     config->hostname = config_get_text(top, "", "hostname");
+    if (config->hostname != NULL &&
+        domain_parse_ascii(slice_of(config->hostname), domain) != DOMAIN_OK) {
+        why_set(why, "an address is no name for a greeting and a Message-ID; it is like "
+                     "relay.example.com");
+        return config_complain(why, config, top, "hostname");
+    }
     if (config->hostname != NULL)
         return true;
     if (gethostname(name, sizeof(name) - 1) != 0 ||
@@ -36,6 +43,14 @@ static bool fill_hostname(struct config *config, const struct config_section *to
     return true;
 }
 
+/* As many as there are cores, within what may be set. */
+static unsigned workers_for_cores(void)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+    return cores < 1 ? 1 : cores > WORKERS_MAX ? WORKERS_MAX : (unsigned)cores;
+}
+
 static bool fill_top(struct config *config, const struct config_section *top, struct why *why)
 {
     const char *runtime_dir = config_get_text(top, "", "runtime_dir");
@@ -43,6 +58,10 @@ static bool fill_top(struct config *config, const struct config_section *top, st
     if (!fill_hostname(config, top, why))
         return false;
     config->state_dir = config_text(top, "", "state_dir");
+    if (config->state_dir[0] == '\0') { /* its files would be in the root folder */
+        why_set(why, "must name a folder");
+        return config_complain(why, config, top, "state_dir");
+    }
     config->control_path = config_take_path(
         config, runtime_dir != NULL ? runtime_dir : config->state_dir, "control.sock");
     if (strlen(config->control_path) > 100) {
@@ -53,8 +72,8 @@ static bool fill_top(struct config *config, const struct config_section *top, st
     (void)log_format_parse(slice_of(config_text(top, "", "log_format")), &config->log_format);
     config->workers = config_get_count(top, "", "workers");
     if (config->workers == 0)
-        config->workers = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
-    if (!config_get_positive(config, top, "workers", config->workers, 256, why))
+        config->workers = workers_for_cores();
+    if (!config_get_positive(config, top, "workers", config->workers, WORKERS_MAX, why))
         return false;
     config->grace_ms = config_get_duration(top, "", "grace");
     config->watchdog_ms = config_get_duration(top, "", "watchdog");
@@ -86,6 +105,19 @@ static bool fill_tls(struct config *config, const struct config_section *tls, st
            config_check_readable(config, tls, "key", key, why);
 }
 
+/* Does a listener in front of `end` have this address and port? */
+static bool check_free(const struct config *config, const struct config_listener *end,
+                       const struct config_section *section, const char *address, uint16_t port,
+                       struct why *why)
+{
+    for (const struct config_listener *other = config->listeners; other < end; other++)
+        if (other->port == port && config_is_same_address(other->address, address)) {
+            why_set(why, "listener \"%s\" has this address and port already", other->door.name);
+            return config_complain(why, config, section, "port");
+        }
+    return true;
+}
+
 static bool fill_listener(struct config *config, const struct config_section *section,
                           struct config_listener *listener, struct why *why)
 {
@@ -99,12 +131,7 @@ static bool fill_listener(struct config *config, const struct config_section *se
                      "may have it");
         return config_complain(why, config, section, "auth_without_tls");
     }
-    for (const struct config_listener *other = config->listeners; other < listener; other++)
-        if (other->port == listener->port && strcmp(other->address, listener->address) == 0) {
-            why_set(why, "listener \"%s\" has this address and port already", other->door.name);
-            return config_complain(why, config, section, "port");
-        }
-    return true;
+    return check_free(config, listener, section, listener->address, listener->port, why);
 }
 
 static bool fill_listeners(struct config *config, const struct config_file *file, struct why *why)
@@ -155,6 +182,9 @@ static bool fill_http(struct config *config, const struct config_section *http, 
         why_set(why, "keys would travel in the clear; only a loopback address may have \"none\"");
         return config_complain(why, config, http, "tls");
     }
+    if (http != NULL && !check_free(config, config->listeners + config->listener_count, http,
+                                    config->http.address, config->http.port, why))
+        return false;
     return config_get_positive(config, http, "body_size", config->http.limits.body_bytes,
                                BODY_BYTES_MAX, why) &&
            config_get_positive(config, http, "body_memory", config->http.body_memory, SIZE_MAX / 4,

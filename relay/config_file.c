@@ -343,6 +343,7 @@ static void copy_section(struct config_file *file, const struct reading *reading
     *section = (struct config_section){
         .name = kind->name,
         .title = xstrdup(kind->has_title ? cfg_title(cfg) : ""),
+        .has_title = kind->has_title,
         .line = cfg->line,
     };
     for (size_t i = 0; i < config_setting_count; i++)
@@ -387,6 +388,20 @@ static bool parse(struct config_file *file, struct why *why)
     return ok;
 }
 
+/* A title is a name: it is given to commands, and stands in answers and in the log. */
+static bool check_titles(const struct config_file *file, struct why *why)
+{
+    for (size_t s = 0; s < file->section_count; s++) {
+        const struct config_section *section = &file->sections[s];
+
+        if (section->has_title && (section->title[0] == '\0' ||
+                                   !config_value_check(CONFIG_TEXT, slice_of(section->title))))
+            return why_set(why, "%s:%d: %s: the title must be %s", file->path, section->line,
+                           section->name, config_type_hint(CONFIG_TEXT));
+    }
+    return true;
+}
+
 /* No list means anything when it is empty, and "any" is what it would be taken for. */
 static bool check_lists(const struct config_file *file, struct why *why)
 {
@@ -408,7 +423,8 @@ bool config_file_read(struct config_file **file, const char *path, bool top_only
     struct config_file *made = xcalloc(1, sizeof(*made));
 
     made->path = xstrdup(path);
-    if (!check_text(made, top_only, why) || !parse(made, why) || !check_lists(made, why)) {
+    if (!check_text(made, top_only, why) || !parse(made, why) || !check_titles(made, why) ||
+        !check_lists(made, why)) {
         config_file_free(made);
         return false;
     }

@@ -15,8 +15,9 @@ struct config_value {
 };
 
 struct config_section {
-    const char *name;            /* "" for the top level, which is always the first */
-    char *title;                 /* "" where there is none */
+    const char *name; /* "" for the top level, which is always the first */
+    char *title;      /* "" where there is none */
+    bool has_title;
     int line;                    /* of its last line */
     struct config_value *values; /* only those that the file sets */
     size_t value_count;

@@ -131,6 +131,27 @@ bool config_is_loopback(const char *address)
     return inet_pton(AF_INET6, address, bytes) == 1 && memcmp(bytes, loopback, sizeof(bytes)) == 0;
 }
 
+/* IPv4 as ::ffff:a.b.c.d; the text was checked. */
+static void read_address(const char *text, uint8_t bytes[static 16])
+{
+    static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+
+    memset(bytes, 0, 16);
+    if (strcmp(text, "*") != 0 && inet_pton(AF_INET6, text, bytes) != 1) {
+        memcpy(bytes, mapped, sizeof(mapped));
+        (void)inet_pton(AF_INET, text, bytes + sizeof(mapped));
+    }
+}
+
+bool config_is_same_address(const char *a, const char *b)
+{
+    uint8_t of_a[16], of_b[16];
+
+    read_address(a, of_a);
+    read_address(b, of_b);
+    return memcmp(of_a, of_b, sizeof(of_a)) == 0;
+}
+
 size_t config_count_sections(const struct config_file *file, const char *name)
 {
     size_t count = 0;

@@ -42,6 +42,8 @@ bool config_check_readable(const struct config *config, const struct config_sect
                            const char *name, const char *path, struct why *why); /* NULL is fine */
 
 bool config_is_loopback(const char *address);
+/* Do both mean the same, however they are spelled? "*" is all of IPv6, and IPv4 with it. */
+bool config_is_same_address(const char *a, const char *b);
 size_t config_count_sections(const struct config_file *file, const char *name);
 
 /* config_upstreams.c; the second needs the first. */

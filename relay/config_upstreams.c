@@ -35,9 +35,11 @@ static bool read_password(struct config *config, const char *path, const char **
         return false;
     text[len] = '\0';
     text[strcspn(text, "\r\n")] = '\0';
-    *password = config_take_text(config, text);
+    bool ok = text[0] != '\0' || why_set(why, "the first line of %s is empty", path);
+    if (ok)
+        *password = config_take_text(config, text);
     explicit_bzero(text, sizeof(text));
-    return true;
+    return ok;
 }
 
 static bool fill_upstream_smtp(struct config *config, const struct config_section *section,

@@ -18,8 +18,8 @@ static const struct {
 } subcommands[] = {
     { "serve", cli_serve, "run in the foreground; log to standard error" },
     { "check", cli_check, "is the configuration right?" },
-    { "key", cli_key, "create | list | show | revoke" },
-    { "account", cli_account, "create | list" },
+    { "key", cli_key, "create | list | show | rotate | hold | release | revoke" },
+    { "account", cli_account, "create | list | suspend | resume | plan" },
     { "domain", cli_domain, "add | verify | list | remove" },
     { "queue", cli_queue, "list | show | retry | hold | release | cancel | stats" },
     { "upstream", cli_upstream, "list | hold | release" },
@@ -41,7 +41,7 @@ static int run_version(int argc, char **argv)
     (void)argc;
     (void)argv;
     printf("latchpost %s\n", LATCHPOST_VERSION);
-    return fflush(stdout) == 0 ? EX_OK : EX_IOERR;
+    return cli_end(EX_OK);
 }
 
 static int run_help(int argc, char **argv)
@@ -49,7 +49,7 @@ static int run_help(int argc, char **argv)
     (void)argc;
     (void)argv;
     print_usage(stdout);
-    return fflush(stdout) == 0 ? EX_OK : EX_IOERR;
+    return cli_end(EX_OK);
 }
 
 /* "--version" and "--help" (or "-h") are what people try first. */

@@ -1,6 +1,7 @@
 /* check.c - is the configuration right? can the upstreams be reached and logged in to? */
 #include <getopt.h>
 #include <jansson.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -100,6 +101,19 @@ static bool become(const struct user *user, struct why *why)
     return !user->is_other || geteuid() != 0 || user_become(user, false, why);
 }
 
+/* What a file or an upstream says may be in any encoding; JSON is UTF-8. */
+static json_t *text_json(const char *text)
+{
+    json_t *json = json_string(text);
+
+    if (json != NULL)
+        return json;
+    char *escaped = cli_escape(text);
+    json = json_string(escaped);
+    free(escaped);
+    return json;
+}
+
 static bool is_all_well(const struct check *check)
 {
     for (size_t i = 0; i < check->probe_count; i++)
@@ -108,29 +122,42 @@ static bool is_all_well(const struct check *check)
     return true;
 }
 
+/* Escaped: what upstreams say is in it. */
+__attribute__((format(printf, 1, 2))) static void print_line(const char *format, ...)
+{
+    char text[1024];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    char *escaped = cli_escape(text);
+    puts(escaped);
+    free(escaped);
+}
+
 static int report(const struct check *check, const struct config *config)
 {
     json_t *rows = json_array();
     bool ok = is_all_well(check);
 
     if (!check->json)
-        printf("%s is right: %zu listener(s), %zu upstream(s)\n", config->path,
-               config->listener_count, config->upstream_count);
+        print_line("%s is right: %zu listener(s), %zu upstream(s)", config->path,
+                   config->listener_count, config->upstream_count);
     for (size_t i = 0; i < check->probe_count; i++) {
         const struct probe *probe = &check->probes[i];
 
-        json_array_append_new(rows, json_pack("{s:s, s:b, s:s}", "upstream", probe->name, "ok",
-                                              probe->ok, "text", probe->text));
+        json_array_append_new(rows, json_pack("{s:o, s:b, s:o}", "upstream", text_json(probe->name),
+                                              "ok", probe->ok, "text", text_json(probe->text)));
         if (!check->json)
-            printf("upstream \"%s\": %s: %s\n", probe->name, probe->ok ? "ok" : "FAILED",
-                   probe->text);
+            print_line("upstream \"%s\": %s: %s", probe->name, probe->ok ? "ok" : "FAILED",
+                       probe->text);
     }
     if (check->json) {
-        json_t *answer = json_pack("{s:b, s:{s:s, s:O}}", "success", ok, "data", "config",
-                                   config->path, "upstreams", rows);
+        json_t *answer = json_pack("{s:b, s:{s:o, s:O}}", "success", ok, "data", "config",
+                                   text_json(config->path), "upstreams", rows);
 
-        json_dumpf(answer, stdout, JSON_COMPACT);
-        putchar('\n');
+        cli_print_json(stdout, answer);
         json_decref(answer);
     }
     json_decref(rows);
@@ -141,14 +168,11 @@ static int complain(const struct check *check, const char *text)
 {
     json_t *answer;
 
-    if (!check->json) {
-        fprintf(stderr, "latchpost: %s\n", text);
-        return EX_CONFIG;
-    }
-    answer = json_pack("{s:b, s:{s:s, s:s}}", "success", 0, "error", "code",
-                       "invalid_configuration", "message", text);
-    json_dumpf(answer, stdout, JSON_COMPACT);
-    putchar('\n');
+    if (!check->json)
+        return cli_fail(EX_CONFIG, "%s", text);
+    answer = json_pack("{s:b, s:{s:s, s:o}}", "success", 0, "error", "code",
+                       "invalid_configuration", "message", text_json(text));
+    cli_print_json(stdout, answer);
     json_decref(answer);
     return EX_CONFIG;
 }
@@ -198,12 +222,12 @@ int cli_check(int argc, char **argv)
             check.json = true;
         } else {
             fputs(usage, option == 'h' ? stdout : stderr);
-            return option == 'h' ? EX_OK : EX_USAGE;
+            return option == 'h' ? cli_end(EX_OK) : EX_USAGE;
         }
     }
     if (optind != argc) {
         fprintf(stderr, "latchpost check: '%s' is too much\n%s", argv[optind], usage);
         return EX_USAGE;
     }
-    return run(&check);
+    return cli_end(run(&check));
 }

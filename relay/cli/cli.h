@@ -66,6 +66,9 @@ int cli_run(const struct cli_noun *noun, int argc, char **argv);
 /* "latchpost: <sentence>" on standard error, escaped; returns `code`. */
 int cli_fail(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* The last thing of every command: EX_OK becomes a failure when what was printed did not arrive. */
+int cli_end(int code);
+
 /* --- output (print.c) ------------------------------------------------------------------------- */
 
 /* What a terminal must not interpret (controls, ESC, C1, line and direction marks, what is not

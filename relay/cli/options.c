@@ -28,6 +28,13 @@ int cli_fail(int code, const char *format, ...)
     return code;
 }
 
+int cli_end(int code)
+{
+    if ((fflush(stdout) != 0 || ferror(stdout)) && code == EX_OK)
+        code = cli_fail(EX_IOERR, "Standard output could not be written.");
+    return code;
+}
+
 const char *cli_value(const struct cli_arguments *arguments, size_t option)
 {
     size_t count = arguments->counts[option];
@@ -198,9 +205,7 @@ static int run(struct reader *reader, int argc, char **argv)
         code = reader->verb->run(&reader->arguments);
     for (size_t i = 0; i < reader->verb->option_count; i++)
         free(reader->arguments.values[i]);
-    if ((fflush(stdout) != 0 || ferror(stdout)) && code == EX_OK)
-        code = cli_fail(EX_IOERR, "Standard output could not be written.");
-    return code;
+    return cli_end(code);
 }
 
 static bool is_help(const char *word)
@@ -214,7 +219,7 @@ int cli_run(const struct cli_noun *noun, int argc, char **argv)
 
     if (argc >= 2 && is_help(argv[1])) {
         print_help(noun);
-        return EX_OK;
+        return cli_end(EX_OK);
     }
     if (noun->verbs[0].name[0] == '\0') {
         reader.verb = &noun->verbs[0];

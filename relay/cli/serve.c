@@ -33,7 +33,7 @@ int cli_serve(int argc, char **argv)
             path = optarg;
         } else if (option == 'h') {
             fputs(usage, stdout);
-            return EX_OK;
+            return cli_end(EX_OK);
         } else {
             fputs(usage, stderr);
             return EX_USAGE;
@@ -43,9 +43,7 @@ int cli_serve(int argc, char **argv)
         fprintf(stderr, "latchpost serve: '%s' is too much\n%s", argv[optind], usage);
         return EX_USAGE;
     }
-    if (!config_load(&config, path, &why)) {
-        fprintf(stderr, "latchpost: %s\n", why.text);
-        return EX_CONFIG;
-    }
+    if (!config_load(&config, path, &why))
+        return cli_fail(EX_CONFIG, "%s", why.text);
     return daemon_run(config);
 }

@@ -288,6 +288,7 @@ static void note_method(struct connection *connection)
     for (size_t i = 0; i < method.len; i++)
         connection->method[i] = method.data[i];
     connection->method[method.len] = '\0';
+    connection->head_only = strcmp(connection->method, "HEAD") == 0;
 }
 
 static void note_tls(struct connection *connection, struct api_caller *caller)
@@ -340,7 +341,6 @@ static void dispatch(struct connection *connection)
     struct api_caller caller = { 0 };
 
     note_method(connection);
-    connection->head_only = strcmp(connection->method, "HEAD") == 0;
     connection->closes = !http_request_keeps_alive(connection->request);
     if (!identify(connection, &caller))
         return;
@@ -400,9 +400,9 @@ static void begin_body(struct connection *connection)
     struct http_request *request = connection->request;
     struct api_caller caller = { 0 };
 
+    note_method(connection);
     if (!identify(connection, &caller) || enter_tarpit(connection, &caller))
         return;
-    note_method(connection);
     if (!caller.is_operator && caller.grant == NULL) {
         refuse_stranger(connection, &caller);
         return;
@@ -428,12 +428,10 @@ static void begin_body(struct connection *connection)
 static void leave_tarpit(struct connection *connection)
 {
     connection->refs++; /* the answer may end it while it is still looked at */
-    if (http_request_in_body(connection->request)) {
-        note_method(connection);
+    if (http_request_in_body(connection->request))
         refuse_stranger(connection, &connection->refused);
-    } else {
+    else
         ask(connection, &connection->refused);
-    }
     connection_unref(connection);
 }
 

@@ -52,9 +52,12 @@ def help_names_every_subcommand_verb_and_option():
             assert done.returncode == 0 and done.stderr == "", done
             for name in ("serve", "check", "key", "account", "domain", "queue", "version"):
                 assert re.search(rf"(?m)^  {name} ", done.stdout), (name, done.stdout)
-        verbs = {"key": "create list show revoke --name --account --scope --domain --sender --recipient "
+            for name, rest in (("key", "rotate hold release"), ("account", "suspend resume plan")):
+                line = re.search(rf"(?m)^  {name} .*", done.stdout)[0]
+                assert all(word in line for word in rest.split()), line
+        verbs = {"key": "create list show revoke rotate hold release --name --account --scope --domain --sender --recipient "
                         "--expires --rate --allow-from --test",
-                 "account": "create list --plan", "domain": "add list remove --pending",
+                 "account": "create list suspend resume plan --plan", "domain": "add list remove --pending",
                  "queue": "list show retry stats --state --all", "serve": "--config",
                  "check": "--connect --json"}
         for noun, names in verbs.items():
@@ -66,6 +69,35 @@ def help_names_every_subcommand_verb_and_option():
         for words in (["version"], ["--version"]):
             done = latchpost(relay, *words)
             assert done.returncode == 0 and re.fullmatch(r"latchpost \d+\.\d+\.\d+\n", done.stdout), done
+
+
+@case
+def what_cannot_be_printed_is_a_failure():
+    with Relay(start=False) as relay, open("/dev/full", "w") as full:
+        relay.write_config()
+        for words in (["help"], ["version"], ["key", "--help"], ["key", "list", "--help"], ["serve", "--help"],
+                      ["check", "--help"], ["check", "-c", relay.config], ["check", "--json", "-c", relay.config],
+                      ["key", "list", "-c", relay.config]):
+            done = subprocess.run([relay.binary, *words], stdout=full, stderr=subprocess.PIPE, text=True,
+                                  timeout=PATIENCE_S)
+            assert done.returncode == 74 and "could not be written" in done.stderr, (words, done)
+
+
+@case
+def what_is_wrong_in_a_configuration_is_told_in_any_encoding():
+    with Relay(start=False, sink=False) as relay:
+        for value in (b"\xff\xfe", b"\xc2\x9b2J", b"\xe2\x80\xae", "caf\u00e9".encode("latin-1")):
+            with open(relay.config, "wb") as file:
+                file.write(b'hostname = "r.example"\nlog_level = "' + value + b'"\nlistener "a" { port = 1 }\n')
+            done = latchpost(relay, "check", "--json", "-c", relay.config)
+            answer = json.loads(done.stdout)
+            assert done.returncode == 78 and answer["success"] is False, done
+            assert ":2: log_level: " in answer["error"]["message"], answer
+            for words in (["check"], ["serve"], ["key", "list"]):
+                done = subprocess.run([relay.binary, *words, "-c", relay.config], capture_output=True,
+                                      timeout=PATIENCE_S)
+                assert done.returncode == 78 and b":2: log_level: " in done.stderr, done
+                assert value not in done.stderr and done.stdout == b"", done
 
 
 @case

@@ -162,6 +162,11 @@ def a_method_that_a_path_does_not_have_is_405_with_those_it_has():
         assert full.split(b"\r\n\r\n")[1] and short.endswith(b"\r\n\r\n")
         length = re.search(rb"Content-Length: \d+", full).group()
         assert length in short
+        for fields in ("Host: y\r\n", "Content-Length: 99999999999\r\n", "Content-Length: 100000\r\n",
+                       "X-API-Key: a\r\nAuthorization: Bearer b\r\n"):
+            refused = relay.raw(get(fields, line="HEAD /healthz HTTP/1.1\r\n"))
+            assert refused.startswith(b"HTTP/1.1 4") and refused.endswith(b"\r\n\r\n"), (fields, refused)
+            assert refused.count(b"\r\n\r\n") == 1 and b"Content-Length: 0" not in refused, refused
 
 
 @case

@@ -148,6 +148,50 @@ static void lists_come_in_pages(void **state)
     }
 }
 
+/* A key with a list of a hundred addresses, as long as they may be. */
+static void make_long_key(struct api_place *place)
+{
+    json_t *senders = json_array();
+    char address[256], label[64];
+
+    memset(label, 'a', sizeof(label) - 1);
+    label[sizeof(label) - 1] = '\0';
+    for (int i = 0; i < AUTH_LIST_MAX; i++) {
+        snprintf(address, sizeof(address), "%.56s%02d@%.61s.%.61s.%.61s.example", label, i, label,
+                 label, label);
+        json_array_append_new(senders, json_string(address));
+    }
+    json_t *body = json_pack("{s:s, s:s, s:O, s:o}", "name", "n", "account", "blog", "senders",
+                             senders, "recipients", senders);
+    char *text = json_dumps(body, JSON_COMPACT);
+    assert_int_equal(api_place_ask(place, NULL, "POST", "/v1/api-keys", text), 201);
+    free(text);
+    json_decref(body);
+}
+
+static void a_page_of_long_keys_ends_early(void **state)
+{
+    struct family *family = *state;
+    struct api_place *place = &family->place;
+    size_t pages = 0, rows = 0;
+    char path[128] = "/v1/api-keys?account=blog";
+
+    for (int i = 0; i < 60; i++) /* some 3 MB */
+        make_long_key(place);
+    for (; path[0] != '\0'; pages++) {
+        assert_int_equal(api_place_ask(place, family->acme, "GET", path, NULL), 200);
+        assert_int_equal(total(place), 61);
+        assert_in_range(strlen(place->text), 1, 2300000);
+        rows += json_array_size(api_place_at(place, "data"));
+        const char *next = api_place_text(place, "meta.next");
+        snprintf(path, sizeof(path), "/v1/api-keys?account=blog&after=%s", next);
+        if (next[0] == '\0')
+            path[0] = '\0';
+    }
+    assert_int_equal(pages, 2);
+    assert_int_equal(rows, 61);
+}
+
 static void one_key_is_reached_by_its_own_path_only(void **state)
 {
     struct family *family = *state;
@@ -176,6 +220,10 @@ static void one_key_is_reached_by_its_own_path_only(void **state)
         { family->acme, "POST", "/v1/api-keys/%s/release", family->shop, 200 },
         { family->acme, "POST", "/v1/api-keys/%s/rotate", family->shop, 200 },
         { family->acme, "DELETE", "/v1/sub-accounts/shop/api-keys/%s", family->blog, 404 },
+        { family->acme, "DELETE", "/v1/sub-accounts/acme/api-keys/%s", family->acme, 404 },
+        { family->shop, "DELETE", "/v1/sub-accounts/shop/api-keys/%s", family->shop, 404 },
+        { NULL, "DELETE", "/tx/v1/sub-account/acme/api-key/%s", family->acme, 404 },
+        { NULL, "DELETE", "/v1/sub-accounts/nobody/api-keys/%s", family->acme, 404 },
         { family->acme, "DELETE", "/tx/v1/sub-account/blog/api-key/%s", family->blog, 200 },
     };
 
@@ -311,6 +359,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         IN_FAMILY(a_parent_sees_its_own_and_nobody_above),
         IN_FAMILY(lists_come_in_pages),
+        IN_FAMILY(a_page_of_long_keys_ends_early),
         IN_FAMILY(one_key_is_reached_by_its_own_path_only),
         IN_FAMILY(a_key_for_a_sub_account_needs_no_body),
         IN_FAMILY(a_parent_makes_sub_accounts_with_its_own_plan),

@@ -154,6 +154,17 @@ static void a_wrong_file_is_refused_with_line_and_reason(void **state)
         { "tls { }\ntls { }\n", ":4:", "twice" },
         { "listener \"a\" { port = 2526 }\n", ":3:", "a" },
         { "listener \"b\" { port = 2525 }\n", ":3:", "already" },
+        { "listener \"b\" { address = \"::\" port = 2525 }\n", ":3:", "already" },
+        { "listener \"b\" { address = \"::1\" port = 9 }\n"
+          "listener \"c\" { address = \"0:0:0:0:0:0:0:1\" port = 9 }\n",
+          ":4:", "\"b\" has this" },
+        { "listener \"b\" { address = \"127.0.0.1\" port = 9 }\n"
+          "http { tls = none port = 9 }\n",
+          ":4:", "\"b\" has this" },
+        { "listener \"\" { port = 2526 }\n", ":3:", "title" },
+        { "upstream \"a\\nb\" { url = \"maildir:x\" }\n", ":3:", "title" },
+        { "plan \"a\x1b\" { }\n", ":3:", "title" },
+        { "state_dir = \"\"\n", ":3:", "folder" },
         { "listener \"b\" { tls = none auth_without_tls = true }\n", ":3:", "in the clear" },
         { "http { tls = none address = \"*\" }\n", ":3:", "in the clear" },
         { "http { tls = starttls }\n", ":3:", "implicit" },
@@ -214,6 +225,33 @@ static void a_wrong_file_is_refused_with_line_and_reason(void **state)
                      rows[i].what, why.text);
         free(text);
     }
+}
+
+static void our_own_name_is_no_address(void **state)
+{
+    static const char *const names[] = { "127.0.0.1", "::1", "2001:db8::25", "relay.1" };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        char *text = xasprintf("\nhostname = \"%s\"\nlistener \"a\" { port = 1 }\n", names[i]);
+        struct config *config = NULL;
+        struct why why = { "" };
+
+        write_file(path, text, 0644);
+        if (config_load(&config, path, &why) || strstr(why.text, ":2: hostname: ") == NULL)
+            fail_msg("%s: %s", names[i], why.text);
+        free(text);
+    }
+}
+
+static void the_same_port_at_another_address_is_another_listener(void **state)
+{
+    (void)state;
+    config_free(load("hostname = \"relay.example\"\n"
+                     "listener \"a\" { address = \"127.0.0.1\" port = 9 }\n"
+                     "listener \"b\" { address = \"127.0.0.2\" port = 9 }\n"
+                     "listener \"c\" { address = \"::1\" port = 9 }\n"
+                     "http { tls = none address = \"127.0.0.3\" port = 9 }\n"));
 }
 
 static void variables_come_from_the_environment(void **state)
@@ -285,6 +323,9 @@ static void secrets_in_files_that_all_may_read_are_refused(void **state)
     write_file(path, text, 0644);
     assert_false(config_load(&config, path, &why));
     assert_non_null(strstr(why.text, "chmod 600"));
+    write_file(password_path, "\nhidden\n", 0600); /* an empty one would be sent */
+    assert_false(config_load(&config, path, &why));
+    assert_non_null(strstr(why.text, "is empty"));
     free(text);
 }
 
@@ -304,6 +345,8 @@ int main(void)
         cmocka_unit_test(a_small_file_gets_every_default),
         cmocka_unit_test(a_full_file_means_what_it_says),
         cmocka_unit_test(a_wrong_file_is_refused_with_line_and_reason),
+        cmocka_unit_test(our_own_name_is_no_address),
+        cmocka_unit_test(the_same_port_at_another_address_is_another_listener),
         cmocka_unit_test(variables_come_from_the_environment),
         cmocka_unit_test(a_command_does_not_need_the_passwords_of_the_daemon),
         cmocka_unit_test(secrets_in_files_that_all_may_read_are_refused),

@@ -87,6 +87,30 @@ static void parse_survives_a_long_text(void **state)
     free(long_text);
 }
 
+static void a_key_is_found_within_a_text(void **state)
+{
+    static const struct {
+        struct slice text;
+        bool want;
+    } cases[] = {
+        { SLICE("lpk_7Fq2mZ81c4Yw0R5tKd9sVbN3xQ6uJe4O65G9"), true },
+        { SLICE("my key: lpk_7Fq2mZ81c4Yw0R5tKd9sVbN3xQ6uJe4O65G9!"), true },
+        { SLICE("xlpk_7Fq2mZ81c4Yw0R5tKd9sVbN3xQ6uJe4O65G9"), true },
+        { SLICE("lpk_7Fq2mZ81c4Yw0R5tKd9sVbN3xQ6uJe4O65G90"), true },
+        { SLICE("lpk_7Fq2mZ81c4Yw0R5tKd9sVbN3xQ6uJe4O65G8"), false },
+        { SLICE("lpk_7Fq2mZ81c4Yw0R5tKd9sVbN3xQ6uJe4O65G"), false },
+        { SLICE("7Fq2mZ81c4Yw0R5tKd9sVbN3xQ6uJe4O65G9"), false },
+        { SLICE("deploy_0123456789abcdef0123456789abcdef01234567"), false },
+        { SLICE("cron"), false },
+        { { NULL, 0 }, false },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        if (key_is_in(cases[i].text) != cases[i].want)
+            fail_msg("row %zu: \"%.*s\"", i, SLICE_ARG(cases[i].text));
+}
+
 static void prefix_is_checked(void **state)
 {
     static const struct {
@@ -207,10 +231,15 @@ static void new_peppers_differ(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(crc_is_that_of_zlib),        cmocka_unit_test(parse_accepts_keys_only),
-        cmocka_unit_test(parse_survives_a_long_text), cmocka_unit_test(prefix_is_checked),
-        cmocka_unit_test(made_keys_parse_and_differ), cmocka_unit_test(all_digits_are_drawn_alike),
-        cmocka_unit_test(hashes_are_keyed_blake2b),   cmocka_unit_test(pepper_in_hex_has_64_digits),
+        cmocka_unit_test(crc_is_that_of_zlib),
+        cmocka_unit_test(parse_accepts_keys_only),
+        cmocka_unit_test(parse_survives_a_long_text),
+        cmocka_unit_test(a_key_is_found_within_a_text),
+        cmocka_unit_test(prefix_is_checked),
+        cmocka_unit_test(made_keys_parse_and_differ),
+        cmocka_unit_test(all_digits_are_drawn_alike),
+        cmocka_unit_test(hashes_are_keyed_blake2b),
+        cmocka_unit_test(pepper_in_hex_has_64_digits),
         cmocka_unit_test(new_peppers_differ),
     };
     struct why why;

@@ -100,7 +100,7 @@ static void bad_specs_are_refused_with_a_sentence(void **state)
     static const char *const bad_network[] = { "10.0.0.0/33" };
     static const char *const line_end[] = { "a\n@good.example" };
     static const char *many[AUTH_LIST_MAX + 1];
-    struct auth_key_spec specs[12];
+    struct auth_key_spec specs[13];
     const char *words[ARRAY_LEN(specs)];
     struct why why;
 
@@ -121,6 +121,7 @@ static void bad_specs_are_refused_with_a_sentence(void **state)
     specs[9].allow_from = (struct auth_list){ bad_network, 1 }, words[9] = "10.0.0.0/33";
     specs[10].senders = (struct auth_list){ line_end, 1 }, words[10] = "a?@good.example";
     specs[11].domains = (struct auth_list){ many, ARRAY_LEN(many) }, words[11] = "100";
+    specs[12].name = "for lpk_7Fq2mZ81c4Yw0R5tKd9sVbN3xQ6uJe4O65G9", words[12] = "API key";
     for (size_t i = 0; i < ARRAY_LEN(specs); i++)
         if (spec_check(&specs[i], NOW_S, &why) || strstr(why.text, words[i]) == NULL)
             fail_msg("row %zu: %s", i, why.text);
