@@ -64,7 +64,7 @@ SRC_base := $(patsubst %,relay/base/%.c,\
     alloc base64 buf clock db digest gather ident log mailbox map metrics slice turns why)
 SRC_net := $(patsubst %,relay/net/%.c,\
     connect errand listener listener_limits loop resolve stream stream_input stream_output \
-    stream_peer tls tls_cert tls_context txt_lookup)
+    stream_peer tls tls_cert tls_context txt_lookup txt_owner)
 SRC_message := $(patsubst %,relay/message/%.c,\
     address compose content_type date domain dsn encode fixup header returned sender)
 SRC_auth := $(patsubst %,auth/%.c,\

@@ -5,7 +5,8 @@
  * it was told and looks at that only when c-ares has returned; then it answers, once, destroys the
  * channel (which calls all callbacks again: they see that it is over), and goes when the last of
  * its handles is closed. A server that answers with the wrong id, from elsewhere, or about another
- * question is not heard by c-ares; a truncated answer is asked for again by TCP. */
+ * question is not heard by c-ares, records of another name are found by us; a truncated answer is
+ * asked for again by TCP. */
 #include "relay/net/txt_lookup.h"
 
 #include <ares.h>
@@ -17,6 +18,7 @@
 #include "relay/base/alloc.h"
 #include "relay/base/buf.h"
 #include "relay/base/clock.h"
+#include "relay/net/txt_owner.h"
 
 #define TRIES           4
 #define SERVER_TEXT_MAX 64
@@ -41,6 +43,7 @@ struct lookup {
     struct loop *loop;
     struct txt_resolver *resolver; /* NULL when answered */
     struct list node;              /* in resolver->lookups */
+    char *name;
     ares_channel channel;
     bool has_channel;
     struct list watches;
@@ -133,6 +136,7 @@ static void on_handle_closed(struct lookup *lookup)
     if (--lookup->handles > 0)
         return;
     buf_free(&lookup->octets);
+    free(lookup->name);
     free(lookup);
 }
 
@@ -240,7 +244,9 @@ static void on_told(void *arg, int status, int timeouts, unsigned char *packet, 
         return; /* the channel is being destroyed */
     if (status == ARES_SUCCESS)
         status = ares_parse_txt_reply_ext(packet, len, &strings);
-    if (status == ARES_SUCCESS) {
+    if (status == ARES_SUCCESS && !txt_owner_is(packet, len, lookup->name)) {
+        tell(lookup, TXT_FAILED, "the name server told of another name");
+    } else if (status == ARES_SUCCESS) {
         keep_texts(lookup, strings);
         tell(lookup, lookup->text_count > 0 ? TXT_FOUND : TXT_NO_TEXT, NULL);
     } else {
@@ -361,6 +367,7 @@ void txt_lookup(struct txt_resolver *resolver, const char *name, txt_answer_cb *
 
     lookup->loop = resolver->loop;
     lookup->resolver = resolver;
+    lookup->name = xstrdup(name);
     lookup->cb = cb;
     lookup->owner = owner;
     lookup->deadline_ms = clock_mono_ms() + (int64_t)resolver->timeout_ms;

@@ -1,7 +1,7 @@
 /* txt_lookup.h - which TXT records has this name?
- * The only user of c-ares. Each look-up has a channel of its own, so that a change of the system's
- * resolv.conf or of the configuration is seen by the next one, and nothing is kept: whoever asks
- * has just changed the zone. Belongs to its loop's thread. */
+ * The only user of c-ares (with txt_owner.c). Each look-up has a channel of its own, so that a
+ * change of the system's resolv.conf or of the configuration is seen by the next one, and nothing
+ * is kept: whoever asks has just changed the zone. Belongs to its loop's thread. */
 #ifndef LATCHPOST_TXT_LOOKUP_H
 #define LATCHPOST_TXT_LOOKUP_H
 

@@ -51,7 +51,7 @@ static size_t text_len(struct slice data)
     return slice_first(data, slice_find(data, '\r')).len;
 }
 
-static bool has_eight_bit(struct slice text)
+bool body_has_eight_bit(struct slice text)
 {
     uint64_t seen = 0, words[4];
     size_t i = 0;
@@ -149,7 +149,7 @@ static void look_for_odd_bytes(struct body *body, struct slice taken)
 {
     if (slice_find(taken, '\0') != SLICE_NONE)
         body->faults |= BODY_NUL;
-    body->eight_bit = body->eight_bit || has_eight_bit(taken);
+    body->eight_bit = body->eight_bit || body_has_eight_bit(taken);
 }
 
 bool body_read(struct body *body, struct slice data, size_t *used, struct buf *out)

@@ -33,4 +33,7 @@ void body_start(struct body *body, uint64_t size_max, size_t line_max);
  * belong to the next command. */
 bool body_read(struct body *body, struct slice data, size_t *used, struct buf *out);
 
+/* Is there a byte above 127? */
+bool body_has_eight_bit(struct slice text);
+
 #endif

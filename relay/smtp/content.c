@@ -147,6 +147,8 @@ static void take_header(struct content *content, size_t header_len)
     bool fits = !ok || buf_add(&out, behind);
     assert(fits); /* what FIXUP_GROWTH_MAX promises: else the body would be lost with a 250 */
     (void)fits;
+    if (content->body.eight_bit) /* perhaps only in a field that was dropped */
+        content->body.eight_bit = body_has_eight_bit(buf_slice(&out));
     if (!ok) {
         content_discard(content);
     } else if (buf_len(&out) <= QUEUE_CHUNK_BYTES) {

@@ -4,7 +4,8 @@
  * connections come back one by one: each message that arrives makes room for one more, which
  * doubles them with each round, so an upstream that has just been started is not met by all that
  * has waited for it. What counts is messages, because a service that greets everybody may still not
- * be able to work. */
+ * be able to work: where connections break before anything of a message was answered, it rests in
+ * the same way. */
 #include "relay/upstream/breaker.h"
 
 #include <limits.h>
@@ -24,14 +25,19 @@ static int64_t rest_ms(const struct breaker *breaker)
     return for_ms < longest_ms ? for_ms : longest_ms;
 }
 
-void breaker_note_unreachable(struct breaker *breaker, int64_t now_ms)
+static void rest_if_open(struct breaker *breaker, int64_t now_ms)
 {
-    if (breaker->failures < UINT_MAX)
-        breaker->failures++;
     if (breaker_is_open(breaker)) {
         breaker->rest_until_ms = now_ms + rest_ms(breaker);
         breaker->window = 1;
     }
+}
+
+void breaker_note_unreachable(struct breaker *breaker, int64_t now_ms)
+{
+    if (breaker->failures < UINT_MAX)
+        breaker->failures++;
+    rest_if_open(breaker, now_ms);
 }
 
 void breaker_note_login_refused(struct breaker *breaker, int64_t now_ms)
@@ -55,6 +61,7 @@ bool breaker_note_ready(struct breaker *breaker)
 
 void breaker_note_success(struct breaker *breaker, unsigned most)
 {
+    breaker->barren = 0;
     if (breaker->window > 0 && ++breaker->window >= most)
         breaker->window = 0;
 }
@@ -63,6 +70,19 @@ void breaker_note_lost(struct breaker *breaker)
 {
     if (breaker->window > 0)
         breaker->window = 1;
+}
+
+/* Being ready ends the failures, so these are counted apart, until a message arrives. */
+void breaker_note_barren(struct breaker *breaker, int64_t now_ms)
+{
+    breaker_note_lost(breaker);
+    if (breaker->barren < UINT_MAX)
+        breaker->barren++;
+    if (breaker->barren < failures_max(breaker))
+        return;
+    if (breaker->failures < breaker->barren)
+        breaker->failures = breaker->barren;
+    rest_if_open(breaker, now_ms);
 }
 
 void breaker_stir(struct breaker *breaker)

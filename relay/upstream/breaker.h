@@ -15,6 +15,7 @@ struct breaker { /* zeroed, and its options set */
     struct breaker_options options;
     unsigned failures;     /* in a row, while no connection worked */
     bool login_refused;    /* that was one of them */
+    unsigned barren;       /* in a row: connections that were ready and broke at once */
     int64_t rest_until_ms; /* monotonic */
     unsigned window;       /* connections at once while it comes back slowly; 0: it is back */
 };
@@ -28,6 +29,8 @@ bool breaker_note_ready(struct breaker *breaker);
 void breaker_note_success(struct breaker *breaker, unsigned most);
 /* A connection broke after it had been ready. */
 void breaker_note_lost(struct breaker *breaker);
+/* The same before it had answered anything of a message, and no other works. */
+void breaker_note_barren(struct breaker *breaker, int64_t now_ms);
 /* Whatever it rests for may have been mended: it may be tried now. */
 void breaker_stir(struct breaker *breaker);
 

@@ -172,7 +172,9 @@ static enum client_end end_by_state(const struct client *client)
 {
     if (client->state < CLIENT_IDLE)
         return CLIENT_UNREACHABLE;
-    return client->state == CLIENT_IDLE ? CLIENT_FINISHED : CLIENT_LOST;
+    if (client->state == CLIENT_IDLE)
+        return CLIENT_FINISHED;
+    return client->useful ? CLIENT_LOST : CLIENT_BARREN;
 }
 
 static void name_service(const struct client *client, struct why *text)
@@ -290,6 +292,7 @@ static void judge(struct client *client, struct slice rest)
     bool unasked = --client->owed == 0 && rest.len > 0 && !is_farewell(client, rest);
 
     client->heard = true;
+    client->useful = client->useful || (client->state > CLIENT_IDLE && answer->code != 421);
     if (answer->code == 421) {
         client->heard = client->state != CLIENT_MAIL;
         client_break_by_answer(client, answer);

@@ -13,7 +13,8 @@ struct gate_pass;
 enum client_end {
     CLIENT_UNREACHABLE,   /* it never became ready: name, connection, greeting, TLS */
     CLIENT_LOGIN_REFUSED, /* the upstream does not take our credentials (5yz) */
-    CLIENT_LOST,          /* it broke after it had been ready */
+    CLIENT_BARREN,        /* it was ready, and broke before it had answered anything of a message */
+    CLIENT_LOST,          /* it broke after that */
     CLIENT_FINISHED,      /* we said QUIT, or the upstream closed an idle connection */
 };
 

@@ -60,6 +60,7 @@ struct client {
     uint64_t size_limit;  /* of SIZE; 0: none told */
 
     unsigned served;                /* transactions that were judged */
+    bool useful;                    /* something of one was answered, other than by a farewell */
     bool quitting;                  /* QUIT when the job is over */
     struct upstream_job *job;       /* from client_run() until it is judged */
     struct upstream_job *untouched; /* for on_end */

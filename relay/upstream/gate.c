@@ -79,7 +79,8 @@ void gate_look_for_trouble(struct gate *gate)
 {
     const struct breaker *breaker = &gate->breaker;
 
-    atomic_store(&gate->troubled, breaker->failures > 0 || breaker->window > 0 ||
+    atomic_store(&gate->troubled, breaker->failures > 0 || breaker->barren > 0 ||
+                                      breaker->window > 0 ||
                                       breaker_is_resting(breaker, clock_mono_ms()));
 }
 

@@ -63,7 +63,7 @@ bool gate_was_sent_away(struct gate_side *side, struct why *reason);
 struct gate_pass *gate_pass_ref(struct gate_pass *pass); /* accepts NULL, like the next */
 void gate_pass_unref(struct gate_pass *pass); /* with the last one there is room for another */
 /* What became of the connection. */
-enum gate_end { GATE_UNREACHABLE, GATE_LOGIN_REFUSED, GATE_LOST, GATE_FINISHED };
+enum gate_end { GATE_UNREACHABLE, GATE_LOGIN_REFUSED, GATE_BARREN, GATE_LOST, GATE_FINISHED };
 bool gate_pass_ready(struct gate_pass *pass); /* logged in; true: the first one after failures */
 void gate_pass_over(struct gate_pass *pass, enum gate_end end, const char *text);
 /* It has just finished a message: is it time to leave the place to a side that has less? True: the

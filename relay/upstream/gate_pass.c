@@ -56,19 +56,35 @@ bool gate_pass_ready(struct gate_pass *pass)
     return was_down;
 }
 
+/* Under the lock. One more does not work, but others go on. */
+static void stay_as_wide(struct gate *gate)
+{
+    gate->wide = gate->ready;
+    gate->widen_after_ms = clock_mono_ms() + WIDEN_REST_MS;
+    list_for_each(node, following, &gate->line)
+        gate_post(list_entry(node, struct gate_side, line_node)); /* to ask again after that */
+}
+
 /* Under the lock. */
 static void note_unreachable(struct gate *gate)
 {
-    if (gate->ready > 0) { /* the others go on */
-        gate->wide = gate->ready;
-        gate->widen_after_ms = clock_mono_ms() + WIDEN_REST_MS;
-        list_for_each(node, following, &gate->line)
-            gate_post(list_entry(node, struct gate_side, line_node)); /* to ask again after that */
+    if (gate->ready > 0) {
+        stay_as_wide(gate);
         return;
     }
     breaker_note_unreachable(&gate->breaker, clock_mono_ms());
     if (gate->opening == 0)
         gate_send_all_away(gate);
+}
+
+/* Under the lock. Unlike those who wait for one that cannot be had, those who wait now need not be
+ * sent away: the next one may do, unless it rests. */
+static void note_barren(struct gate *gate)
+{
+    if (gate->ready > 0)
+        stay_as_wide(gate);
+    else
+        breaker_note_barren(&gate->breaker, clock_mono_ms());
 }
 
 /* Under the lock. */
@@ -84,6 +100,8 @@ static void note_end(struct gate *gate, enum gate_end end, const char *text)
     atomic_store(&gate->troubled, true);
     if (end == GATE_UNREACHABLE) {
         note_unreachable(gate);
+    } else if (end == GATE_BARREN) {
+        note_barren(gate);
     } else {
         /* The next login would be refused, too, and enough of them lock the account. */
         breaker_note_login_refused(&gate->breaker, clock_mono_ms());

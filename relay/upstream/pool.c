@@ -226,9 +226,8 @@ static void on_end(void *owner, enum client_end end, const char *text,
                    struct upstream_job *untouched)
 {
     static const enum gate_end ends[] = {
-        [CLIENT_UNREACHABLE] = GATE_UNREACHABLE,
-        [CLIENT_LOGIN_REFUSED] = GATE_LOGIN_REFUSED,
-        [CLIENT_LOST] = GATE_LOST,
+        [CLIENT_UNREACHABLE] = GATE_UNREACHABLE, [CLIENT_LOGIN_REFUSED] = GATE_LOGIN_REFUSED,
+        [CLIENT_BARREN] = GATE_BARREN,           [CLIENT_LOST] = GATE_LOST,
         [CLIENT_FINISHED] = GATE_FINISHED,
     };
     struct member *member = owner;

@@ -6,7 +6,7 @@ import threading
 
 from support.api import ApiRelay
 from support.cases import case, run
-from support.names import CNAME, Dnsmasq, Scripted, name_bytes, reply, texts
+from support.names import CNAME, TXT, Dnsmasq, Scripted, name_bytes, reply, texts
 from support.relay import PATIENCE_S, Relay, wait_for
 
 
@@ -130,6 +130,32 @@ def answers_that_are_not_ours_are_not_heard():
 
     code, said, _ = verify_with(script)
     assert code == 65 and "the true one" in said, (code, said)
+
+
+@case
+def records_of_another_name_prove_nothing():
+    asked, other, third = b"\xc0\x0c", name_bytes("proof.elsewhere.example"), name_bytes("evil.example")
+
+    def text(owner, value):
+        return owner, TXT, bytes([len(value)]) + value
+
+    ours, theirs, alias, further = (lambda v: text(asked, v)), (lambda v: text(third, v)), \
+        (asked, CNAME, other), (other, CNAME, third)
+    rows = [  # what the answer holds, and whether it proves the domain
+        (lambda v: [ours(v)], True),
+        (lambda v: [theirs(v)], False),
+        (lambda v: [ours(b"x"), theirs(v)], False),
+        (lambda v: [alias, theirs(v)], False),
+        (lambda v: [further, theirs(v)], False),
+        (lambda v: [alias, further, theirs(v)], True),
+        (lambda v: [theirs(v), further, alias], True),  # in whatever order
+        (lambda v: [alias, (other, CNAME, asked), theirs(v)], False),  # round in a circle
+        (lambda v: [(asked, CNAME, asked), theirs(v)], False),
+    ]
+    for number, (script, proves) in enumerate(rows):
+        code, said, _ = verify_with(lambda q, t, v, script=script: [reply(q, script(v))])
+        assert code == (0 if proves else 75), (number, code, said)
+        assert proves or "another name" in said, (number, said)
 
 
 @case

@@ -44,6 +44,19 @@ def what_the_upstream_cannot_take_is_never_offered():  # F-44
 
 
 @case
+def a_blind_copy_in_8_bit_makes_no_message_of_8_bits():
+    with opened(Sink(offers=("PIPELINING",))) as (sink,), Relay(SOON, upstream=block("u", sink)) as relay:
+        client = relay.session(relay.key(), "local")
+        for rest in ("", "\r\n" * 70000):  # in the queue's row, and in chunks
+            client.expect(250, "MAIL FROM:<a@good.example> BODY=8BITMIME")
+            client.expect(250, "RCPT TO:<r@dest.example>")
+            client.expect(354, "DATA")
+            client.send("From: a@good.example\r\nBcc: J\u00fcrgen <j@dest.example>\r\n\r\nb\r\n" + rest + ".\r\n")
+            relay.wait_state(client.expect("250 2.0.0")[-1].split()[-1], "delivered")
+        assert b"Bcc" not in sink.messages[0][2]
+
+
+@case
 def what_failed_or_waits_can_be_retried_by_hand():
     answers = ["550 5.1.1 unknown", "450 4.2.1 full", ...]
     with opened(Sink({"RCPT": lambda n, line: answers[n]})) as (sink,), \

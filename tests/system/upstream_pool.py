@@ -54,6 +54,26 @@ def dots_are_doubled_on_the_wire():  # A-15
 
 
 @case
+def one_that_says_421_to_all_mail_is_met_by_no_storm():
+    with opened(Sink({"MAIL": lambda n, line: "421 4.3.2 too busy"})) as (sink,), \
+            Relay(LATER, upstream=block("u", sink)) as relay:
+        client = relay.session(relay.key(), "local")
+        names = [client.submit() for _ in range(100)]
+        wait_for(lambda: set(relay.queue().values()) == {"deferred"}, "the end of all attempts")
+        assert sink.connections <= 20, sink.connections
+        assert relay.json("upstream", "list")["data"][0]["state"] == "resting"
+        sink.script = {}
+        relay.process.send_signal(signal.SIGHUP)  # ends the rest
+
+        def have_arrived():
+            relay.cli("queue", "retry", "--all")
+            return set(relay.queue().values()) == {"delivered"}
+
+        wait_for(have_arrived, "all messages")
+        assert len(sink.messages) == len(names)
+
+
+@case
 def a_connection_is_used_again_up_to_its_ceiling():
     with opened(Sink()) as (sink,), \
             Relay(upstream=block("u", sink, "max_messages_per_connection = 3"), workers=1) as relay:

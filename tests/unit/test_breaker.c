@@ -96,6 +96,31 @@ static void a_connection_that_breaks_meanwhile_starts_that_anew(void **state)
     assert_int_equal(breaker_limit(&breaker, 20), 1);
 }
 
+static void connections_that_break_at_once_make_it_rest_although_each_was_ready(void **state)
+{
+    struct breaker breaker = breaker_new();
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        breaker_note_ready(&breaker);
+        breaker_note_barren(&breaker, 0);
+        assert_false(breaker_is_resting(&breaker, 0));
+    }
+    breaker_note_success(&breaker, 20); /* a message in between, and it counts anew */
+    for (int i = 0; i < 3; i++) {
+        assert_false(breaker_is_resting(&breaker, 0));
+        breaker_note_ready(&breaker);
+        breaker_note_barren(&breaker, 0);
+    }
+    assert_true(breaker_is_resting(&breaker, 4999));
+    assert_false(breaker_is_resting(&breaker, 5000));
+    breaker_note_ready(&breaker);
+    assert_int_equal(breaker_limit(&breaker, 20), 1); /* one message first */
+    breaker_note_barren(&breaker, 5000);
+    assert_true(breaker_is_resting(&breaker, 14999)); /* twice as long */
+    assert_false(breaker_is_resting(&breaker, 15000));
+}
+
 static void a_refused_login_pauses_at_once_and_a_reload_ends_it(void **state)
 {
     struct breaker breaker = breaker_new();
@@ -120,6 +145,7 @@ int main(void)
         cmocka_unit_test(odd_settings_do_no_harm),
         cmocka_unit_test(it_comes_back_as_messages_arrive),
         cmocka_unit_test(a_connection_that_breaks_meanwhile_starts_that_anew),
+        cmocka_unit_test(connections_that_break_at_once_make_it_rest_although_each_was_ready),
         cmocka_unit_test(a_refused_login_pauses_at_once_and_a_reload_ends_it),
     };
 

@@ -315,6 +315,49 @@ static void three_failures_make_it_rest_longer_and_longer(void **state)
     assert_true(desk_logged(&scene->desk, "upstream_back"));
 }
 
+static void one_that_greets_and_takes_nothing_rests_too(void **state)
+{
+    static const struct fake_row rows[] = { { "MAIL", "421 4.3.2 busy\r\n", 0, true },
+                                            { NULL, NULL, 0, 0 } };
+    struct scene *scene = *state;
+
+    fake_set_rows(&scene->fake, rows);
+    start(scene);
+    for (size_t i = 0; i < 3; i++) {
+        assert_true(upstream_is_usable(scene->desk.upstream));
+        deliver(scene, i, i + 1);
+        wait_for(scene, i, i + 1, UPSTREAM_LATER);
+    }
+    assert_false(upstream_is_usable(scene->desk.upstream));
+    skip_ms(5000);
+    deliver(scene, 3, 5); /* one tries, the other comes back */
+    wait_for(scene, 3, 4, UPSTREAM_LATER);
+    wait_for(scene, 4, 5, UPSTREAM_UNTRIED);
+    assert_int_equal(scene->fake.connections, 4);
+    skip_ms(5000);
+    assert_false(upstream_is_usable(scene->desk.upstream)); /* longer each time */
+    skip_ms(5000);
+    fake_set_rows(&scene->fake, NULL);
+    deliver(scene, 5, 8);
+    wait_for(scene, 5, 8, UPSTREAM_DELIVERED);
+    assert_true(upstream_is_usable(scene->desk.upstream));
+}
+
+static void a_refusal_is_an_answer_and_no_reason_to_rest(void **state)
+{
+    static const struct fake_row rows[] = { { "DATA", "451 4.3.0 no\r\n", 0, true },
+                                            { NULL, NULL, 0, 0 } };
+    struct scene *scene = *state;
+
+    fake_set_rows(&scene->fake, rows);
+    start(scene);
+    for (size_t i = 0; i < 6; i++) {
+        deliver(scene, i, i + 1);
+        wait_for(scene, i, i + 1, UPSTREAM_LATER);
+        assert_true(upstream_is_usable(scene->desk.upstream));
+    }
+}
+
 static void a_job_given_to_a_resting_upstream_comes_back_at_once(void **state)
 {
     struct scene *scene = *state;
@@ -715,6 +758,8 @@ int main(void)
         POOL_TEST(words_on_an_idle_connection_end_it),
         POOL_TEST(all_that_wait_come_back_when_it_cannot_be_reached),
         POOL_TEST(three_failures_make_it_rest_longer_and_longer),
+        POOL_TEST(one_that_greets_and_takes_nothing_rests_too),
+        POOL_TEST(a_refusal_is_an_answer_and_no_reason_to_rest),
         POOL_TEST(a_job_given_to_a_resting_upstream_comes_back_at_once),
         POOL_TEST(a_refused_second_connection_leaves_the_first_alone),
         POOL_TEST(a_refused_login_pauses_it_and_bounces_nothing),
