@@ -246,8 +246,11 @@ bool auth_store_begin(struct auth_store *store, struct why *why)
 /* Ends what auth_store_begin() began: commits when all went well so far. */
 bool auth_store_finish(struct auth_store *store, bool ok, struct why *why)
 {
-    if (ok && db_commit(store->db) == DB_OK)
+    if (ok && db_commit(store->db) == DB_OK) {
+        if (db_log_pages(store->db) > LOG_PAGES_MAX)
+            db_checkpoint(store->db); /* logs what fails; the log has everything still */
         return true;
+    }
     why_set(why, "%s", db_error(store->db));
     if (!ok)
         db_rollback(store->db);
@@ -450,11 +453,7 @@ bool auth_store_save_usage(struct auth_store *store, const struct usage_row *row
         return false;
     for (size_t i = 0; ok && i < count; i++)
         ok = upsert_usage(store, &rows[i]);
-    if (!auth_store_finish(store, ok, why))
-        return false;
-    if (db_log_pages(store->db) > LOG_PAGES_MAX)
-        db_checkpoint(store->db); /* logs what fails; the log has everything still */
-    return true;
+    return auth_store_finish(store, ok, why);
 }
 
 /* --- loading ---------------------------------------------------------------------------------- */

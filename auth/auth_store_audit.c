@@ -6,8 +6,6 @@
 
 #include "relay/base/ident.h"
 
-#define LOG_PAGES_MAX 1000 /* then the log is brought into the database */
-
 bool auth_store_insert_audit(struct auth_store *store, const struct audit *audit)
 {
     sqlite3_stmt *st = db_prepare(
@@ -58,11 +56,7 @@ bool auth_store_save_refusals(struct auth_store *store, const struct refusal *ro
         return false;
     for (size_t i = 0; ok && i < count; i++)
         ok = upsert_refusal(store, &rows[i]);
-    if (!auth_store_finish(store, ok, why))
-        return false;
-    if (db_log_pages(store->db) > LOG_PAGES_MAX)
-        db_checkpoint(store->db); /* logs what fails; the log has everything still */
-    return true;
+    return auth_store_finish(store, ok, why);
 }
 
 bool auth_store_count_refusals(struct auth_store *store, const char *action, int64_t *count)

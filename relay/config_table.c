@@ -129,7 +129,8 @@ const struct config_setting config_settings[] = {
     { "limits", "idle_time", CONFIG_DURATION, false, "300s", "waiting for a command or for data" },
     { "limits", "handshake_time", CONFIG_DURATION, false, "10s", "a TLS handshake" },
     { "limits", "penalty_failures", CONFIG_COUNT, false, "10",
-      "refused logins from one address (IPv6: its /64) within penalty_window; 0: never a penalty" },
+      "refused logins from one address (IPv6: its /64) within penalty_window; 0: none is counted, "
+      "so there is no tarpit either" },
     { "limits", "penalty_window", CONFIG_DURATION, false, "10m", "see penalty_failures" },
     { "limits", "penalty_time", CONFIG_DURATION, false, "10m",
       "how long that address is then turned away" },

@@ -429,6 +429,26 @@ static void a_state_and_its_rank_are_kept(void **state)
     auth_store_close(store);
 }
 
+/* Nobody logs in meanwhile, so nothing else brings the log in. */
+static void many_changes_leave_a_short_log(void **state)
+{
+    struct place *place = *state;
+    struct auth_store *store = found_store(place);
+    const struct key_row row = row_of("AAAAAAAA");
+    char path[512];
+    struct stat info;
+
+    assert_true(auth_store_add_key(store, &row, &by_operator, &place->why));
+    for (int i = 0; i < 400; i++)
+        assert_true(auth_store_set_state(store, row.id, i % 2 == 0 ? KEY_HELD : KEY_ACTIVE,
+                                         AUTH_RANK_OPERATOR, &by_operator, &place->why));
+    snprintf(path, sizeof(path), "%s-wal", place->keys);
+    assert_int_equal(stat(path, &info), 0);
+    assert_in_range(info.st_size, 0, 1100 * 4120); /* a page and its header */
+    auth_store_close(store);
+    assert_int_equal(ask(place, "SELECT count(*) FROM audit"), 401);
+}
+
 static void a_failing_change_changes_nothing(void **state)
 {
     static const struct account_row twice = { .handle = "default", .plan = "default" };
@@ -532,6 +552,7 @@ int main(void)
         IN_PLACE(rotating_and_revoking_leave_no_hash_in_any_file),
         IN_PLACE(accounts_and_what_they_are_to_each_other_are_kept),
         IN_PLACE(a_state_and_its_rank_are_kept),
+        IN_PLACE(many_changes_leave_a_short_log),
         IN_PLACE(a_failing_change_changes_nothing),
         IN_PLACE(a_visitor_may_end_the_loading),
         IN_PLACE(damage_is_refused_by_name),
