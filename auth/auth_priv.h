@@ -494,6 +494,8 @@ bool auth_store_set_suspended(struct auth_store *store, const char *handle, bool
 bool auth_store_set_plan(struct auth_store *store, const char *handle, const char *plan,
                          const struct audit *audit, struct why *why);
 
+/* The largest id of the audit trail; 0: none. */
+bool auth_store_last_id(struct auth_store *store, int64_t *id, struct why *why);
 /* Of the audit trail (auth_store_audit.c). Refusals are written by their id: one that is there gets
  * its count and its latest time. */
 struct refusal { /* many that were the same are one */

@@ -25,6 +25,17 @@ bool auth_store_insert_audit(struct auth_store *store, const struct audit *audit
     return auth_store_run(store, st);
 }
 
+bool auth_store_last_id(struct auth_store *store, int64_t *id, struct why *why)
+{
+    sqlite3_stmt *st = db_prepare(store->db, "SELECT max(coalesce((SELECT max(id) FROM audit), 0),"
+                                             " coalesce((SELECT max(id) FROM refusal), 0))");
+    bool ok = db_step(store->db, st) == DB_ROW || why_set(why, "%s", db_error(store->db));
+
+    *id = ok ? sqlite3_column_int64(st, 0) : 0;
+    sqlite3_reset(st);
+    return ok;
+}
+
 /* --- refusals --------------------------------------------------------------------------------- */
 
 static bool upsert_refusal(struct auth_store *store, const struct refusal *row)

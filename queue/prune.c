@@ -83,7 +83,7 @@ static enum store_result look_run(struct queue *queue, struct request *request)
 {
     struct store_pruning *pruning = &((struct prune *)request)->pruning;
     /* Ids that ran ahead of a clock which was set back say nothing of time: ended_ms decides. */
-    bool is_ahead = ident_time_ms(ident_next()) > queue->wall_ms + AHEAD_MS;
+    bool is_ahead = ident_time_ms(ident_last()) > queue->wall_ms + AHEAD_MS;
 
     pruning->cursor = queue->prune_cursor;
     pruning->below_id =

@@ -143,6 +143,7 @@ enum store_result store_discard(struct store *store, int64_t id)
 
     if (result == STORE_OK)
         result = store_run_for(store, "DELETE FROM incoming WHERE message = ?", id);
+    store_use_id(store, id);
     return result;
 }
 

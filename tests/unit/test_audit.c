@@ -6,6 +6,8 @@
 
 #include <cmocka.h>
 
+#include "relay/base/clock.h"
+#include "relay/base/ident.h"
 #include "tests/support/auth_place.h"
 
 static struct auth_audits list(struct place *place, struct auth_audit_filter filter)
@@ -25,6 +27,22 @@ static size_t count(struct place *place, struct auth_audit_filter filter)
 
     auth_audits_free(&audits);
     return found;
+}
+
+/* As an earlier process wrote it, when the clock was an hour ahead. */
+static void a_reference_is_not_given_again_after_the_clock_went_back(void **state)
+{
+    struct place *place = *state;
+    struct why why;
+
+    for (int i = 1; i < 3; i++) {
+        int64_t id = ident_at_time_ms((clock_wall_s() + i * 3600) * 1000);
+        const struct refusal refusal = { .id = id, .at_s = 1, .last_s = 1, .count = 1 };
+        assert_true(auth_store_save_refusals(place->auth->store, &refusal, 1, &why));
+        place_reopen(place);
+        assert_true(ident_last() >= id);
+        assert_true(ident_next() > id);
+    }
 }
 
 static void each_change_tells_by_whom_from_where_and_of_which_account(void **state)
@@ -251,6 +269,7 @@ int main(void)
         IN_PLACE(an_address_that_is_turned_away_is_told_of),
         IN_PLACE(a_list_is_narrowed_by_account_action_key_reference_and_time),
         IN_PLACE(pages_follow_one_another_through_changes_and_refusals),
+        IN_PLACE(a_reference_is_not_given_again_after_the_clock_went_back),
         IN_PLACE(no_secret_is_in_any_file),
     };
 
