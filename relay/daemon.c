@@ -559,6 +559,7 @@ static void hurry_main_loop(struct daemon *daemon)
 {
     int64_t left_ms = daemon->grace_ends_ms - clock_mono_ms();
 
+    stream_leave_early(&daemon->loop);
     if (daemon->is_stopping)
         stream_leave_by(&daemon->loop, left_ms < 0 ? 0 : (uint64_t)left_ms);
 }
