@@ -38,7 +38,7 @@ enum auth_result auth_audit_list(struct auth *auth, const struct auth_audit_filt
 {
     *audits = (struct auth_audits){ 0 };
     (void)refusals_flush(auth->refusals, auth->store, clock_wall_s()); /* else it waits, logged */
-    if (auth_store_read_audit(auth->store, filter, keep_view, audits, why))
+    if (auth_store_read_audit(auth->store, filter, keep_view, audits, &audits->next, why))
         return AUTH_DONE;
     auth_audits_free(audits);
     return AUTH_FAILED;

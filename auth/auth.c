@@ -15,6 +15,7 @@
 
 #include "relay/base/alloc.h"
 #include "relay/base/clock.h"
+#include "relay/base/ident.h"
 #include "relay/base/log.h"
 
 /* --- opening and closing ---------------------------------------------------------------------- */
@@ -78,6 +79,17 @@ static void apply_plans(struct auth *auth)
     }
 }
 
+/* What a refusal is known by must not be what another is known by, though the clock went back. */
+static bool raise_ids(struct auth_store *store, struct why *why)
+{
+    int64_t last_id;
+    bool ok = auth_store_last_id(store, &last_id, why);
+
+    if (ok)
+        ident_raise_floor(last_id);
+    return ok;
+}
+
 static void note_ends(struct auth *auth)
 {
     struct key *key;
@@ -122,7 +134,7 @@ bool auth_open(struct auth **out, const struct auth_options *options, struct why
     plans_set(&auth->plans, options->plans, options->plan_count);
     if (!open_pepper(auth, options, why) || !auth_store_open(&auth->store, options->path, why) ||
         !check_canary(auth, options, why) ||
-        !load_table(auth->table, auth->store, options->path, why) ||
+        !load_table(auth->table, auth->store, options->path, why) || !raise_ids(auth->store, why) ||
         !secrets_begin_watch(auth, why)) {
         free_auth(auth);
         return false;

@@ -399,8 +399,10 @@ struct auth_audit_view {
 struct auth_audits {
     struct auth_audit_view *views;
     size_t count;
+    int64_t next; /* `before` of the next question; 0: that was all */
 };
-/* AUTH_FAILED: keys.db could not be read. audits: newest first; the caller frees. */
+/* Looks at a bounded number of lines, so it may find few or none of many. AUTH_FAILED: keys.db
+ * could not be read. audits: newest first; the caller frees. */
 enum auth_result auth_audit_list(struct auth *auth, const struct auth_audit_filter *filter,
                                  struct auth_audits *audits, struct why *why);
 void auth_audits_free(struct auth_audits *audits);

@@ -496,6 +496,8 @@ bool auth_store_set_suspended(struct auth_store *store, const char *handle, bool
 bool auth_store_set_plan(struct auth_store *store, const char *handle, const char *plan,
                          const struct audit *audit, struct why *why);
 
+/* The largest id of the audit trail; 0: none. */
+bool auth_store_last_id(struct auth_store *store, int64_t *id, struct why *why);
 /* Of the audit trail (auth_store_audit.c). Refusals are written by their id: one that is there gets
  * its count and its latest time. */
 struct refusal { /* many that were the same are one */
@@ -517,10 +519,13 @@ bool auth_store_count_refusals(struct auth_store *store, const char *action, int
 /* Removes the oldest of this action, at most `most`, and none with this id or a larger one. */
 bool auth_store_prune_refusals(struct auth_store *store, const char *action, int64_t before_id,
                                int64_t most, int64_t *removed, struct why *why);
-/* Shows changes and refusals, newest first; the view and its texts are borrowed for the call. */
+#define AUDIT_LOOK_MAX 5000 /* lines of each table, in one question, about */
+
+/* Shows changes and refusals, newest first; the view and its texts are borrowed for the call.
+ * *next: to go on before; 0: that was all. */
 bool auth_store_read_audit(struct auth_store *store, const struct auth_audit_filter *filter,
                            void (*show)(void *owner, const struct auth_audit_view *view),
-                           void *owner, struct why *why);
+                           void *owner, int64_t *next, struct why *why);
 
 /* --- refusals.c: those of the last minute, on their way to keys.db ---------------------------- */
 

@@ -23,6 +23,17 @@ bool auth_store_insert_audit(struct auth_store *store, const struct audit *audit
     return auth_store_run(store, st);
 }
 
+bool auth_store_last_id(struct auth_store *store, int64_t *id, struct why *why)
+{
+    sqlite3_stmt *st = db_prepare(store->db, "SELECT max(coalesce((SELECT max(id) FROM audit), 0),"
+                                             " coalesce((SELECT max(id) FROM refusal), 0))");
+    bool ok = db_step(store->db, st) == DB_ROW || why_set(why, "%s", db_error(store->db));
+
+    *id = ok ? sqlite3_column_int64(st, 0) : 0;
+    sqlite3_reset(st);
+    return ok;
+}
+
 /* --- refusals --------------------------------------------------------------------------------- */
 
 static bool upsert_refusal(struct auth_store *store, const struct refusal *row)
@@ -109,18 +120,92 @@ bool auth_store_prune_refusals(struct auth_store *store, const char *action, int
     "SELECT * FROM (SELECT id, at_s, last_s, count, actor, origin, protocol,"                      \
     " account, action, subject, rule FROM refusal" WANTED which NEWEST_FIRST ")" NEWEST_FIRST
 
-static sqlite3_stmt *prepare_read(struct auth_store *store, const struct auth_audit_filter *filter)
+static int64_t before_of(const struct auth_audit_filter *filter)
+{
+    int64_t before = filter->before == 0 ? INT64_MAX : filter->before;
+
+    /* With ?4 nothing else need be looked at. */
+    return filter->reference != 0 && filter->reference < before ? filter->reference + 1 : before;
+}
+
+/* The id of the line that stands so far before the others, or 0; ?1 before, ?2 how far, ?3 the
+ * account. Read from an index alone, but for the refusals of all. */
+static int64_t ask_id(struct auth_store *store, sqlite3_stmt *st, int64_t before, int64_t distance,
+                      const char *account)
+{
+    sqlite3_bind_int64(st, 1, before);
+    sqlite3_bind_int64(st, 2, distance);
+    if (account != NULL)
+        auth_store_bind_text(st, 3, account);
+    int64_t id = db_step(store->db, st) == DB_ROW ? sqlite3_column_int64(st, 0) : 0;
+    sqlite3_reset(st);
+    return id;
+}
+
+static int64_t later(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+#define FAR_BEFORE(table, which)                                                                   \
+    "SELECT id FROM " table " WHERE " which "id < ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2"
+
+static int64_t first_of_all(struct auth_store *store, int64_t before)
+{
+    return later(
+        ask_id(store, db_prepare(store->db, FAR_BEFORE("audit", "")), before, AUDIT_LOOK_MAX, NULL),
+        ask_id(store, db_prepare(store->db, FAR_BEFORE("refusal", "")), before, AUDIT_LOOK_MAX,
+               NULL));
+}
+
+/* Each account has its part of what is looked at, however many lines others have in between. */
+static int64_t first_of_accounts(struct auth_store *store, const char *account, int64_t before)
+{
+    sqlite3_stmt *st = db_prepare(store->db, "SELECT count(*) FROM account WHERE parent = ?1");
+    int64_t first = 0, children = 0;
+
+    auth_store_bind_text(st, 1, account);
+    if (db_step(store->db, st) == DB_ROW)
+        children = sqlite3_column_int64(st, 0);
+    sqlite3_reset(st);
+    int64_t distance = AUDIT_LOOK_MAX / (children + 1) + 1;
+    st = db_prepare(store->db, "SELECT ?1 UNION ALL SELECT handle FROM account WHERE parent = ?1");
+    auth_store_bind_text(st, 1, account);
+    while (db_step(store->db, st) == DB_ROW) {
+        const char *handle = (const char *)sqlite3_column_text(st, 0);
+        first = later(first,
+                      ask_id(store, db_prepare(store->db, FAR_BEFORE("audit", "account = ?3 AND ")),
+                             before, distance, handle));
+        first = later(
+            first, ask_id(store, db_prepare(store->db, FAR_BEFORE("refusal", "account = ?3 AND ")),
+                          before, distance, handle));
+    }
+    sqlite3_reset(st);
+    return first;
+}
+
+/* No line before this one is looked at in one question: those who ask for few of many must not hold
+ * up the thread. 0: all are. */
+static int64_t first_looked_at(struct auth_store *store, const struct auth_audit_filter *filter)
+{
+    int64_t before = before_of(filter);
+
+    if (filter->reference != 0)
+        return 0;
+    return filter->account == NULL ? first_of_all(store, before)
+                                   : first_of_accounts(store, filter->account, before);
+}
+
+static sqlite3_stmt *prepare_read(struct auth_store *store, const struct auth_audit_filter *filter,
+                                  int64_t first_id)
 {
     sqlite3_stmt *st = filter->account == NULL ? db_prepare(store->db, READ(""))
                                                : db_prepare(store->db, READ(OF_ACCOUNT));
-    int64_t before = filter->before == 0 ? INT64_MAX : filter->before;
 
-    if (filter->reference != 0 && filter->reference < before)
-        before = filter->reference + 1; /* with ?4 nothing else need be looked at */
-    sqlite3_bind_int64(st, 1, before);
+    sqlite3_bind_int64(st, 1, before_of(filter));
     sqlite3_bind_int64(st, 2, (int64_t)filter->limit);
     sqlite3_bind_int64(st, 3, filter->since_s);
-    sqlite3_bind_int64(st, 4, filter->reference);
+    sqlite3_bind_int64(st, 4, first_id);
     auth_store_bind_text(st, 5, filter->action == NULL ? "" : filter->action);
     auth_store_bind_text(st, 6, filter->key == NULL ? "" : filter->key);
     if (filter->account != NULL)
@@ -156,14 +241,19 @@ static struct auth_audit_view read_view(sqlite3_stmt *st)
 
 bool auth_store_read_audit(struct auth_store *store, const struct auth_audit_filter *filter,
                            void (*show)(void *owner, const struct auth_audit_view *view),
-                           void *owner, struct why *why)
+                           void *owner, int64_t *next, struct why *why)
 {
-    sqlite3_stmt *st = prepare_read(store, filter);
+    int64_t first_id = first_looked_at(store, filter);
+    sqlite3_stmt *st = prepare_read(store, filter, later(first_id, filter->reference));
     enum db_result result;
+    size_t count = 0;
 
+    *next = first_id;
     while ((result = db_step(store->db, st)) == DB_ROW) {
         struct auth_audit_view view = read_view(st);
         show(owner, &view);
+        if (++count == filter->limit)
+            *next = view.reference;
     }
     bool ok = result == DB_OK || why_set(why, "%s", db_error(store->db));
     sqlite3_reset(st);

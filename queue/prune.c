@@ -8,13 +8,16 @@
  *
  * How long is counted in time lived (timeline.c), so a clock that goes ahead removes nothing early.
  * Ids are made by the wall clock: when that goes back, what ended before stays for so much longer.
- */
+ *
+ * A step has two parts: what may go is looked for beside the commits, then removed in the next
+ * transaction. So what cannot be read, a row or its chunks, costs no write of others: it is stepped
+ * over and reported once. */
 #include "queue/queue_priv.h"
 #include "relay/base/clock.h"
 #include "relay/base/ident.h"
 #include "relay/base/log.h"
 
-#define STEP_ROWS     500
+#define TOKENS_MAX    500
 #define AHEAD_MS      60000 /* no clock is that wrong without having been set */
 #define STEP_PAUSE_MS 50    /* at most 10,000 rows a second: no ack waits for long */
 #define WALK_PAUSE_MS 60000
@@ -37,25 +40,73 @@ static bool is_unprunable(void *owner, int64_t id)
     return map_find(queue->unprunable, key_of(&id)) != NULL;
 }
 
+/* It stays, until another process tries. */
+static void set_aside(struct queue *queue, int64_t id)
+{
+    char text[IDENT_TEXT_BYTES];
+
+    ident_format(id, text);
+    LOG(LOG_ERROR, "queue_message_not_removable", LOG_STR("message", text));
+    map_put(queue->unprunable, key_of(&id), queue);
+}
+
+/* --- the first step: what may go? ------------------------------------------------------------- */
+
+/* Removing chunks reads them, and where that fails it takes a whole batch with it, of others. */
+static void leave_out_unreadable(struct queue *queue, struct store_pruning *pruning)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < pruning->count; i++) {
+        const struct store_removal removal = pruning->removals[i];
+        if (removal.has_chunks && !store_can_read_chunks(queue->store, removal.id))
+            set_aside(queue, removal.id);
+        else
+            pruning->removals[kept++] = removal;
+    }
+    pruning->count = kept;
+}
+
+static void tell_gap(struct queue *queue, int64_t behind)
+{
+    char text[IDENT_TEXT_BYTES];
+
+    if (queue->prune_gap_told)
+        return;
+    queue->prune_gap_told = true;
+    ident_format(behind, text);
+    LOG(LOG_ERROR, "queue_messages_unreadable", LOG_STR("path", queue->path),
+        LOG_STR("behind", text));
+}
+
+static enum store_result look_run(struct queue *queue, struct request *request)
+{
+    struct store_pruning *pruning = &((struct prune *)request)->pruning;
+    /* Ids that ran ahead of a clock which was set back say nothing of time: ended_ms decides. */
+    bool is_ahead = ident_time_ms(ident_last()) > queue->wall_ms + AHEAD_MS;
+
+    pruning->cursor = queue->prune_cursor;
+    pruning->below_id =
+        is_ahead ? INT64_MAX : ident_at_time_ms(queue->wall_ms - queue->retention_ms);
+    pruning->ended_ms = queue->lived_ms - queue->retention_ms;
+    pruning->skip = is_unprunable;
+    pruning->owner = queue;
+    store_find_ended(queue->store, pruning);
+    if (pruning->has_gap)
+        tell_gap(queue, pruning->gap_at);
+    leave_out_unreadable(queue, pruning);
+    return STORE_OK;
+}
+
+/* --- the second step: it goes ----------------------------------------------------------------- */
+
 static enum store_result prune_run(struct queue *queue, struct request *request)
 {
     struct prune *prune = (struct prune *)request;
-    /* Ids that ran ahead of a clock which was set back say nothing of time: ended_ms decides. */
-    bool is_ahead = ident_time_ms(ident_next()) > queue->wall_ms + AHEAD_MS;
     enum store_result result = store_prune_once(queue->store, queue->now_ms - QUEUE_TOKEN_MS,
-                                                STEP_ROWS, &prune->more_tokens);
+                                                TOKENS_MAX, &prune->more_tokens);
 
-    if (result != STORE_OK)
-        return result;
-    prune->pruning = (struct store_pruning){
-        .cursor = queue->prune_cursor,
-        .below_id = is_ahead ? INT64_MAX : ident_at_time_ms(queue->wall_ms - queue->retention_ms),
-        .ended_ms = queue->lived_ms - queue->retention_ms,
-        .look = STEP_ROWS,
-        .skip = is_unprunable,
-        .owner = queue,
-    };
-    return store_prune(queue->store, &prune->pruning);
+    return result == STORE_OK ? store_prune(queue->store, &prune->pruning) : result;
 }
 
 static void prune_done(struct queue *queue, struct request *request)
@@ -63,30 +114,55 @@ static void prune_done(struct queue *queue, struct request *request)
     const struct prune *prune = (const struct prune *)request;
     bool is_over = prune->pruning.cursor == 0 && !prune->more_tokens;
 
+    queue->prune_failures = 0;
     queue->prune_cursor = prune->pruning.cursor;
     queue->prune_at_ms = clock_mono_ms() + (is_over ? WALK_PAUSE_MS : STEP_PAUSE_MS);
 }
 
-/* A message whose chunks cannot be read cannot be removed. It failed the whole batch, and would
- * again, and nothing behind it would ever go: it stays, until another process tries. */
+/* It failed the whole batch, and would again, and nothing behind it would ever go. Beside a page
+ * that cannot be read each row does, because the pages are balanced, so each time in a row twice as
+ * many are left alone. */
 static void prune_fail(struct queue *queue, struct request *request)
 {
-    int64_t id = ((struct prune *)request)->pruning.failed_id;
+    const struct store_pruning *pruning = &((struct prune *)request)->pruning;
+    size_t most = (size_t)1 << (queue->prune_failures < 10 ? queue->prune_failures++ : 10);
 
-    if (id != 0) {
-        LOG(LOG_ERROR, "queue_message_not_removable", LOG_INT("message", id));
+    for (size_t i = 0; pruning->failed_id != 0 && i < pruning->count && most > 0; i++) {
+        int64_t id = pruning->removals[i].id;
+        if (id == pruning->failed_id)
+            set_aside(queue, id);
+        if (id < pruning->failed_id)
+            continue;
         map_put(queue->unprunable, key_of(&id), queue);
+        most--;
     }
     queue->prune_at_ms = clock_mono_ms() + WALK_PAUSE_MS;
 }
 
-struct request *prune_new(void)
+static void look_done(struct queue *queue, struct request *request)
 {
     static const struct request_kind kind = {
         .name = "prune",
         .writes = true,
         .run = prune_run,
         .done = prune_done,
+        .fail = prune_fail,
+    };
+
+    if (!writer_may_lease(queue)) { /* nothing can be written meanwhile */
+        queue->prune_at_ms = clock_mono_ms() + WALK_PAUSE_MS;
+        return;
+    }
+    request->kind = &kind;
+    request->again = true;
+}
+
+struct request *prune_new(void)
+{
+    static const struct request_kind kind = {
+        .name = "look for what has ended",
+        .run = look_run,
+        .done = look_done,
         .fail = prune_fail,
     };
 

@@ -168,6 +168,7 @@ static bool recover(struct queue *queue, struct why *why)
     int64_t last_id = 0;
     enum store_result result = store_last_id(queue->store, &last_id);
 
+    ident_raise_floor(last_id);
     if (result == STORE_OK)
         result = go_on_from(queue);
     if (result == STORE_OK)
@@ -176,7 +177,6 @@ static bool recover(struct queue *queue, struct why *why)
      * stay until the next start. */
     if (result == STORE_FAILED)
         return why_set(why, "cannot recover %s: %s", queue->path, store_error(queue->store));
-    ident_raise_floor(last_id);
     return true;
 }
 

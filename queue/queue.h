@@ -364,8 +364,8 @@ struct queue_steering {
     enum queue_act act;
     /* One message (only if it is of filter.account, where that is given): QUEUE_NOT_FOUND;
      * QUEUE_CONFLICT when it has no such recipient or is being delivered right now. 0: every
-     * message that the filter wants, and of those being delivered or due already none, newest
-     * first, in steps between which others are answered. */
+     * message that the filter wants, newest first, in steps between which others are answered, but
+     * of those being delivered none; a retry reaches their recipients that are due later. */
     int64_t id;
     struct queue_filter filter; /* texts are copied */
     const char *by;             /* "operator" or a key's id, for the message's history; copied */

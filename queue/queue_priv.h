@@ -131,6 +131,8 @@ struct queue {
     int64_t save_at_ms;                 /* the timeline; monotonic */
     int64_t prune_cursor, prune_at_ms;  /* see prune.c; the latter is monotonic */
     struct map *unprunable;             /* ids; see prune.c */
+    bool prune_gap_told;                /* like it */
+    unsigned prune_failures;            /* in a row */
     uint64_t random;                    /* state of the jitter's generator */
     struct lanes *lanes;                /* see lane.c */
     struct map *leases, *damaged;       /* see lease.c */

@@ -16,7 +16,8 @@
  * once       the tokens of submissions (struct queue_once), numbered like their first message, so
  *            that they are in the order of time.
  * timeline   the latest moment of the queue's two clocks (timeline.c).
- * used       the largest id that was removed: a clock that goes back must not give it out again.
+ * used       the largest id that was removed or, a minute ago at most, given to anything that was
+ *            never stored: after a clock went back it must not be given out again.
  *
  * Numbers of states are those of enum queue_state. Times are unix milliseconds: due_ms by the
  * queue's `now`, aged_from_ms and ended_ms by its `lived`, the others wall time. Leases are not

@@ -192,16 +192,29 @@ enum store_result store_cancel(struct store *store, const struct store_act *act,
 
 typedef bool store_skip_fn(void *owner, int64_t id);
 
+#define STORE_PRUNED_MAX 500 /* in one step */
+
 struct store_pruning {
     int64_t cursor; /* rows behind this one are looked at; then the last of them, 0: the end */
     int64_t below_id, ended_ms;
-    size_t look;         /* rows */
     store_skip_fn *skip; /* true: leave this one */
     void *owner;
+    struct store_removal removals[STORE_PRUNED_MAX];
+    size_t count;
+    bool has_gap; /* set when rows behind gap_at could not be read, and are left out */
+    int64_t gap_at;
     int64_t failed_id; /* set when this one could not be removed */
 };
-/* Looks at the next rows below below_id, and removes what ended before ended_ms. */
+/* Looks at the next rows below below_id, at most STORE_PRUNED_MAX, for those that ended before
+ * ended_ms. Never in a transaction, which a read that fails would take with it. */
+void store_find_ended(struct store *store, struct store_pruning *pruning);
+/* Removes them, but what is in another state by now. */
 enum store_result store_prune(struct store *store, struct store_pruning *pruning);
+/* Can all chunks of this one be read? */
+bool store_can_read_chunks(struct store *store, int64_t id);
+/* Messages between these cannot be read right behind after_id (queue_store_gap.c). From where on
+ * they can, exclusive; 0: none can. */
+int64_t store_find_id_behind_gap(struct store *store, int64_t after_id, int64_t below_id);
 
 /* --- looking (queue_store_read.c) ------------------------------------------------------------ */
 

@@ -1,4 +1,4 @@
-/* queue_store_gap.c - where does a lane of the index go on behind what cannot be read?
+/* queue_store_gap.c - where does a lane, or the table, go on behind what cannot be read?
  * A page of the index that is damaged, or lies on a bad sector, holds some hundred messages of a
  * lane that is a million long. What stands behind it is found by asking for later and later
  * places until one can be read, and then by halving the way back to the gap, first by time, then by
@@ -10,6 +10,19 @@
 #include "relay/base/clock.h"
 
 #define TIME_MAX_MS 500 /* for all questions, about */
+
+/* In the middle, without overflow whatever a damaged file says. */
+static int64_t middle(int64_t low, int64_t high)
+{
+    return low + (int64_t)(((uint64_t)high - (uint64_t)low) / 2);
+}
+
+static bool is_apart(int64_t low, int64_t high)
+{
+    return (uint64_t)high - (uint64_t)low > 1;
+}
+
+/* --- a lane of the index ---------------------------------------------------------------------- */
 
 struct gap {
     struct store *store;
@@ -28,17 +41,6 @@ static bool can_be_read(struct gap *gap, struct store_place from)
         return false;
     gap->next = next;
     return true;
-}
-
-/* In the middle, without overflow whatever a damaged file says. */
-static int64_t middle(int64_t low, int64_t high)
-{
-    return low + (int64_t)(((uint64_t)high - (uint64_t)low) / 2);
-}
-
-static bool is_apart(int64_t low, int64_t high)
-{
-    return (uint64_t)high - (uint64_t)low > 1;
 }
 
 /* A later time from which on it can be read, by growing steps. */
@@ -85,4 +87,44 @@ struct store_place store_find_behind_gap(struct store *store,
     }
     db_set_quiet(store->db, false);
     return gap.next;
+}
+
+/* --- the table of messages -------------------------------------------------------------------- */
+
+static bool can_read_message(struct store *store, int64_t after_id, int64_t below_id)
+{
+    sqlite3_stmt *statement = db_prepare(
+        store->db,
+        "SELECT state, ended_ms FROM message WHERE id > ? AND id < ? ORDER BY id LIMIT 1");
+
+    sqlite3_bind_int64(statement, 1, after_id);
+    sqlite3_bind_int64(statement, 2, below_id);
+    enum db_result result = db_step(store->db, statement);
+    sqlite3_reset(statement);
+    return result == DB_ROW || result == DB_OK;
+}
+
+int64_t store_find_id_behind_gap(struct store *store, int64_t after_id, int64_t below_id)
+{
+    int64_t until_ms = clock_mono_ms() + TIME_MAX_MS;
+    int64_t low = after_id, high = below_id;
+
+    db_set_quiet(store->db, true);
+    for (int64_t step = 1; step < below_id - after_id; step *= 2) {
+        if (can_read_message(store, after_id + step, below_id)) {
+            high = after_id + step;
+            break;
+        }
+        low = after_id + step;
+        if (step > INT64_MAX / 2)
+            break;
+    }
+    while (high != below_id && is_apart(low, high) && clock_mono_ms() < until_ms) {
+        if (can_read_message(store, middle(low, high), below_id))
+            high = middle(low, high);
+        else
+            low = middle(low, high);
+    }
+    db_set_quiet(store->db, false);
+    return high == below_id ? 0 : high;
 }

@@ -1,13 +1,8 @@
 /* queue_store_write.c - every statement that puts a message into queue.db, records what became of
  * it, or takes it out. Each runs inside the writer's transaction. */
-#include <stdlib.h>
-
 #include "queue/queue_priv.h"
 #include "queue/queue_store_priv.h"
-#include "relay/base/alloc.h"
 #include "relay/base/clock.h"
-
-#define PRUNE_BYTES_MAX (UINT64_C(16) * 1024 * 1024) /* about, in one step */
 
 static void bind_text(sqlite3_stmt *statement, int index, const char *text)
 {
@@ -148,6 +143,7 @@ enum store_result store_discard(struct store *store, int64_t id)
 
     if (result == STORE_OK)
         result = store_run_for(store, "DELETE FROM incoming WHERE message = ?", id);
+    store_use_id(store, id);
     return result;
 }
 
@@ -300,60 +296,5 @@ enum store_result store_remove(struct store *store, const struct store_removal *
     if (result == STORE_OK && changed_a_row(store))
         store_count(store, removal->from, -1, removal->size);
     store_use_id(store, removal->id);
-    return result;
-}
-
-/* The next messages after the cursor; those to be removed are put into `removals`. It stops early
- * when they are large, for removing a content reads its pages. */
-static enum store_result find_ended(struct store *store, struct store_pruning *pruning,
-                                    struct store_removal *removals, size_t *count)
-{
-    sqlite3_stmt *statement =
-        db_prepare(store->db, "SELECT id, state, ended_ms, size, chunks FROM message"
-                              " WHERE id > ? AND id < ? ORDER BY id LIMIT ?");
-    size_t looked = 0;
-    uint64_t bytes = 0;
-    enum db_result result;
-
-    *count = 0;
-    sqlite3_bind_int64(statement, 1, pruning->cursor);
-    sqlite3_bind_int64(statement, 2, pruning->below_id);
-    sqlite3_bind_int64(statement, 3, (int64_t)pruning->look);
-    while ((result = db_step(store->db, statement)) == DB_ROW && looked < pruning->look &&
-           bytes < PRUNE_BYTES_MAX) {
-        int64_t state = sqlite3_column_int64(statement, 1);
-        looked++;
-        pruning->cursor = sqlite3_column_int64(statement, 0);
-        if (!state_is_stored(state) || !queue_state_is_final((enum queue_state)state) ||
-            sqlite3_column_int64(statement, 2) >= pruning->ended_ms ||
-            pruning->skip(pruning->owner, pruning->cursor))
-            continue;
-        removals[(*count)++] = (struct store_removal){
-            .id = pruning->cursor,
-            .from = (enum queue_state)state,
-            .size = (uint64_t)sqlite3_column_int64(statement, 3),
-            .has_chunks = sqlite3_column_int64(statement, 4) > 0,
-            .has_events = true,
-        };
-        bytes += removals[*count - 1].size;
-    }
-    sqlite3_reset(statement);
-    if (result == DB_OK && looked < pruning->look)
-        pruning->cursor = 0;
-    return store_result_of(result);
-}
-
-enum store_result store_prune(struct store *store, struct store_pruning *pruning)
-{
-    struct store_removal *removals = xcalloc(pruning->look, sizeof(*removals));
-    size_t count;
-    enum store_result result = find_ended(store, pruning, removals, &count);
-
-    for (size_t i = 0; i < count && result == STORE_OK; i++) {
-        result = store_remove(store, &removals[i]);
-        if (result == STORE_FAILED)
-            pruning->failed_id = removals[i].id;
-    }
-    free(removals);
     return result;
 }

@@ -142,8 +142,10 @@ static bool takes_over(const struct steer *steer, const struct store_brief *brie
            !brief->reserved;
 }
 
+/* under_way: some of its recipients are, or were when a process ended, which the next lease
+ * notices. Of those nothing is said here. */
 static enum store_result change_one(struct queue *queue, struct steer *steer,
-                                    const struct store_brief *brief)
+                                    const struct store_brief *brief, bool under_way)
 {
     const struct store_act act = {
         .id = brief->id,
@@ -153,13 +155,13 @@ static enum store_result change_one(struct queue *queue, struct steer *steer,
         .only_later = steer->id == 0,
     };
     struct store_acted acted = { 0 };
-    enum store_result result = note_doubt(queue, steer, brief);
+    enum store_result result = under_way ? STORE_OK : note_doubt(queue, steer, brief);
 
     if (result == STORE_OK)
         result = steer->act->run(queue->store, &act, &acted);
     if (takes_over(steer, brief))
         acted.changed = true;
-    if (result != STORE_OK || !(acted.changed || brief->attempt))
+    if (result != STORE_OK || !(acted.changed || (brief->attempt && !under_way)))
         return result;
     if (acted.changed) {
         steer->step_changed++;
@@ -203,7 +205,7 @@ static enum store_result steer_one(struct queue *queue, struct steer *steer)
     else if (is_refused)
         steer->request.result = QUEUE_REFUSED;
     else if ((from & BIT(doubt_state(brief))) != 0 && !lease_exists(queue, brief->id))
-        result = change_one(queue, steer, brief);
+        result = change_one(queue, steer, brief, false);
     if (is_there && !is_refused && steer->step_changed == 0)
         steer->request.result = QUEUE_CONFLICT;
     return result;
@@ -247,12 +249,11 @@ static enum store_result steer_some(struct queue *queue, struct steer *steer)
         const struct store_brief *brief = &steer->found[i];
         bool is_leased = lease_exists(queue, brief->id);
         bool is_due = steer->act->only_later && brief->due_ms <= steer->due_ms;
-        if (is_due && (is_leased || brief->attempt))
-            continue; /* it is on its way, or was when a process ended: the next lease notices */
-        if (is_leased)
+        /* One that is due already may have recipients that are not: they are in no lease. */
+        if (is_leased && !is_due)
             steer->step_busy++;
         else
-            result = change_one(queue, steer, &steer->found[i]);
+            result = change_one(queue, steer, brief, is_due && (is_leased || brief->attempt));
     }
     return result;
 }

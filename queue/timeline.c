@@ -23,6 +23,9 @@
  * to that minute of age, and of `now` nothing but with the machine. Where none is known, in a
  * queue.db from before there were any or a damaged one, the first of what waits is due.
  *
+ * With the moment goes the largest id that was given out, for the same reason: ids are made by the
+ * wall clock, and must not come twice.
+ *
  * What is shown is wall time: when something came or happened is noted as the wall clock said then;
  * when it is due is told by how far that is from now. */
 #include "queue/timeline.h"
@@ -30,6 +33,7 @@
 #include <string.h>
 
 #include "queue/queue_priv.h"
+#include "relay/base/ident.h"
 
 #define DAY_MS        INT64_C(86400000)
 #define AWAY_MAX_MS   (400 * DAY_MS) /* more changes nothing: whatever waited is due */
@@ -112,6 +116,8 @@ enum store_result timeline_save(struct queue *queue)
     struct timeline_point point;
 
     queue->save_at_ms = clock_mono_ms() + SAVE_PAUSE_MS;
+    /* Many ids are never in the store, and clients were told them. */
+    store_use_id(queue->store, ident_last());
     timeline_mark(&queue->timeline, &point);
     return store_save_point(queue->store, &point);
 }

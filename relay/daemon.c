@@ -35,9 +35,8 @@
 /* The last part of the grace, when nothing may go on that is under way: for putting things in
  * order. A short grace loses a quarter to it, and is longer by the rest. */
 #define ABORT_MS 1000
-#define LAST_S                                                                                     \
-    5 /* how long closing the queue may take; a disk of ours that hangs takes for ever             \
-       */
+/* How long closing the queue may take, and the rest: a disk of ours that hangs takes for ever. */
+#define LAST_S 5
 
 struct daemon {
     struct notify manager;
@@ -504,22 +503,44 @@ static void log_stopped(void)
 
 /* --- ending ----------------------------------------------------------------------------------- */
 
-static void on_alarm(int number)
+static void die(const char *text, size_t len)
+{
+    (void)!write(STDERR_FILENO, text, len); /* all that may be called in a signal handler */
+    _exit(EX_SOFTWARE);
+}
+
+static void on_queue_hangs(int number)
 {
     static const char text[] = "latchpost: the queue could not be closed: its disk hangs\n";
 
     (void)number;
-    (void)!write(STDERR_FILENO, text, sizeof(text) - 1); /* all that may be called here */
-    _exit(EX_SOFTWARE);
+    die(text, sizeof(text) - 1);
 }
 
-/* The queue is safe at any instant, so ending in the middle of this loses nothing. */
+static void on_end_hangs(int number)
+{
+    static const char text[] = "latchpost: the end took too long: a disk or a name server hangs\n";
+
+    (void)number;
+    die(text, sizeof(text) - 1);
+}
+
+/* For what is left to be done, once nothing may go on but streams within the grace. All stores are
+ * safe at any instant, so ending in the middle of it loses nothing. */
+static void limit_end(const struct daemon *daemon)
+{
+    int64_t left_ms = daemon->is_stopping ? daemon->grace_ends_ms - clock_mono_ms() : 0;
+
+    signal(SIGALRM, on_end_hangs);
+    alarm(LAST_S + (left_ms > 0 ? (unsigned)(left_ms / 1000 + 1) : 0));
+}
+
 static void stop_queue(struct daemon *daemon)
 {
-    signal(SIGALRM, on_alarm);
+    signal(SIGALRM, on_queue_hangs);
     alarm(LAST_S);
     queue_stop(daemon->queue);
-    alarm(0);
+    limit_end(daemon);
 }
 
 /* A worker hangs on a disk or on a name server. What it has in hand is not settled, and so not
@@ -539,6 +560,7 @@ static void hurry_main_loop(struct daemon *daemon)
 {
     int64_t left_ms = daemon->grace_ends_ms - clock_mono_ms();
 
+    stream_leave_early(&daemon->loop);
     if (daemon->is_stopping)
         stream_leave_by(&daemon->loop, left_ms < 0 ? 0 : (uint64_t)left_ms);
 }
@@ -547,6 +569,7 @@ static void hurry_main_loop(struct daemon *daemon)
 static void close_all(struct daemon *daemon)
 {
     block_signals(true); /* a second SIGTERM must not end us between two steps */
+    limit_end(daemon);
     watchdog_stop(daemon->watchdog);
     for (size_t i = 0; i < daemon->worker_count; i++) {
         if (!daemon->is_stopping) { /* the start failed half-way: those that run must go */
@@ -597,6 +620,7 @@ static void close_all(struct daemon *daemon)
     generations_free(daemon->current);
     inherited_close(&daemon->inherited);
     notify_close(&daemon->manager);
+    alarm(0);
 }
 
 int daemon_run(struct config *config)

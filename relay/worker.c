@@ -265,6 +265,7 @@ static void drain(struct worker *worker)
     close_doors(worker, NULL);
     delivery_drain(worker->delivery, on_delivery_gone, NULL);
     loop_hold(&worker->loop);
+    stream_leave_early(&worker->loop);
     smtp_service_drain(&worker->service);
 }
 

@@ -46,6 +46,11 @@ int64_t ident_next(void)
     return advance(&last_id, clamp_ms(clock_wall_ms()) << SEQUENCE_BITS);
 }
 
+int64_t ident_last(void)
+{
+    return atomic_load_explicit(&last_id, memory_order_relaxed);
+}
+
 /* The floor comes from a file. One near the end of the range would leave nothing larger to give
  * out; it is cut, and the primary key of the queue refuses what may then be used twice. */
 void ident_raise_floor(int64_t floor)

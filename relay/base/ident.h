@@ -13,6 +13,9 @@
 /* The next id, larger than all before. Any thread. */
 int64_t ident_next(void);
 
+/* The largest that was given out or is the floor; 0: none. Any thread. */
+int64_t ident_last(void);
+
 /* From now on ident_next() returns only ids larger than `floor`. Called once at start with the
  * largest id in the queue, so that a clock that went back cannot reuse one. */
 void ident_raise_floor(int64_t floor);

@@ -122,10 +122,9 @@ static void list(struct api_call *call, const struct auth_audit_filter *filter)
     json_t *array = json_array();
     for (size_t i = 0; i < audits.count; i++)
         json_array_append_new(array, line_json(call, &audits.views[i]));
-    bool more = audits.count == filter->limit;
-    json_t *next = api_json_id(more ? audits.views[audits.count - 1].reference : 0);
     api_done(call, 200, array,
-             json_pack("{s:I, s:o}", "count", (json_int_t)audits.count, "next", next));
+             json_pack("{s:I, s:o}", "count", (json_int_t)audits.count, "next",
+                       api_json_id(audits.next)));
     auth_audits_free(&audits);
 }
 

@@ -25,6 +25,7 @@ struct loop {
     struct list leaving;    /* private to stream.c: streams that only take their leave ... */
     unsigned finishing;     /* ... how many they are ... */
     uint64_t leave_by;      /* ... and when they must have gone, in uv_now(); 0: unset */
+    bool leaves_early;      /* none is waited for that has got everything and says nothing */
     uv_async_t wake;        /* private, this and all below */
     uv_prepare_t before_wait;
     uv_idle_t no_wait;

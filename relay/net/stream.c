@@ -6,13 +6,16 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 
 #include "relay/base/alloc.h"
 
 #define LOST_OUTPUT     "the peer closed the connection while we wrote"
 #define FINISH_MS       5000 /* to take the rest and close */
 #define FINISH_CLOSE_MS 2000 /* to close, once it has taken the rest */
+#define EARLY_LOOK_MS   10   /* has it? only asked when a process ends */
 /* Streams of a loop that are given this patience. They are no sessions any more and so do not count
  * as such: without a limit, peers that keep their end open would use up the file descriptors. */
 #define FINISHING_MAX 256
@@ -113,6 +116,26 @@ static void on_limit(struct stream *s)
     }
 }
 
+/* Has the peer's kernel all that we said, FIN included, and the peer said nothing since? Then
+ * closing resets nothing, unless it speaks later, and nobody knows when that would be. */
+static bool has_been_told(struct stream *s)
+{
+    int unsent = 1, unread = 1;
+    uv_os_fd_t fd;
+
+    return !s->heard && uv_fileno(&s->uv.handle, &fd) == 0 && ioctl(fd, SIOCOUTQ, &unsent) == 0 &&
+           ioctl(fd, FIONREAD, &unread) == 0 && unsent == 0 && unread == 0;
+}
+
+/* The owner's deadline is of no use any more while the stream finishes. */
+static void look_early(struct stream *s)
+{
+    if (has_been_told(s))
+        drop(s);
+    else if (!s->heard)
+        stream_set_deadline(s, EARLY_LOOK_MS);
+}
+
 static void on_timer(uv_timer_t *timer)
 {
     struct stream *s = timer->data;
@@ -125,7 +148,9 @@ static void on_timer(uv_timer_t *timer)
         on_limit(s);
     } else if (s->deadline_at != 0 && s->deadline_at <= now) {
         s->deadline_at = 0;
-        if (s->events->on_deadline != NULL)
+        if (s->phase == FINISHING)
+            look_early(s);
+        else if (s->events->on_deadline != NULL)
             s->events->on_deadline(s->owner);
     }
     arm(s);
@@ -151,6 +176,19 @@ void stream_leave_by(struct loop *loop, uint64_t after_ms)
     loop->leave_by = uv_now(&loop->uv) + after_ms + 1; /* 0 is "unset" */
     list_for_each(node, following, &loop->leaving)
         keep_to_leave(list_entry(node, struct stream, leaving_node));
+}
+
+static void keep_early(struct stream *s)
+{
+    if (s->loop->leaves_early && s->accepted && s->fin_asked)
+        stream_set_deadline(s, EARLY_LOOK_MS);
+}
+
+void stream_leave_early(struct loop *loop)
+{
+    loop->leaves_early = true;
+    list_for_each(node, following, &loop->leaving)
+        keep_early(list_entry(node, struct stream, leaving_node));
 }
 
 static void begin_finish(struct stream *s)
@@ -201,6 +239,7 @@ static void go_on_finishing(struct stream *s)
     }
     if (s->limit_at > now_ms(s) + FINISH_CLOSE_MS)
         stream_set_limit(s, FINISH_CLOSE_MS);
+    keep_early(s);
 }
 
 static bool end_is_proper(enum stream_end end)
@@ -317,6 +356,7 @@ struct stream *stream_accept(struct loop *loop, uv_stream_t *server,
         drop(s);
         return NULL;
     }
+    s->accepted = true;
     s->phase = OPEN;
     loop_later(loop, &s->task);
     return s;

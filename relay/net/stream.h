@@ -81,6 +81,10 @@ void stream_start_tls_client(struct stream *stream, struct tls_context *context,
  * all. While 256 others of the loop are doing the same, only what the kernel takes at once is
  * written. No event comes any more. */
 void stream_finish(struct stream *stream);
+/* From now on who was accepted on this loop, has got all of our words and FIN and says nothing is
+ * not waited for, those that take their leave already included: for the end of a process, which
+ * idle peers would hold up. Whoever says something in that moment is still heard out. */
+void stream_leave_early(struct loop *loop);
 /* From now on nobody of this loop is given that patience for longer than until then, those that
  * take their leave already included. For the end of a process. */
 void stream_leave_by(struct loop *loop, uint64_t after_ms);

@@ -220,6 +220,8 @@ static void on_read(uv_stream_t *handle, ssize_t count, const uv_buf_t *buffer)
         return;
     }
     stream_hold(s);
+    if (count > 0 && s->phase == FINISHING)
+        s->heard = true;
     if (count < 0)
         take_end(s, (int)count);
     else

@@ -69,6 +69,8 @@ struct stream {
     bool was_high;   /* on_drained is owed */
     bool close_said; /* close_notify was written */
     bool fin_asked;  /* uv_shutdown() was called */
+    bool accepted;   /* the peer came to us */
+    bool heard;      /* it went on talking after we began to finish */
     bool
         hurried; /* too many others are finishing: what the kernel takes now is all that goes out */
     bool tcp_eof; /* the peer's FIN was read */

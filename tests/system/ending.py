@@ -71,9 +71,31 @@ def a_name_server_that_hangs_does_not_keep_the_process():
             name = client.submit()
             wait_for(lambda: machine.hung > 0, "a hanging look-up")
             assert relay.stop() == 0
+            assert "event=stop_forced" in relay.log()
             assert "event=stopped" in last_event(relay), last_event(relay)
             machine.hanging_names = 0
             assert relay.queue()[name] in ("queued", "deferred"), relay.story(name)
+
+
+@case
+def a_disk_that_hangs_under_the_keys_does_not_keep_the_process():
+    with Machine() as machine:
+        relay = Relay("grace = 1s\n", start=False)
+        machine.watch(relay)
+        machine.env["LATCHPOST_TEST_DISK"] = os.path.join(relay.state, "keys.db")  # and its log
+        with relay.start():
+            key = relay.key()
+            for _ in range(5):
+                relay.session(key, "local").close()  # a use that is to be written; it is, now and then, just before:
+                machine.hanging_disk = 1
+                if relay.stop() != 0:
+                    break
+                machine.hanging_disk = 0
+                relay.start()
+            assert machine.hung > 0 and "the end took too long" in last_event(relay), last_event(relay)
+            machine.hanging_disk = 0
+            relay.start()
+            relay.session(key, "local")
 
 
 @case

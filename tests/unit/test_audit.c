@@ -6,6 +6,9 @@
 
 #include <cmocka.h>
 
+#include "relay/base/clock.h"
+#include "relay/base/ident.h"
+#include "auth/auth_store_priv.h"
 #include "tests/support/auth_place.h"
 
 static struct auth_audits list(struct place *place, struct auth_audit_filter filter)
@@ -25,6 +28,64 @@ static size_t count(struct place *place, struct auth_audit_filter filter)
 
     auth_audits_free(&audits);
     return found;
+}
+
+/* Lines of which few are wanted: a question comes to its end all the same, and says where to go on.
+ */
+static void a_question_looks_at_so_many_lines_and_the_next_goes_on(void **state)
+{
+    static const struct auth_audit_filter filters[] = {
+        { .key = "rare", .limit = 10 },
+        { .key = "rare", .account = "acme", .limit = 10 },
+        { .action = "rare", .limit = 10 },
+    };
+    struct place *place = *state;
+    struct auth_audits audits;
+    sqlite3 *db = db_handle(place->auth->store->db);
+    char *error = NULL;
+
+    sqlite3_exec(db,
+                 "INSERT INTO account (handle, plan, created_s, parent) VALUES ('acme', 'default',"
+                 " 1, NULL), ('shop', 'default', 1, 'acme');"
+                 "INSERT INTO audit (id, at_s, actor, action, subject, detail, account)"
+                 " VALUES (3, 1, 'rare', 'rare', '', '', 'shop');"
+                 "WITH RECURSIVE n(i) AS (SELECT 10 UNION ALL SELECT i + 1 FROM n WHERE i < 25000)"
+                 "INSERT INTO refusal (id, action, at_s, last_s, count, actor, account, origin,"
+                 " protocol, subject, rule) SELECT i, CASE i WHEN 10 THEN 'rare' ELSE 'often' END,"
+                 " 1, 1, 1, CASE i WHEN 10 THEN 'rare' ELSE 'often' END,"
+                 " CASE i % 2 WHEN 0 THEN 'acme' ELSE 'shop' END, '', '', '', '' FROM n",
+                 NULL, NULL, &error);
+    assert_null(error);
+    for (size_t i = 0; i < ARRAY_LEN(filters); i++) {
+        struct auth_audit_filter filter = filters[i];
+        size_t found = 0, questions = 0;
+        do {
+            assert_int_equal(auth_audit_list(place->auth, &filter, &audits, &place->why),
+                             AUTH_DONE);
+            found += audits.count;
+            filter.before = audits.next;
+            auth_audits_free(&audits);
+            questions++;
+        } while (filter.before != 0);
+        if (found != 2 || questions < 5 || questions > 10)
+            fail_msg("row %zu: %zu found in %zu questions", i, found, questions);
+    }
+}
+
+/* As an earlier process wrote it, when the clock was an hour ahead. */
+static void a_reference_is_not_given_again_after_the_clock_went_back(void **state)
+{
+    struct place *place = *state;
+    struct why why;
+
+    for (int i = 1; i < 3; i++) {
+        int64_t id = ident_at_time_ms((clock_wall_s() + i * 3600) * 1000);
+        const struct refusal refusal = { .id = id, .at_s = 1, .last_s = 1, .count = 1 };
+        assert_true(auth_store_save_refusals(place->auth->store, &refusal, 1, &why));
+        place_reopen(place);
+        assert_true(ident_last() >= id);
+        assert_true(ident_next() > id);
+    }
 }
 
 static void each_change_tells_by_whom_from_where_and_of_which_account(void **state)
@@ -251,6 +312,8 @@ int main(void)
         IN_PLACE(an_address_that_is_turned_away_is_told_of),
         IN_PLACE(a_list_is_narrowed_by_account_action_key_reference_and_time),
         IN_PLACE(pages_follow_one_another_through_changes_and_refusals),
+        IN_PLACE(a_reference_is_not_given_again_after_the_clock_went_back),
+        IN_PLACE(a_question_looks_at_so_many_lines_and_the_next_goes_on),
         IN_PLACE(no_secret_is_in_any_file),
     };
 

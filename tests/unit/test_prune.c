@@ -106,6 +106,99 @@ static void what_cannot_be_removed_does_not_keep_the_rest(void **state)
     assert_int_equal(fx_show(f, second).result, QUEUE_NOT_FOUND);
 }
 
+static struct {
+    size_t removals, gaps; /* lines of the log */
+} told;
+
+static void count_line(void *owner, struct slice line)
+{
+    (void)owner;
+    told.removals += memmem(line.data, line.len, "not_removable", 13) != NULL;
+    told.gaps += memmem(line.data, line.len, "queue_messages_unreadable", 25) != NULL;
+}
+
+static void chunks_that_cannot_be_read_cost_no_write_of_others(void **state)
+{
+    struct fixture *f = *state;
+    int64_t first = fail_with_a_chunk_of(f, 'a');
+    struct got got;
+
+    fx_reopen(f);
+    fx_step(f);
+    disk.unreadable_at = disk_page_of(f->path, 'a') + 8;
+    memset(&told, 0, sizeof(told));
+    log_divert(count_line, NULL);
+    fx_advance(2 * DAY);
+    fx_ask_submit(f, fx_small("r@dest.example"), false, &got); /* in the same turn */
+    fx_step(f);
+    assert_int_equal(got.result, QUEUE_OK);
+    assert_true(queue_has_room(f->queue));
+    walk(f);
+    assert_true(queue_has_room(f->queue));
+    assert_int_equal(fx_show(f, first).state, QUEUE_FAILED_FOR_GOOD);
+    assert_int_equal(told.removals, 1);
+}
+
+/* A leaf of the table of messages. */
+static void what_stands_behind_unreadable_rows_goes(void **state)
+{
+    struct fixture *f = *state;
+    sqlite3_stmt *statement = NULL;
+
+    fx_step(f);
+    fx_execute(f, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1800)"
+                  " INSERT INTO message (id, state, received_ms, aged_from_ms, ended_ms, account,"
+                  " key_id, sender, size, chunks, flags, recipients)"
+                  " SELECT i * 1000, 5, 1, 1, 1, 'acme', '', '', 1, 0, 0, 1 FROM n");
+    assert_int_equal(sqlite3_prepare_v2(fx_sqlite(f),
+                                        "SELECT pageno, ncell FROM dbstat WHERE name = 'message'"
+                                        " AND pagetype = 'leaf' ORDER BY path LIMIT 1 OFFSET 5",
+                                        -1, &statement, NULL),
+                     SQLITE_OK);
+    assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
+    int64_t page = sqlite3_column_int64(statement, 0), cells = sqlite3_column_int64(statement, 1);
+    sqlite3_finalize(statement);
+    fx_reopen(f);
+    disk.unreadable_at = (page - 1) * 4096 + 2000;
+    memset(&told, 0, sizeof(told));
+    log_divert(count_line, NULL);
+    for (int i = 0; i < 8; i++)
+        walk(f);
+    assert_int_equal(told.gaps, 1);
+    assert_true(told.removals < 20); /* twice as many are left alone each time */
+    size_t removals = told.removals;
+    for (int i = 0; i < 10; i++) {
+        walk(f);
+        assert_true(queue_has_room(f->queue)); /* nothing is tried that fails */
+    }
+    assert_int_equal(told.removals, removals);
+    disk.unreadable_at = 0;
+    int64_t left = fx_number(f, "SELECT count(*) FROM message");
+    if (left < cells || left > 20 * cells) /* with what stands beside them */
+        fail_msg("%lld messages are left, %lld cannot be read", (long long)left, (long long)cells);
+    fx_reopen(f);
+    walk(f);
+    assert_int_equal(fx_number(f, "SELECT count(*) FROM message"), 0);
+}
+
+/* Between the two parts of a step. */
+static void what_an_operator_revives_in_between_stays(void **state)
+{
+    struct fixture *f = *state;
+    int64_t id = fx_submit(f, "r@dest.example");
+    struct got got = { 0 };
+    const struct queue_steering steering = { .act = QUEUE_RETRY, .id = id, .by = "operator" };
+
+    fx_settle_all(f, fx_lease(f), QUEUE_NEVER, 550, "no");
+    fx_advance(2 * DAY);
+    queue_steer(f->queue, &steering, fx_on_steered, &got, &f->desk.box);
+    fx_step(f); /* it looks beside the act's commit at the latest */
+    fx_step(f);
+    assert_int_equal(got.result, QUEUE_OK);
+    walk(f);
+    assert_int_equal(fx_show(f, id).state, QUEUE_DEFERRED);
+}
+
 static void a_long_table_is_walked_in_steps(void **state)
 {
     struct fixture *f = *state;
@@ -165,6 +258,9 @@ int main(void)
         QUEUE_TEST(large_contents_make_shorter_steps),
         QUEUE_TEST(a_shorter_retention_holds_for_what_is_there),
         DISK_TEST(what_cannot_be_removed_does_not_keep_the_rest),
+        DISK_TEST(chunks_that_cannot_be_read_cost_no_write_of_others),
+        DISK_TEST(what_stands_behind_unreadable_rows_goes),
+        QUEUE_TEST(what_an_operator_revives_in_between_stays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

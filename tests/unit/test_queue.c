@@ -36,6 +36,52 @@ static void ids_grow_although_the_clock_went_back(void **state)
     assert_true(ident_next() > last);
 }
 
+/* Of what is on disk nothing is left: it was delivered, or its chunks were given up. */
+static void an_id_is_not_given_again_when_nothing_is_left_of_it(void **state)
+{
+    struct fixture *f = *state;
+
+    fx_close(f);
+    f->options.retention_ms = 0;
+    fx_open(f);
+    for (int i = 0; i < 3; i++) {
+        struct queue_message *message =
+            desk_message(ident_at_time_ms(FX_START_MS + (i + 1) * 3600000), "r@dest.example");
+        int64_t last = message->id;
+        if (i == 0) {
+            desk_write(message, SLICE("x"));
+            assert_int_equal(fx_submit_message(f, message), QUEUE_OK);
+            fx_settle_all(f, fx_lease(f), QUEUE_SENT, 250, "ok");
+            assert_int_equal(fx_show(f, last).result, QUEUE_NOT_FOUND);
+        } else {
+            assert_int_equal(fx_append(f, last, 0, 'x', 100), QUEUE_OK);
+            if (i == 1)
+                fx_reopen(f); /* it never came to its end, */
+            else
+                queue_discard(f->queue, last); /* or was given up */
+            queue_message_free(message);
+        }
+        fx_reopen(f);
+        fx_reopen(f);
+        if (ident_next() <= last)
+            fail_msg("round %d: it is given again", i);
+    }
+}
+
+static void what_was_never_stored_gives_no_id_twice(void **state)
+{
+    struct fixture *f = *state;
+    int64_t last = ident_next();
+
+    fx_advance(60000); /* the moment is kept now and then */
+    fx_step(f);
+    assert_true(fx_number(f, "SELECT last_id FROM used") >= last);
+    last = ident_next();
+    fx_close(f); /* and at the end */
+    fx_open(f);
+    assert_true(fx_number(f, "SELECT last_id FROM used") >= last);
+}
+
 static void opening_says_why_not(void **state)
 {
     struct fixture *f = *state;
@@ -323,6 +369,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         QUEUE_TEST(orphaned_chunks_are_removed_at_start_and_no_others),
         QUEUE_TEST(ids_grow_although_the_clock_went_back),
+        QUEUE_TEST(an_id_is_not_given_again_when_nothing_is_left_of_it),
+        QUEUE_TEST(what_was_never_stored_gives_no_id_twice),
         QUEUE_TEST(opening_says_why_not),
         QUEUE_TEST(stopping_answers_what_was_asked),
         QUEUE_TEST(an_empty_queue_has_room_and_nothing_due),

@@ -70,7 +70,7 @@ static struct seen look(struct desk *desk, const char *action, int64_t reference
     struct seen seen = { 0 };
     struct why why;
 
-    assert_true(auth_store_read_audit(desk->store, &filter, on_view, &seen, &why));
+    assert_true(auth_store_read_audit(desk->store, &filter, on_view, &seen, &(int64_t){ 0 }, &why));
     return seen;
 }
 

@@ -330,6 +330,42 @@ static void a_retry_of_all_reaches_those_who_are_later_than_others(void **state)
     fx_settle_all(f, message, QUEUE_SENT, 250, "ok");
 }
 
+/* One of two is on its way, or was when the process ended. */
+static void a_retry_of_all_reaches_the_others_of_one_that_is_under_way(void **state)
+{
+    struct fixture *f = *state;
+
+    for (int crashed = 0; crashed < 2; crashed++) {
+        struct queue_message *message = fx_small("a@dest.example");
+        int64_t id = message->id;
+        queue_message_add(message, SLICE("b@dest.example"));
+        assert_int_equal(fx_submit_message(f, message), QUEUE_OK);
+        fx_settle_all(f, fx_lease(f), QUEUE_LATER, 450, "busy");
+        fx_execute(f, "UPDATE recipient SET due_ms = due_ms + 36000000"
+                      " WHERE position = 1 AND due_ms IS NOT NULL");
+        fx_advance(3600000);
+        message = fx_lease(f);
+        assert_int_equal(message->recipient_count, 1);
+        if (crashed) {
+            queue_message_free(message);
+            fx_reopen(f);
+        }
+        struct got got = fx_steer(f, QUEUE_RETRY, 0, NULL);
+        assert_int_equal(got.changed, 1);
+        assert_int_equal(got.busy, 0);
+        assert_int_equal(fx_steer(f, QUEUE_RETRY, 0, NULL).changed, 0);
+        if (!crashed)
+            fx_settle_all(f, message, QUEUE_SENT, 250, "ok");
+        message = fx_lease(f);
+        assert_int_equal(message->id, id);
+        assert_int_equal(message->recipient_count, 1 + crashed);
+        assert_int_equal(message->recipients[crashed].position, 1);
+        fx_settle_all(f, message, QUEUE_SENT, 250, "ok");
+        assert_int_equal(fx_show(f, id).state, QUEUE_DELIVERED);
+        assert_int_equal(fx_stats(f).messages[QUEUE_DELIVERED], 1 + crashed);
+    }
+}
+
 static enum queue_result steer_as(struct fixture *f, bool by_key, enum queue_act act, int64_t id)
 {
     struct queue_steering steering = {
@@ -388,6 +424,7 @@ int main(void)
         QUEUE_TEST(many_cut_short_by_the_end_say_that_they_failed),
         QUEUE_TEST(fresh_mail_that_is_handed_out_at_once_is_left_alone),
         QUEUE_TEST(a_retry_of_all_reaches_those_who_are_later_than_others),
+        QUEUE_TEST(a_retry_of_all_reaches_the_others_of_one_that_is_under_way),
         QUEUE_TEST(what_the_operator_holds_no_key_lets_go),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -769,23 +769,90 @@ static void *talk_on_and_read(void *owner)
 
 static void finishing_with_unread_input_does_not_destroy_the_last_reply(void **state)
 {
-    struct flooder flooder;
-    struct pair pair;
-
     (void)state;
-    buf_init(&flooder.got, 1000);
-    pair_open(&pair);
-    pair.server.on = say_bye_and_finish;
-    flooder.fd = pair_socket(&pair);
-    pthread_create(&flooder.thread, NULL, talk_on_and_read, &flooder);
-    loop_run(&pair.loop);
-    pthread_join(flooder.thread, NULL);
-    assert_int_equal(pair.server.counts[SIDE_DATA], 1);
-    assert_int_equal(pair.server.counts[SIDE_END], 0);
-    assert_int_equal(flooder.error, 0);
-    assert_true(slice_equal(buf_slice(&flooder.got), SLICE("421 bye\r\n")));
-    buf_free(&flooder.got);
-    pair_close(&pair);
+    for (int early = 0; early < 2; early++) {
+        struct flooder flooder;
+        struct pair pair;
+
+        buf_init(&flooder.got, 1000);
+        pair_open(&pair);
+        if (early)
+            stream_leave_early(&pair.loop);
+        pair.server.on = say_bye_and_finish;
+        flooder.fd = pair_socket(&pair);
+        pthread_create(&flooder.thread, NULL, talk_on_and_read, &flooder);
+        loop_run(&pair.loop);
+        pthread_join(flooder.thread, NULL);
+        assert_int_equal(pair.server.counts[SIDE_DATA], 1);
+        assert_int_equal(pair.server.counts[SIDE_END], 0);
+        assert_int_equal(flooder.error, 0);
+        assert_true(slice_equal(buf_slice(&flooder.got), SLICE("421 bye\r\n")));
+        buf_free(&flooder.got);
+        pair_close(&pair);
+    }
+}
+
+struct patience {
+    struct loop_timer timer; /* fires before our patience is over */
+    bool is_over, is_closed;
+};
+
+static void on_patience_over(void *owner)
+{
+    struct patience *patience = owner;
+
+    patience->is_over = !patience->is_closed;
+}
+
+static void on_let_go(void *owner)
+{
+    struct patience *patience = owner;
+
+    patience->is_closed = true;
+    loop_timer_close(&patience->timer, NULL);
+}
+
+static void say_bye_and_leave_early(struct side *server, enum side_event event)
+{
+    say_bye_and_finish(server, event);
+    if (event == SIDE_DATA)
+        stream_leave_early(server->loop);
+}
+
+static void watch_the_end(struct side *server)
+{
+    stream_at_close(server->stream, on_let_go, server->extra);
+}
+
+/* Before or after it took its leave. */
+static void who_has_got_everything_and_says_nothing_is_not_waited_for(void **state)
+{
+    (void)state;
+    for (int late = 0; late < 2; late++) {
+        struct patience patience = { .is_over = false };
+        struct buf got;
+        struct pair pair;
+
+        buf_init(&got, 1000);
+        pair_open(&pair);
+        loop_timer_init(&pair.loop, &patience.timer, on_patience_over, &patience);
+        loop_timer_start(&patience.timer, 1500, 0);
+        pair.server.on = late ? say_bye_and_leave_early : say_bye_and_finish;
+        pair.on_accepted = watch_the_end;
+        pair.server.extra = &patience;
+        if (!late)
+            stream_leave_early(&pair.loop);
+        int fd = pair_socket(&pair);
+        socket_send(fd, SLICE("hello"));
+        loop_run(&pair.loop); /* the peer never closes */
+        assert_true(patience.is_closed);
+        assert_false(patience.is_over);
+        assert_int_equal(socket_read_all(fd, &got), 0);
+        assert_true(slice_equal(buf_slice(&got), SLICE("421 bye\r\n")));
+        close(fd);
+        buf_free(&got);
+        pair_close(&pair);
+    }
 }
 
 static void say_bye_and_leave_now(struct side *server, enum side_event event)
@@ -1365,6 +1432,7 @@ int main(void)
         cmocka_unit_test(commands_and_fin_at_once_get_all_their_answers),
         cmocka_unit_test(what_is_written_in_the_last_event_still_goes_out),
         cmocka_unit_test(finishing_with_unread_input_does_not_destroy_the_last_reply),
+        cmocka_unit_test(who_has_got_everything_and_says_nothing_is_not_waited_for),
         cmocka_unit_test(who_must_leave_has_said_its_last_words_and_waits_for_nobody),
         cmocka_unit_test(a_reset_is_told_once),
         cmocka_unit_test(a_paused_owner_hears_at_once_that_its_output_is_lost),
