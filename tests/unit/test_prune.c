@@ -1,4 +1,4 @@
-#include "tests/support/disk.h"
+#include "tests/support/trouble.h"
 
 #define DAY INT64_C(86400000) /* the fixture's retention */
 
@@ -154,6 +154,32 @@ static void a_shorter_retention_holds_for_what_is_there(void **state)
     assert_int_equal(fx_show(f, id).result, QUEUE_NOT_FOUND);
 }
 
+/* In the worst case with the next process: what could not be removed is left alone by this one. */
+static void whatever_fails_what_is_over_goes_in_the_end_and_nothing_else(void **state)
+{
+    struct fixture *f = *state;
+
+    fx_advance(400 * DAY); /* past the ids of the tests before, for they name times */
+    for (EACH_TROUBLE(trouble)) {
+        int64_t over = fail_with_a_chunk_of(f, 'a'), waits = fx_submit(f, "r@dest.example");
+        fx_execute(f, "INSERT INTO once VALUES (1, 'key', 'token', x'00', 'answer', 1)");
+        fx_advance(2 * DAY);
+        trouble_begin(f, &trouble);
+        fx_step(f);
+        trouble_end(f, &trouble);
+        walk(f);
+        fx_reopen(f);
+        walk(f);
+        trouble_check_books(f, &trouble);
+        if (fx_show(f, over).result != QUEUE_NOT_FOUND ||
+            fx_number(f, "SELECT count(*) FROM once") != 0)
+            fail_msg("%s: what is over is still there", trouble.name);
+        if (fx_show(f, waits).state != QUEUE_QUEUED)
+            fail_msg("%s: what waits is in state %d", trouble.name, (int)fx_show(f, waits).state);
+        fx_settle_all(f, fx_lease(f), QUEUE_SENT, 250, "ok");
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -165,6 +191,7 @@ int main(void)
         QUEUE_TEST(large_contents_make_shorter_steps),
         QUEUE_TEST(a_shorter_retention_holds_for_what_is_there),
         DISK_TEST(what_cannot_be_removed_does_not_keep_the_rest),
+        DISK_TEST(whatever_fails_what_is_over_goes_in_the_end_and_nothing_else),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
