@@ -124,6 +124,24 @@ static void a_long_table_is_walked_in_steps(void **state)
     }
 }
 
+/* Though no message is left to look at. */
+static void a_long_row_of_tokens_is_taken_in_steps_that_follow_each_other(void **state)
+{
+    struct fixture *f = *state;
+
+    fx_step(f);
+    fx_execute(f, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1200)"
+                  " INSERT INTO once (id, key_id, token, fingerprint, answer, kept_ms)"
+                  " SELECT i, 'key', 't' || i, x'00', '', 1 FROM n");
+    fx_advance(60000);
+    for (int left = 700; left > -300; left -= 500) {
+        fx_step(f);
+        fx_step(f); /* not before the pause is over */
+        assert_int_equal(fx_number(f, "SELECT count(*) FROM once"), left > 0 ? left : 0);
+        fx_advance(50);
+    }
+}
+
 static void large_contents_make_shorter_steps(void **state)
 {
     struct fixture *f = *state;
@@ -188,6 +206,7 @@ int main(void)
         QUEUE_TEST(what_still_waits_is_never_pruned),
         QUEUE_TEST(chunks_of_a_failed_message_go_with_its_record),
         QUEUE_TEST(a_long_table_is_walked_in_steps),
+        QUEUE_TEST(a_long_row_of_tokens_is_taken_in_steps_that_follow_each_other),
         QUEUE_TEST(large_contents_make_shorter_steps),
         QUEUE_TEST(a_shorter_retention_holds_for_what_is_there),
         DISK_TEST(what_cannot_be_removed_does_not_keep_the_rest),
