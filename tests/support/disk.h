@@ -311,8 +311,9 @@ static inline int disk_open(sqlite3_vfs *vfs, const char *path, sqlite3_file *fi
 static inline int disk_delete(sqlite3_vfs *vfs, const char *path, int sync_folder)
 {
     (void)vfs;
+    (void)sync_folder;
     disk_note(disk_find(path), 0, NULL, 0); /* an empty log is as good as none */
-    return disk.real->xDelete(disk.real, path, sync_folder);
+    return disk.real->xDelete(disk.real, path, 0);
 }
 
 /* From now on, and until disk_remove(), what SQLite opens lies on this disk. */

@@ -48,6 +48,7 @@ struct stream {
 };
 
 static struct stream dialog_stream; /* of the one connection */
+static bool dialog_accepts_none;    /* there are no descriptors left, say */
 
 static inline void dialog_stream_reset(void)
 {
@@ -63,6 +64,8 @@ struct stream *stream_accept(struct loop *loop, uv_stream_t *server,
 {
     (void)loop;
     (void)server;
+    if (dialog_accepts_none)
+        return NULL;
     dialog_stream_reset();
     dialog_stream.events = events;
     dialog_stream.owner = owner;

@@ -11,6 +11,7 @@
 #include "relay/base/alloc.h"
 #include "relay/message/address.h"
 #include "relay/message/compose.h"
+#include "relay/message/encode.h"
 #include "relay/message/header.h"
 
 static struct compose_address ann = { { "Ann", 3 }, { "ann@good.example", 16 } };
@@ -116,6 +117,10 @@ static void a_boundary_is_one_that_the_text_does_not_hold(void **state)
     mail.text = SLICE("--=_a0.01id\n--=_m1.01id--\n");
     char *got = compose(&mail, &reason);
     assert_non_null(strstr(got, "boundary=\"=_a2.01id\""));
+    free(got);
+    mail.html = SLICE("<p>=_a2.01id");
+    got = compose(&mail, &reason);
+    assert_non_null(strstr(got, "boundary=\"=_a3.01id\""));
     free(got);
 }
 
@@ -234,6 +239,18 @@ static void some_headers_are_not_for_a_client(void **state)
         { "Message-ID", "<a@b> <c@d>", COMPOSE_BAD_MESSAGE_ID },
         { "Message-ID", "<a@b@c>", COMPOSE_BAD_MESSAGE_ID },
         { "message-id", "", COMPOSE_BAD_MESSAGE_ID },
+        { "Message-ID", "<@b>", COMPOSE_BAD_MESSAGE_ID },
+        { "Message-ID", "<@bcd>", COMPOSE_BAD_MESSAGE_ID },
+        { "Message-ID", "<abc@>", COMPOSE_BAD_MESSAGE_ID },
+        { "Message-ID", "<abcd>", COMPOSE_BAD_MESSAGE_ID },
+        { "Message-ID", "<a@bc", COMPOSE_BAD_MESSAGE_ID },
+        { "Message-ID", "a@bcd>", COMPOSE_BAD_MESSAGE_ID },
+        { "Message-ID", "<a b@c>", COMPOSE_BAD_MESSAGE_ID },
+        { "Message-ID", "<a@b>c>", COMPOSE_BAD_MESSAGE_ID },
+        { "Message-ID", "<\xc3\xa9@b>", COMPOSE_BAD_MESSAGE_ID },
+        { "Message-ID", "<=?utf-8?q?a?=@b>", COMPOSE_BAD_MESSAGE_ID },
+        { "References", "", COMPOSE_BAD_MESSAGE_ID },
+        { "References", "=?utf-8?q?a?=", COMPOSE_BAD_MESSAGE_ID },
         { "References", "<a@b> <c@d>", COMPOSE_OK },
         { "In-Reply-To", "<\xc3\xa9@b>", COMPOSE_BAD_MESSAGE_ID },
         { "X-Empty", "", COMPOSE_OK },
@@ -252,6 +269,124 @@ static void some_headers_are_not_for_a_client(void **state)
         if (reason.error != rows[i].want)
             fail_msg("%s: %s: %d", rows[i].name, rows[i].value, (int)reason.error);
     }
+}
+
+static void names_and_ids_have_a_longest(void **state)
+{
+    static const struct {
+        const char *name, *before, *after;
+        size_t times;
+        enum compose_error want;
+    } rows[] = {
+        { "", "", "", ENCODE_NAME_MAX, COMPOSE_OK },
+        { "", "", "", ENCODE_NAME_MAX + 1, COMPOSE_BAD_NAME },
+        { "Message-ID", "<", "@b>", 246, COMPOSE_OK },
+        { "Message-ID", "<", "@b>", 247, COMPOSE_BAD_MESSAGE_ID },
+    };
+    struct compose_reason reason;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char *x = xcalloc(1, rows[i].times + 1);
+        memset(x, 'x', rows[i].times);
+        char *text = xasprintf("%s%s%s", rows[i].before, x, rows[i].after);
+        bool is_name = rows[i].name[0] == '\0';
+        struct compose_header header = { slice_of(is_name ? text : rows[i].name),
+                                         slice_of(is_name ? "v" : text) };
+        struct compose_mail mail = small_mail();
+        mail.headers = &header;
+        mail.header_count = 1;
+        free(compose(&mail, &reason));
+        if (reason.error != rows[i].want)
+            fail_msg("%s: %zu: %d", rows[i].name, rows[i].times, (int)reason.error);
+        free(x);
+        free(text);
+    }
+}
+
+static void an_attachment_is_refused_for_what_is_wrong_with_it(void **state)
+{
+    static char name[COMPOSE_FILENAME_MAX + 1], id[COMPOSE_CONTENT_ID_MAX + 1];
+    const struct {
+        struct compose_attachment attachment;
+        enum compose_error want;
+        const char *where;
+    } rows[] = {
+        { { .filename = slice_make(name, COMPOSE_FILENAME_MAX) }, COMPOSE_OK, "" },
+        { { .filename = slice_make(name, COMPOSE_FILENAME_MAX + 1) },
+          COMPOSE_LONG_FILENAME,
+          "attachments[0].filename" },
+        { { .type = SLICE("image/png; name=\"a b\"") }, COMPOSE_OK, "" },
+        { { .type = SLICE("image") }, COMPOSE_BAD_TYPE, "attachments[0].content_type" },
+        { { .type = SLICE("message/rfc822") }, COMPOSE_BAD_TYPE, "attachments[0].content_type" },
+        { { .content_id = slice_make(id, COMPOSE_CONTENT_ID_MAX) }, COMPOSE_OK, "" },
+        { { .content_id = slice_make(id, COMPOSE_CONTENT_ID_MAX + 1) },
+          COMPOSE_BAD_CONTENT_ID,
+          "attachments[0].content_id" },
+        { { .content_id = SLICE("a b") }, COMPOSE_BAD_CONTENT_ID, "attachments[0].content_id" },
+        { { .content_id = SLICE("<a>") }, COMPOSE_BAD_CONTENT_ID, "attachments[0].content_id" },
+        { { .content_id = SLICE("\xc3\xa9") },
+          COMPOSE_BAD_CONTENT_ID,
+          "attachments[0].content_id" },
+    };
+    struct compose_reason reason;
+
+    (void)state;
+    memset(name, 'n', sizeof(name));
+    memset(id, 'i', sizeof(id));
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct compose_mail mail = small_mail();
+        mail.attachments = &rows[i].attachment;
+        mail.attachment_count = 1;
+        free(compose(&mail, &reason));
+        if (reason.error != rows[i].want ||
+            (reason.error != COMPOSE_OK && strcmp(reason.where, rows[i].where) != 0))
+            fail_msg("row %zu: %d %s", i, (int)reason.error, reason.where);
+    }
+}
+
+static void each_error_has_its_words(void **state)
+{
+    (void)state;
+    for (int error = 0; error <= COMPOSE_NUL; error++)
+        for (int other = error + 1; other <= COMPOSE_NUL; other++)
+            assert_string_not_equal(compose_error_text((enum compose_error)error),
+                                    compose_error_text((enum compose_error)other));
+    assert_non_null(compose_error_text((enum compose_error)1000));
+}
+
+/* Whatever part it is at which the room ends. */
+static void a_message_that_does_not_fit_is_too_large_wherever_it_ends(void **state)
+{
+    const struct compose_header headers[] = { { SLICE("X-Long"),
+                                                SLICE("w\xc3\xb6rds and words") } };
+    const struct compose_attachment files[] = {
+        { .filename = SLICE("a.csv"), .base64 = SLICE("QQ==") },
+        { .is_inline = true, .content_id = SLICE("logo"), .base64 = SLICE("QUFB") },
+        { .is_inline = true, .type = SLICE("text/x; a=b"), .base64 = SLICE("") },
+    };
+    struct compose_mail mail = small_mail();
+    struct compose_reason reason;
+
+    (void)state;
+    mail.cc = mail.reply_to = mail.to;
+    mail.has_html = true;
+    mail.html = SLICE("<img src=\"cid:logo\">\n");
+    mail.headers = headers;
+    mail.header_count = ARRAY_LEN(headers);
+    mail.attachments = files;
+    mail.attachment_count = ARRAY_LEN(files);
+    char *whole = compose(&mail, &reason);
+    assert_int_equal(reason.error, COMPOSE_OK);
+    for (size_t max = 0; max <= strlen(whole); max++) {
+        struct buf out;
+        buf_init(&out, max);
+        reason = compose_mail(&mail, &out);
+        if (reason.error != (max < strlen(whole) ? COMPOSE_TOO_LARGE : COMPOSE_OK))
+            fail_msg("room for %zu: %d", max, (int)reason.error);
+        buf_free(&out);
+    }
+    free(whole);
 }
 
 static void a_bad_content_and_a_full_message_are_told_apart(void **state)
@@ -279,6 +414,12 @@ static void a_bad_content_and_a_full_message_are_told_apart(void **state)
     mail.text = SLICE("a\0b");
     free(compose(&mail, &reason));
     assert_int_equal(reason.error, COMPOSE_NUL);
+    assert_string_equal(reason.where, "text");
+    mail.text = SLICE("");
+    mail.html = SLICE("a\0b");
+    free(compose(&mail, &reason));
+    assert_int_equal(reason.error, COMPOSE_NUL);
+    assert_string_equal(reason.where, "html");
 }
 
 /* --- what holds of every message -------------------------------------------------------------- */
@@ -364,6 +505,10 @@ int main(void)
         cmocka_unit_test(fields_stand_in_their_order_and_are_folded),
         cmocka_unit_test(what_is_wrong_is_named),
         cmocka_unit_test(some_headers_are_not_for_a_client),
+        cmocka_unit_test(names_and_ids_have_a_longest),
+        cmocka_unit_test(an_attachment_is_refused_for_what_is_wrong_with_it),
+        cmocka_unit_test(each_error_has_its_words),
+        cmocka_unit_test(a_message_that_does_not_fit_is_too_large_wherever_it_ends),
         cmocka_unit_test(a_bad_content_and_a_full_message_are_told_apart),
         cmocka_unit_test(every_message_can_be_read_by_our_own_rule),
     };

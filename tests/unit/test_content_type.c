@@ -40,6 +40,21 @@ static void a_type_is_one_that_base64_can_carry(void **state)
         { "message/rfc822", NULL },
         { "text/plain; boundary=x", NULL },
         { "text/plain; name*=utf-8''x", NULL },
+        { "image/png; a=\"\"", " image/png; a=\"\"" },
+        { "image/png; a=\"b c=d,e\"", " image/png; a=\"b c=d,e\"" },
+        { "image/png; a=\"", NULL },
+        { "image/png; a=\"b", NULL },
+        { "image/png; a=b\"", NULL },
+        { "image/png; a=\"b\"c\"", NULL },
+        { "image/png; a=\"b\tc\"", NULL },
+        { "image/png; a=\"\xc3\xa4\"", NULL },
+        { "image/png; a=\"\x7f\"", NULL },
+        { "image/png; a=b c", NULL },
+        { "image/png; =b", NULL },
+        { "image/png; a%=b", NULL },
+        { "image/png; a*0=b", NULL },
+        { "image/png; a=b; c=d; a=e", NULL },
+        { "image/png;; a=b", NULL },
         { "text/pl\xc3\xa4in", NULL },
         { "image/png\r\nX: y", NULL },
     };
@@ -63,6 +78,31 @@ static void a_type_is_one_that_base64_can_carry(void **state)
     }
 }
 
+static void a_type_is_not_longer_than_anyone_needs(void **state)
+{
+    static const struct {
+        const char *name, *unit;
+        size_t times;
+        bool want;
+    } rows[] = {
+        { "a long parameter", "x", 200 - 2, true },
+        { "a parameter that is too long", "x", 200 - 1, false },
+        { "a type that is too long", "x; x=", 200, false },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct buf type;
+        buf_init(&type, 4096);
+        assert_true(buf_add(&type, SLICE("a/b; c=")));
+        for (size_t n = 0; n < rows[i].times; n++)
+            assert_true(buf_add(&type, slice_of(rows[i].unit)));
+        if (content_type_is_readable(buf_slice(&type)) != rows[i].want)
+            fail_msg("%s", rows[i].name);
+        buf_free(&type);
+    }
+}
+
 static void a_file_name_tells_the_usual_types(void **state)
 {
     (void)state;
@@ -76,6 +116,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_type_is_one_that_base64_can_carry),
+        cmocka_unit_test(a_type_is_not_longer_than_anyone_needs),
         cmocka_unit_test(a_file_name_tells_the_usual_types),
     };
 

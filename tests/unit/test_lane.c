@@ -1,6 +1,6 @@
 /* test_lane.c - does each account and key with something due get its turn, and is nothing missed?
  */
-#include "tests/support/queue_fixture.h"
+#include "tests/support/trouble.h"
 
 static int64_t submit_for(struct fixture *f, const char *account, const char *key)
 {
@@ -130,6 +130,83 @@ static void what_is_passed_over_is_neither_leased_nor_told_of(void **state)
     fx_lease_some(f, 64, 1 << 20, &got);
     assert_int_equal(got.count, 4);
     settle_as(f, &got, QUEUE_SENT);
+}
+
+/* --- names ------------------------------------------------------------------------------------ */
+
+static void mail_without_an_account_has_its_turn_too(void **state)
+{
+    struct fixture *f = *state;
+    struct queue_message *message = fx_small("r@dest.example");
+    int64_t id = message->id;
+    struct got got;
+
+    free(message->account);
+    message->account = NULL;
+    fx_ask_submit(f, message, true, &got);
+    fx_step(f);
+    fx_settle_all(f, got.message, QUEUE_LATER, 450, "busy");
+    fx_advance(120000);
+    message = fx_lease(f);
+    assert_int_equal(message->id, id);
+    assert_string_equal(message->account, "");
+    fx_settle_all(f, message, QUEUE_SENT, 250, "ok");
+}
+
+/* Cut at its NUL it would be the lane of another. */
+static void a_name_that_is_none_of_ours_takes_no_turn(void **state)
+{
+    static const char *const foreign[] = {
+        "UPDATE message SET account = CAST(x'6f6e650074776f' AS TEXT)",
+        "UPDATE message SET key_id = CAST(x'6b65790074776f' AS TEXT)",
+    };
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < ARRAY_LEN(foreign); i++) {
+        struct got got;
+        submit_for(f, "one", "key");
+        fx_execute(f, foreign[i]);
+        int64_t id = submit_for(f, "one", "key");
+        fx_reopen(f);
+        fx_lease_some(f, 64, 1 << 20, &got);
+        if (got.count != 1 || got.messages[0]->id != id)
+            fail_msg("%s: %zu are leased", foreign[i], got.count);
+        settle_as(f, &got, QUEUE_SENT);
+        fx_execute(f, "DELETE FROM message");
+    }
+}
+
+/* Names so long that a page of the index holds few of them, so the disk may fail between them. */
+static void whatever_fails_each_lane_gets_its_turn_in_the_end(void **state)
+{
+    enum { LANES = 12 };
+    struct fixture *f = *state;
+    char account[900];
+
+    memset(account, 'a', sizeof(account));
+    account[sizeof(account) - 1] = '\0';
+    for (EACH_TROUBLE(trouble)) {
+        struct got got;
+        size_t leased = 0;
+        for (int i = 0; i < LANES; i++) {
+            account[0] = (char)('a' + i);
+            submit_for(f, account, "one");
+        }
+        fx_reopen(f);
+        trouble_begin(f, &trouble);
+        for (int i = 0; i < 4; i++) {
+            fx_lease_some(f, 64, 1 << 20, &got);
+            if (i == 0)
+                trouble_end(f, &trouble);
+            leased += got.count;
+            settle_as(f, &got, QUEUE_SENT);
+            fx_advance(600000); /* what could not be read is looked at again */
+            fx_step(f);
+        }
+        if (leased != LANES)
+            fail_msg("%s: %zu were leased", trouble.name, leased);
+        fx_execute(f, "DELETE FROM message; DELETE FROM recipient; DELETE FROM tally");
+    }
 }
 
 /* --- lanes without an upstream ---------------------------------------------------------------- */
@@ -416,6 +493,9 @@ int main(void)
         QUEUE_TEST(what_is_deferred_gets_its_turn_beside_a_backlog),
         QUEUE_TEST(within_a_key_the_longest_due_comes_first),
         QUEUE_TEST(what_is_passed_over_is_neither_leased_nor_told_of),
+        QUEUE_TEST(mail_without_an_account_has_its_turn_too),
+        QUEUE_TEST(a_name_that_is_none_of_ours_takes_no_turn),
+        DISK_TEST(whatever_fails_each_lane_gets_its_turn_in_the_end),
         QUEUE_TEST(a_backlog_without_an_upstream_is_looked_at_slowly),
         QUEUE_TEST(one_that_finds_its_upstream_opens_all_again),
         QUEUE_TEST(mail_for_a_stranded_lane_rings_nobody),

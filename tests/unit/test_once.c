@@ -1,5 +1,5 @@
 /* test_once.c - a client that asks again, and several messages that are one. */
-#include "tests/support/queue_fixture.h"
+#include "tests/support/trouble.h"
 
 #define DAY INT64_C(86400000)
 
@@ -261,6 +261,27 @@ static void of_several_none_is_stored_when_one_cannot_be(void **state)
                      0);
 }
 
+/* "Not found" would make it be sent again. */
+static void on_a_failing_disk_a_repetition_is_never_taken_for_something_new(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(submit(f, fx_small("r@dest.example"), "order-1", 'a'), QUEUE_OK);
+    for (EACH_TROUBLE(trouble)) {
+        trouble_begin(f, &trouble);
+        enum queue_result recalled = recall(f, "7Fq2mZ81", "order-1", 'a');
+        enum queue_result result = submit(f, fx_small("r@dest.example"), "order-1", 'a');
+        trouble_end(f, &trouble);
+        if (recalled != QUEUE_REPEATED && (recalled == QUEUE_NOT_FOUND || !trouble.was_met))
+            fail_msg("%s: recalled, the answer is %d", trouble.name, (int)recalled);
+        if (result != QUEUE_REPEATED && (result == QUEUE_OK || !trouble.was_met))
+            fail_msg("%s: submitted again, the answer is %d", trouble.name, (int)result);
+        if (fx_number(f, "SELECT count(*) FROM message") != 1 ||
+            recall(f, "7Fq2mZ81", "order-1", 'a') != QUEUE_REPEATED)
+            fail_msg("%s: the first is not what is there", trouble.name);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -274,6 +295,7 @@ int main(void)
         QUEUE_TEST(a_test_key_has_tokens_too),
         QUEUE_TEST(several_are_stored_as_one),
         QUEUE_TEST(of_several_none_is_stored_when_one_cannot_be),
+        DISK_TEST(on_a_failing_disk_a_repetition_is_never_taken_for_something_new),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,4 @@
-#include "tests/support/disk.h"
+#include "tests/support/trouble.h"
 
 #define DAY INT64_C(86400000) /* the fixture's retention */
 
@@ -217,6 +217,24 @@ static void a_long_table_is_walked_in_steps(void **state)
     }
 }
 
+/* Though no message is left to look at. */
+static void a_long_row_of_tokens_is_taken_in_steps_that_follow_each_other(void **state)
+{
+    struct fixture *f = *state;
+
+    fx_step(f);
+    fx_execute(f, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1200)"
+                  " INSERT INTO once (id, key_id, token, fingerprint, answer, kept_ms)"
+                  " SELECT i, 'key', 't' || i, x'00', '', 1 FROM n");
+    fx_advance(60000);
+    for (int left = 700; left > -300; left -= 500) {
+        fx_step(f);
+        fx_step(f); /* not before the pause is over */
+        assert_int_equal(fx_number(f, "SELECT count(*) FROM once"), left > 0 ? left : 0);
+        fx_advance(50);
+    }
+}
+
 static void large_contents_make_shorter_steps(void **state)
 {
     struct fixture *f = *state;
@@ -247,6 +265,32 @@ static void a_shorter_retention_holds_for_what_is_there(void **state)
     assert_int_equal(fx_show(f, id).result, QUEUE_NOT_FOUND);
 }
 
+/* In the worst case with the next process: what could not be removed is left alone by this one. */
+static void whatever_fails_what_is_over_goes_in_the_end_and_nothing_else(void **state)
+{
+    struct fixture *f = *state;
+
+    fx_advance(400 * DAY); /* past the ids of the tests before, for they name times */
+    for (EACH_TROUBLE(trouble)) {
+        int64_t over = fail_with_a_chunk_of(f, 'a'), waits = fx_submit(f, "r@dest.example");
+        fx_execute(f, "INSERT INTO once VALUES (1, 'key', 'token', x'00', 'answer', 1)");
+        fx_advance(2 * DAY);
+        trouble_begin(f, &trouble);
+        fx_step(f);
+        trouble_end(f, &trouble);
+        walk(f);
+        fx_reopen(f);
+        walk(f);
+        trouble_check_books(f, &trouble);
+        if (fx_show(f, over).result != QUEUE_NOT_FOUND ||
+            fx_number(f, "SELECT count(*) FROM once") != 0)
+            fail_msg("%s: what is over is still there", trouble.name);
+        if (fx_show(f, waits).state != QUEUE_QUEUED)
+            fail_msg("%s: what waits is in state %d", trouble.name, (int)fx_show(f, waits).state);
+        fx_settle_all(f, fx_lease(f), QUEUE_SENT, 250, "ok");
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -255,12 +299,14 @@ int main(void)
         QUEUE_TEST(what_still_waits_is_never_pruned),
         QUEUE_TEST(chunks_of_a_failed_message_go_with_its_record),
         QUEUE_TEST(a_long_table_is_walked_in_steps),
+        QUEUE_TEST(a_long_row_of_tokens_is_taken_in_steps_that_follow_each_other),
         QUEUE_TEST(large_contents_make_shorter_steps),
         QUEUE_TEST(a_shorter_retention_holds_for_what_is_there),
         DISK_TEST(what_cannot_be_removed_does_not_keep_the_rest),
         DISK_TEST(chunks_that_cannot_be_read_cost_no_write_of_others),
         DISK_TEST(what_stands_behind_unreadable_rows_goes),
         QUEUE_TEST(what_an_operator_revives_in_between_stays),
+        DISK_TEST(whatever_fails_what_is_over_goes_in_the_end_and_nothing_else),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -146,6 +146,63 @@ static void too_many_sessions_are_turned_away(void **state)
     dialog_end(d, STREAM_EOF);
 }
 
+static void a_connection_that_cannot_be_taken_costs_nothing(void **state)
+{
+    struct dialog *d = *state;
+    size_t holds = d->loop.holds;
+
+    dialog_accepts_none = true;
+    dialog_connect(d);
+    dialog_accepts_none = false;
+    assert_int_equal(d->service.session_count, 0);
+    assert_int_equal(d->loop.holds, holds);
+    dialog_connect(d);
+    dialog_expect("the next one", "220");
+    dialog_end(d, STREAM_EOF);
+}
+
+/* What EHLO says, and what MAIL takes. */
+static void a_key_may_have_a_lower_limit_on_messages_and_never_a_higher_one(void **state)
+{
+    static const struct {
+        uint64_t own;
+        const char *want;
+        uint64_t in_force;
+    } rows[] = { { 0, "SIZE 26214400", 26214400 },
+                 { 5000, "SIZE 5000", 5000 },
+                 { 99999999, "SIZE 26214400", 26214400 } };
+    struct dialog *d = *state;
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char secret[AUTH_KEY_TEXT_BYTES], id[AUTH_KEY_ID_BYTES];
+        char *at_most, *more;
+        dialog_add_key(d,
+                       &(struct auth_key_spec){ .account = AUTH_DEFAULT_ACCOUNT,
+                                                .name = "sized",
+                                                .scopes = AUTH_SEND,
+                                                .message_size_bytes = rows[i].own },
+                       secret, id);
+        dialog_begin(d, secret);
+        dialog_say(d, "EHLO again.example\r\n");
+        if (memmem(buf_slice(&dialog_stream.out).data, buf_len(&dialog_stream.out), rows[i].want,
+                   strlen(rows[i].want)) == NULL)
+            fail_msg("own limit %llu: %.*s", (unsigned long long)rows[i].own,
+                     SLICE_ARG(buf_slice(&dialog_stream.out)));
+        dialog_codes();
+        at_most = xasprintf("MAIL FROM:<a@good.example> SIZE=%llu\r\nRSET\r\n",
+                            (unsigned long long)rows[i].in_force);
+        more = xasprintf("MAIL FROM:<a@good.example> SIZE=%llu\r\n",
+                         (unsigned long long)rows[i].in_force + 1);
+        dialog_say(d, at_most);
+        dialog_expect(at_most, "250 2.1.0|250 2.0.0");
+        dialog_say(d, more);
+        dialog_expect(more, "552 5.3.4");
+        dialog_end(d, STREAM_EOF);
+        free(at_most);
+        free(more);
+    }
+}
+
 #define WRONG "AUTH PLAIN AGEAYg==\r\n"
 
 /* A log-in that works takes all failures of the address back. */
@@ -268,6 +325,38 @@ static void a_client_that_reads_no_replies_is_not_read(void **state)
     dialog_end(d, STREAM_EOF);
 }
 
+/* The timer of a busy loop is late; something else may come first. */
+static void a_time_that_is_over_is_not_begun_anew(void **state)
+{
+    static const struct {
+        const char *name, *said;
+        bool logs_in;
+        int64_t wait_ms;
+        const char *want;
+    } rows[] = {
+        { "log-in", "NOOP\r\n", false, 61000, "421 4.4.2!" },
+        { "idle", "NOOP\r\n", true, 301000, "421 4.4.2!" },
+        { "tarpit", "AUTH PLAIN AGEAYg==\r\n", false, 5000, "535 5.7.8" },
+    };
+    struct dialog *d = *state;
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        dialog_begin(d, rows[i].logs_in ? d->key : NULL);
+        dialog_say(d, rows[i].said);
+        dialog_codes();
+        dialog_now_us += rows[i].wait_ms * 1000;
+        dialog_stream.events->on_drained(dialog_stream.owner);
+        if (dialog_stream.deadline_ms != 1)
+            fail_msg("%s: %llu ms are left", rows[i].name,
+                     (unsigned long long)dialog_stream.deadline_ms);
+        dialog_now_us += 1000;
+        dialog_stream.events->on_deadline(dialog_stream.owner);
+        dialog_settle(d);
+        dialog_expect(rows[i].name, rows[i].want);
+        dialog_end(d, STREAM_EOF);
+    }
+}
+
 static void pipelined_commands_leave_the_others_their_turn(void **state)
 {
     struct dialog *d = *state;
@@ -320,6 +409,56 @@ static void draining_ends_the_idle_now_and_the_others_after_their_message(void *
     smtp_service_drain(&d->service);
     assert_int_equal(d->emptied, before + 4); /* nobody is there */
     d->service.draining = false;
+}
+
+/* A login is nothing to wait for; a message that was begun is, and another session is. */
+static void draining_waits_for_what_was_begun(void **state)
+{
+    struct dialog *d = *state;
+    unsigned before = d->emptied;
+
+    dialog_begin(d, NULL);
+    dialog_say(d, "AUTH LOGIN\r\n");
+    dialog_expect("half logged in", "334");
+    smtp_service_drain(&d->service);
+    dialog_expect("in a login", "421 4.3.2!");
+    assert_int_equal(d->emptied, before + 1);
+
+    d->service.draining = false;
+    dialog_begin(d, d->key);
+    dialog_say(d, "MAIL FROM:<a@good.example>\r\n");
+    smtp_service_drain(&d->service);
+    dialog_say(d, "RCPT TO:<r@dest.example>\r\nDATA\r\n");
+    dialog_expect("behind MAIL", "250 2.1.0|250 2.1.5|354");
+    dialog_say(d, M0 ".\r\n");
+    dialog_expect("its message was taken", "250 2.0.0|421 4.3.2!");
+    assert_int_equal(d->emptied, before + 2);
+    d->service.draining = false;
+}
+
+static void the_last_of_several_sessions_ends_a_drain_and_nobody_need_be_told(void **state)
+{
+    struct dialog *d = *state;
+    unsigned before = d->emptied;
+
+    for (int told = 0; told < 2; told++) {
+        dialog_begin(d, d->key);
+        dialog_envelope(d);
+        struct stream first = dialog_stream;
+        dialog_stream = (struct stream){ 0 };
+        dialog_begin(d, d->key);
+        dialog_envelope(d);
+        d->service.emptied = told == 0 ? NULL : dialog_emptied;
+        smtp_service_drain(&d->service);
+        first.events->on_end(first.owner, STREAM_EOF);
+        buf_free(&first.out);
+        buf_free(&first.kept);
+        assert_int_equal(d->service.session_count, 1);
+        assert_int_equal(d->emptied, before);
+        dialog_end(d, STREAM_EOF);
+        assert_int_equal(d->emptied, before + (unsigned)told);
+        d->service.draining = false;
+    }
 }
 
 static void stopping_ends_all_but_a_commit_under_way(void **state)
@@ -392,6 +531,27 @@ static void the_end_is_told_in_one_line_without_secrets(void **state)
     assert_non_null(strstr(lines.last, "reason=quit"));
 }
 
+static void a_refused_message_is_told_with_its_reason_and_reference(void **state)
+{
+    struct dialog *d = *state;
+    struct lines lines = { .secret = d->key };
+
+    dialog_begin(d, d->key);
+    dialog_envelope(d);
+    log_divert(keep_line, &lines);
+    log_configure(LOG_INFO, LOG_LOGFMT);
+    dialog_say(d, "From: <x@victim.example>\r\n\r\nhello\r\n.\r\n");
+    log_configure(LOG_ERROR, LOG_LOGFMT);
+    log_divert(NULL, NULL);
+    dialog_expect("not its own", "550 5.7.1");
+    assert_non_null(strstr(lines.last, "event=message_refused"));
+    assert_non_null(strstr(lines.last, d->key_id));
+    assert_non_null(strstr(lines.last, "sender=a@good.example"));
+    assert_non_null(strstr(lines.last, "status=5.7.1"));
+    assert_non_null(strstr(lines.last, "reference="));
+    dialog_end(d, STREAM_EOF);
+}
+
 /* Clients that were set up wrongly do so, with the key as the password too or without it. */
 static void a_key_given_as_the_user_name_is_not_logged(void **state)
 {
@@ -461,6 +621,12 @@ int main(void)
         cmocka_unit_test(an_implicit_door_greets_after_the_handshake),
         cmocka_unit_test(too_many_sessions_are_turned_away),
         cmocka_unit_test(a_client_that_reads_no_replies_is_not_read),
+        cmocka_unit_test(a_connection_that_cannot_be_taken_costs_nothing),
+        cmocka_unit_test(a_key_may_have_a_lower_limit_on_messages_and_never_a_higher_one),
+        cmocka_unit_test(a_time_that_is_over_is_not_begun_anew),
+        cmocka_unit_test(draining_waits_for_what_was_begun),
+        cmocka_unit_test(the_last_of_several_sessions_ends_a_drain_and_nobody_need_be_told),
+        cmocka_unit_test(a_refused_message_is_told_with_its_reason_and_reference),
         cmocka_unit_test(pipelined_commands_leave_the_others_their_turn),
         cmocka_unit_test(draining_ends_the_idle_now_and_the_others_after_their_message),
         cmocka_unit_test(stopping_ends_all_but_a_commit_under_way),
