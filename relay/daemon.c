@@ -142,6 +142,7 @@ static void reload(struct daemon *daemon)
     if (!fence_allows(daemon->fence, daemon->current->config->path, &why) ||
         !config_load(&config, daemon->current->config->path, &why) ||
         !generation_sockets_are_safe(config, &daemon->inherited, &why) ||
+        !generation_upstreams_are_sound(config, &daemon->loop, &why) ||
         !generation_contexts(config, daemon->worker_count, contexts, &why)) {
         LOG(LOG_ERROR, "reload_failed", LOG_STR("reason", why.text),
             LOG_STR("kept", "everything as it was"));

@@ -248,6 +248,23 @@ bool generation_contexts(const struct config *config, size_t workers, struct tls
     return true;
 }
 
+static void on_upstream_closed(void *owner)
+{
+    (void)owner; /* nobody waits for it */
+}
+
+bool generation_upstreams_are_sound(const struct config *config, struct loop *loop, struct why *why)
+{
+    for (size_t i = 0; i < config->upstream_count; i++) {
+        struct upstream *upstream = upstream_open(loop, NULL, &config->upstreams[i], why);
+
+        if (upstream == NULL)
+            return false;
+        upstream_close(upstream, on_upstream_closed, NULL);
+    }
+    return true;
+}
+
 const char *generation_fixed(const struct config *was, const struct config *is)
 {
     if (strcmp(was->state_dir, is->state_dir) != 0)

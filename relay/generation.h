@@ -31,6 +31,11 @@ void generations_free(struct generation *generation);
 bool generation_contexts(const struct config *config, size_t workers, struct tls_context **contexts,
                          struct why *why);
 
+/* Can each upstream be opened? Its files are read and let go again, so that a reload with one that
+ * is broken changes nothing anywhere. loop: where they are closed, in one of its next turns. */
+bool generation_upstreams_are_sound(const struct config *config, struct loop *loop,
+                                    struct why *why);
+
 /* Has the configuration a use for this socket? */
 bool generation_uses(const struct generation *generation, int socket);
 /* False and why: a listener that lets keys travel in the clear, on loopback, was given a socket
