@@ -61,7 +61,7 @@ endif
 
 # --- sources, by folder; one archive a folder ---------------------------------------------------
 SRC_base := $(patsubst %,relay/base/%.c,\
-    alloc base64 buf clock db digest gather ident log mailbox map metrics slice turns why)
+    alloc base64 buf clock db db_schema digest gather ident log mailbox map metrics slice turns why)
 SRC_net := $(patsubst %,relay/net/%.c,\
     connect errand listener listener_limits loop resolve stream stream_input stream_output \
     stream_peer tls tls_cert tls_context txt_lookup txt_owner)

@@ -12,12 +12,14 @@
 #include "relay/base/log.h"
 
 /* What a discard counts for in a batch: removing chunks reads them, and there may be many. */
-#define DISCARD_BYTES ((size_t)1024 * 1024)
+#define DISCARD_BYTES     ((size_t)1024 * 1024)
+#define DISCARD_TRIES_MAX 3 /* of one that fails by itself */
 
 struct discard {
     struct request request;
     int64_t id;
-    bool withdraws; /* the message too, if it was stored */
+    bool withdraws;    /* the message too, if it was stored */
+    unsigned failures; /* to remove the chunks */
 };
 
 static struct request *new_discard(int64_t id, bool withdraws);
@@ -303,7 +305,7 @@ void queue_append(struct queue *queue, int64_t id, uint32_t seq, struct buf *chu
 
 /* A message that was refused, if its row is there. It was never leased: nothing is, while something
  * is kept. */
-static enum store_result withdraw(struct store *store, int64_t id)
+static enum store_result withdraw(struct store *store, int64_t id, bool with_chunks)
 {
     struct store_brief brief;
     enum store_result result = store_find(store, id, &brief);
@@ -314,19 +316,26 @@ static enum store_result withdraw(struct store *store, int64_t id)
         .id = id,
         .from = brief.state,
         .size = brief.size,
-        .has_chunks = true,
+        .has_chunks = with_chunks,
     };
     return store_remove(store, &removal);
 }
 
+/* Removing chunks reads them, and one on a bad sector would keep this from ever being written, and
+ * with it all mail out: they stay where they are, and the next start looks at them again. */
 static enum store_result discard_run(struct queue *queue, struct request *request)
 {
-    const struct discard *discard = (const struct discard *)request;
-    enum store_result result = store_discard(queue->store, discard->id);
+    struct discard *discard = (struct discard *)request;
+    bool with_chunks = discard->failures < DISCARD_TRIES_MAX;
+    enum store_result result = with_chunks ? store_discard(queue->store, discard->id) : STORE_OK;
 
     if (result == STORE_OK && discard->withdraws)
         result = store_remove_once(queue->store, discard->id);
-    return result == STORE_OK && discard->withdraws ? withdraw(queue->store, discard->id) : result;
+    if (result == STORE_OK && discard->withdraws)
+        result = withdraw(queue->store, discard->id, with_chunks);
+    if (result == STORE_FAILED && with_chunks && ++discard->failures == DISCARD_TRIES_MAX)
+        LOG(LOG_ERROR, "queue_chunks_not_removable", LOG_INT("message", discard->id));
+    return result;
 }
 
 static struct request *new_discard(int64_t id, bool withdraws)

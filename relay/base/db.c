@@ -3,8 +3,9 @@
  * Opening, in this order: (1) the file: there, or created empty with mode 0600; ours alone; not an
  * empty file beside a log that still holds data. (2) EXCLUSIVE is set and the first read takes the
  * lock, so a second process is refused here. (3) Whose database and which version it is, before
- * anything is written to it. (4) WAL and the other pragmas. (5) The missing migrations. Nothing
- * here reads more than the schema and the log, so opening takes no longer when the queue is deep.
+ * anything is written to it. (4) WAL and the other pragmas. (5) The missing migrations, and then
+ * whether all that they made is there (db_schema.c). Nothing here reads more than the schema and
+ * the log, so opening takes no longer when the queue is deep.
  *
  * The file is looked at with stat(2) and never opened beside SQLite: POSIX drops all locks that a
  * process has on a file when the process closes any descriptor of it.
@@ -23,6 +24,7 @@
 #include <unistd.h>
 
 #include "relay/base/alloc.h"
+#include "relay/base/db_schema.h"
 #include "relay/base/gather.h"
 #include "relay/base/log.h"
 
@@ -333,7 +335,8 @@ static bool open_database(struct db *db, const struct db_options *options, struc
         !set_pragmas(db, options, why))
         return false;
     /* Empty, but it writes: from here on the lock is held whatever the file was before. */
-    if (!apply(db, blank ? stamp : "", "lock it", why) || !migrate(db, options, why))
+    if (!apply(db, blank ? stamp : "", "lock it", why) || !migrate(db, options, why) ||
+        !db_schema_is_whole(db->handle, db->path, options->steps, options->step_count, why))
         return false;
     /* A log that a crash left behind is brought in now. When the disk is too full for that, the
      * log is as good a place as before. */

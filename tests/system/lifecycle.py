@@ -285,6 +285,26 @@ def sighup_with_a_broken_file_keeps_everything_and_says_why():
 
 
 @case
+def sighup_with_a_broken_file_of_an_upstream_keeps_everything():
+    with Relay() as relay:
+        key = relay.key()
+        ca = os.path.join(relay.folder, "ca.pem")
+        with open(ca, "w") as file:
+            file.write("no certificate\n")
+        relay.settings = (f'upstream "new" {{ host = "127.0.0.1" ca_file = "{ca}" }}\n'
+                          "limits { message_size = 1M }")
+        relay.write_config()
+        relay.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "event=reload_failed" in relay.log(), "the complaint")
+        assert ca in relay.log() and "event=reloaded" not in relay.log()
+        client = relay.client("local")
+        client.expect(220)
+        assert "250-SIZE 26214400" in client.expect(250, "EHLO client.example")
+        submit(relay.session(key))
+        assert [row["name"] for row in relay.json("upstream", "list")["data"]] == ["sink"]
+
+
+@case
 def sighup_brings_a_new_certificate_and_refuses_a_broken_one():
     def serial():
         return ssl.get_server_certificate(("127.0.0.1", relay.ports["submissions"]))

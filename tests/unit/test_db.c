@@ -260,6 +260,22 @@ static void what_is_not_a_sound_database_is_refused_and_kept(void **state)
     assert_refused(place, place->path);
 }
 
+/* The header and all pages are sound, and yet a table has a column that nobody asks for. */
+static void a_letter_of_the_schema_that_is_another_is_noticed(void **state)
+{
+    struct place *place = *state;
+    char page[4096];
+
+    assert_true(db_close(open_place(place), &place->why));
+    int fd = open(place->path, O_RDWR | O_CLOEXEC);
+    assert_int_equal(pread(fd, page, sizeof(page), 0), sizeof(page));
+    char *column = memmem(page, sizeof(page), "body BLOB", 9);
+    assert_non_null(column);
+    assert_int_equal(pwrite(fd, "z", 1, column - page), 1);
+    close(fd);
+    assert_refused(place, "its schema has no item.body");
+}
+
 static void a_log_without_its_database_is_not_thrown_away(void **state)
 {
     struct place *place = *state;
@@ -507,6 +523,7 @@ int main(void)
         TEST(migrations_run_once_and_each_in_full),
         TEST(the_database_of_another_program_is_left_alone),
         TEST(what_is_not_a_sound_database_is_refused_and_kept),
+        TEST(a_letter_of_the_schema_that_is_another_is_noticed),
         TEST(a_log_without_its_database_is_not_thrown_away),
         TEST(a_file_that_others_can_reach_is_refused),
         TEST(a_folder_that_is_not_there_is_named),

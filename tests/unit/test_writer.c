@@ -482,6 +482,32 @@ static void a_token_goes_with_the_submission_that_is_taken_back(void **state)
     assert_int_equal(fx_number(f, "SELECT count(*) FROM message"), 0);
 }
 
+/* Chunks of a message that did not come, on a sector that cannot be read any more. */
+static void what_cannot_be_discarded_does_not_keep_the_mail(void **state)
+{
+    struct fixture *f = *state;
+    int64_t id = ident_next();
+
+    assert_int_equal(fx_append(f, id, 0, 'x', QUEUE_CHUNK_BYTES), QUEUE_OK);
+    assert_int_equal(store_checkpoint(f->queue->store), STORE_OK);
+    assert_int_equal(sqlite3_db_release_memory(fx_sqlite(f)), SQLITE_OK);
+    disk.unreadable_at = disk_page_of(f->path, 'x') + 8;
+    queue_discard(f->queue, id);
+    for (int i = 0; i < 5; i++) {
+        fx_step(f);
+        fx_advance(1000);
+    }
+    fx_step(f);
+    assert_true(queue_has_room(f->queue));
+    fx_submit(f, "r@dest.example");
+    assert_int_equal(fx_number(f, "SELECT count(*) FROM incoming"), 1);
+
+    disk.unreadable_at = 0;
+    fx_reopen(f);
+    assert_int_equal(fx_number(f, "SELECT count(*) FROM body"), 0);
+    assert_int_equal(fx_number(f, "SELECT count(*) FROM incoming"), 0);
+}
+
 /* Its times must be the same in all rows, or nobody would find it due. */
 static void a_deferral_written_twice_is_due_once(void **state)
 {
@@ -607,6 +633,7 @@ int main(void)
         DISK_TEST(a_submission_refused_because_of_a_failed_sync_is_taken_back),
         DISK_TEST(a_submission_refused_because_a_sync_found_no_room_is_taken_back),
         DISK_TEST(a_token_goes_with_the_submission_that_is_taken_back),
+        DISK_TEST(what_cannot_be_discarded_does_not_keep_the_mail),
         DISK_TEST(a_deferral_written_twice_is_due_once),
         DISK_TEST(a_settlement_written_twice_comes_to_the_same_end),
         QUEUE_TEST(on_a_full_file_system_mail_is_refused_and_later_taken),
