@@ -265,6 +265,7 @@ deps-analyze: deps ## install the analysers
 .PHONY: analyze
 analyze: deps-analyze ## gcc -fanalyzer, clang-tidy and cppcheck over the whole source: must be clean
 	@$(MAKE) --no-print-directory $(ANALYZED:%.c=$(BUILD)/%.analyzed) $(BUILD)/cppcheck.analyzed
+	@echo "$(words $(ANALYZED)) files are clean, by gcc -fanalyzer, clang-tidy and cppcheck"
 
 $(BUILD)/%.analyzed: %.c $(HEADERS) conf/clang-tidy Makefile
 	$(say) ANALYZE $<
