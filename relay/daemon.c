@@ -313,13 +313,17 @@ static bool binds_low_port(const struct generation *generation)
 static bool confine(struct daemon *daemon, struct why *why)
 {
     const struct config *config = daemon->current->config;
+    const struct fence_needs needs = {
+        .low_ports = binds_low_port(daemon->current),
+        .abstract_sockets = notify_is_abstract(&daemon->manager),
+    };
 
     daemon->context_count = config->workers + 1;
     daemon->contexts = xcalloc(daemon->context_count, sizeof(struct tls_context *));
     if (!config->tls_self_signed &&
         !generation_contexts(config, config->workers, daemon->contexts, why))
         return false;
-    daemon->fence = fence_raise(config, binds_low_port(daemon->current), why);
+    daemon->fence = fence_raise(config, &needs, why);
     return daemon->fence != NULL;
 }
 
