@@ -6,6 +6,7 @@
 #include "relay/daemon.h"
 
 #include <assert.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,7 +51,7 @@ struct daemon {
     struct auth *auth;
     struct queue *queue;
     struct bounce_writer bounces;
-    struct listener_limits *admissions;
+    struct listener_limits *admissions, *http_addresses;
     struct loop loop;
     bool has_loop;
     struct watchdog *watchdog; /* NULL: none is wanted */
@@ -120,6 +121,7 @@ static void apply(struct daemon *daemon, struct generation *generation,
     queue_set_schedule(daemon->queue, &config->queue.schedule, config->queue.retention_ms);
     txt_resolver_set(daemon->txt, &config->dns);
     listener_limits_set(daemon->admissions, config->sessions, config->sessions_per_address);
+    listener_limits_set(daemon->http_addresses, UINT_MAX, config->http.connections_per_address);
     daemon->control.limits = daemon->http.limits = config->http.limits;
     apply_mail_rules(daemon, config);
     if (contexts[daemon->worker_count] !=
@@ -405,6 +407,9 @@ static bool open_http(struct daemon *daemon, struct why *why)
     daemon->control.loop = daemon->http.loop = &daemon->loop;
     daemon->control.api = daemon->http.api = &daemon->api;
     daemon->control.limits = daemon->http.limits = config->http.limits;
+    /* How many in all is for http.connections to say. */
+    daemon->http_addresses = listener_limits_new(UINT_MAX, config->http.connections_per_address);
+    daemon->http.addresses = daemon->http_addresses;
     http_service_init(&daemon->control);
     http_service_init(&daemon->http);
     daemon->control_listener = listener_open(&daemon->loop, &control, on_control, daemon, why);
@@ -594,6 +599,7 @@ static void close_all(struct daemon *daemon)
     tls_context_unref(daemon->http.tls);
     fence_free(daemon->fence);
     listener_limits_free(daemon->admissions);
+    listener_limits_free(daemon->http_addresses);
     if (daemon->lock_fd >= 0)
         close(daemon->lock_fd);
     free(daemon->workers);

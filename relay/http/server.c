@@ -59,6 +59,7 @@ struct connection {
     struct http_request *request;
     enum connection_state state;
     unsigned refs;
+    bool is_counted; /* in service->addresses */
     bool closes;                                /* after the answer that is due */
     size_t unwritten;                           /* of it, when that was last looked at */
     bool head_only;                             /* the answer's body is not sent */
@@ -99,6 +100,8 @@ static void forget_stream(struct connection *connection)
     list_remove(&connection->node);
     if (!connection->door.is_control)
         connection->service->connection_count--;
+    if (connection->is_counted)
+        listener_leave(connection->service->addresses, &connection->peer);
     connection_unref(connection);
 }
 
@@ -578,6 +581,16 @@ static bool is_trusted(const struct connection *connection)
     return stream_peer_uid(connection->stream, &uid) && (uid == 0 || uid == geteuid());
 }
 
+/* Whoever has the address may have no more of our connections. */
+static bool enter_address(struct connection *connection)
+{
+    struct listener_limits *addresses = connection->service->addresses;
+
+    connection->is_counted =
+        addresses != NULL && listener_enter(addresses, &connection->peer) == LISTENER_ADMITTED;
+    return connection->is_counted || addresses == NULL;
+}
+
 static void turn_away(struct connection *connection)
 {
     struct http_service *service = connection->service;
@@ -641,6 +654,12 @@ void http_accept(struct http_service *service, const struct http_door *door, uv_
         close_now(connection);
     } else if (!door->is_control && service->connection_count > service->limits.connections) {
         turn_away(connection);
+    } else if (!enter_address(connection)) {
+        /* Without a word: whoever is no loopback peer speaks TLS, which would cost us a handshake. */
+        LOG(LOG_DEBUG, "http_refused", LOG_STR("door", door->name),
+            LOG_STR("peer", connection->peer.text),
+            LOG_STR("reason", "too many connections from this address"));
+        close_now(connection);
     } else {
         start(connection);
     }
