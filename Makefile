@@ -82,7 +82,7 @@ SRC_upstream := $(patsubst %,relay/upstream/%.c,\
     route stuff upstream)
 SRC_http := $(patsubst %,relay/http/%.c,\
     api_accounts api_audit api_domain_verify api_domains api_emails api_filter api_key_acts api_keys \
-    api_messages api_queue api_shape api_steer api_sub_accounts api_upstreams bounds chunk \
+    api_messages api_queue api_shape api_steer api_sub_accounts api_upstreams bounds budget chunk \
     endpoints head json json_lift mail_address mail_request openapi openapi_schema parcel request response \
     secret server status work)
 SRC_top := $(patsubst %,relay/%.c,\

@@ -61,7 +61,7 @@ struct daemon {
     struct txt_resolver *txt;
     struct api api;
     struct work_queue work;
-    struct budget budget;
+    struct budget *budget;
     struct http_service control, http;
     bool http_is_secure; /* as it was when the listener was opened, until a restart */
     struct listener *control_listener, *http_listener;
@@ -89,7 +89,7 @@ static void apply_mail_rules(struct daemon *daemon, const struct config *config)
         .header_bytes = config->smtp.header_bytes,
         .hide_client_address = config->hide_client_address,
     };
-    atomic_store(&daemon->budget.max, config->http.body_memory);
+    budget_set_max(daemon->budget, config->http.body_memory);
 }
 
 /* --- reload ----------------------------------------------------------------------------------- */
@@ -392,6 +392,7 @@ static bool open_http(struct daemon *daemon, struct why *why)
     };
 
     daemon->txt = txt_resolver_new(&daemon->loop, &config->dns);
+    daemon->budget = budget_new(config->http.body_memory);
     daemon->api = (struct api){
         .auth = daemon->auth,
         .queue = daemon->queue,
@@ -400,9 +401,9 @@ static bool open_http(struct daemon *daemon, struct why *why)
         .txt = daemon->txt,
         .version = LATCHPOST_VERSION,
         .work = &daemon->work,
-        .budget = &daemon->budget,
+        .budget = daemon->budget,
     };
-    work_queue_init(&daemon->work, &daemon->loop);
+    work_queue_open(&daemon->work, &daemon->loop);
     apply_mail_rules(daemon, config);
     daemon->control.loop = daemon->http.loop = &daemon->loop;
     daemon->control.api = daemon->http.api = &daemon->api;
@@ -600,6 +601,8 @@ static void close_all(struct daemon *daemon)
     fence_free(daemon->fence);
     listener_limits_free(daemon->admissions);
     listener_limits_free(daemon->http_addresses);
+    work_queue_close(&daemon->work);
+    budget_free(daemon->budget);
     if (daemon->lock_fd >= 0)
         close(daemon->lock_fd);
     free(daemon->workers);

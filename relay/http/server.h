@@ -28,7 +28,7 @@ struct http_service { /* owned by the daemon */
     struct tls_context *tls;
     struct http_limits limits;
     struct listener_limits *addresses; /* how many connections each may have; NULL: any number */
-    struct list connections; /* private from here on */
+    struct list connections;           /* private from here on */
     unsigned connection_count;
     bool stopping;
     int64_t turned_away_ms;
