@@ -82,7 +82,7 @@ SRC_upstream := $(patsubst %,relay/upstream/%.c,\
     pace pool route stuff upstream)
 SRC_http := $(patsubst %,relay/http/%.c,\
     api_accounts api_audit api_domain_verify api_domains api_emails api_filter api_key_acts api_keys \
-    api_messages api_queue api_shape api_steer api_sub_accounts api_upstreams bounds chunk \
+    api_messages api_queue api_shape api_steer api_sub_accounts api_upstreams bounds budget chunk \
     endpoints head json json_lift mail_address mail_request openapi openapi_schema parcel request response \
     secret server status work)
 SRC_top := $(patsubst %,relay/%.c,\
@@ -90,7 +90,7 @@ SRC_top := $(patsubst %,relay/%.c,\
     cli/client_remote cli/domain cli/key cli/listing cli/options cli/pages cli/print cli/queue \
     cli/queue_steer cli/serve cli/upstream config config_file config_read config_table config_upstreams \
     config_value daemon delivery delivery_attempt delivery_fleet delivery_share fence fence_calls \
-    fence_files generation held inherited notify reach state_lock upstreams user watchdog worker)
+    fence_files fence_modules generation held inherited notify reach state_lock upstreams user watchdog worker)
 
 FLOORS := base net message auth queue smtp upstream http top
 
@@ -200,8 +200,8 @@ $(TOOLS):
 	$(quiet)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
 
 # Preloaded into the real binary by system tests: clocks that jump, disks that fail, names that
-# hang, moments at which it dies. They must not bring a sanitizer of their own.
-SHIMS := $(patsubst %,$(BUILD)/tests/support/%.so,crash_point fake_dns machine)
+# hang, moments at which it dies, somebody who runs code in it. They must not bring a sanitizer of their own.
+SHIMS := $(patsubst %,$(BUILD)/tests/support/%.so,crash_point fake_dns intruder machine)
 $(SHIMS): $(BUILD)/%.so: %.c
 	$(say) LINK $@
 	@mkdir -p $(@D)
@@ -265,6 +265,7 @@ deps-analyze: deps ## install the analysers
 .PHONY: analyze
 analyze: deps-analyze ## gcc -fanalyzer, clang-tidy and cppcheck over the whole source: must be clean
 	@$(MAKE) --no-print-directory $(ANALYZED:%.c=$(BUILD)/%.analyzed) $(BUILD)/cppcheck.analyzed
+	@echo "$(words $(ANALYZED)) files are clean, by gcc -fanalyzer, clang-tidy and cppcheck"
 
 $(BUILD)/%.analyzed: %.c $(HEADERS) conf/clang-tidy Makefile
 	$(say) ANALYZE $<

@@ -211,8 +211,8 @@ static void free_one(void *owner, struct slice key, void *lane)
 
 static void forget_all(struct lanes *lanes)
 {
-    while (turns_take(lanes->in_turn) != NULL || turns_take(lanes->stranded) != NULL)
-        continue;
+    turns_clear(lanes->in_turn);
+    turns_clear(lanes->stranded);
     map_each(lanes->by_name, free_one, NULL);
     map_free(lanes->by_name);
     lanes->by_name = map_new();

@@ -166,6 +166,7 @@ static bool fill_http(struct config *config, const struct config_section *http, 
         .port = (uint16_t)config_get_count(http, "http", "port"),
         .tls = tls == SMTP_TLS_IMPLICIT,
         .body_memory = config_get_size(http, "http", "body_memory"),
+        .connections_per_address = config_get_count(http, "http", "connections_per_address"),
         .limits = {
             .body_bytes = body_bytes(config, http),
             .connections = config_get_count(http, "http", "connections"),
@@ -191,6 +192,8 @@ static bool fill_http(struct config *config, const struct config_section *http, 
                                why) &&
            config_get_positive(config, http, "connections", config->http.limits.connections,
                                1000000, why) &&
+           config_get_positive(config, http, "connections_per_address",
+                               config->http.connections_per_address, 1000000, why) &&
            config_get_positive(config, http, "head_time", config->http.limits.head_ms, UINT_MAX,
                                why) &&
            config_get_positive(config, http, "idle_time", config->http.limits.idle_ms, UINT_MAX,

@@ -28,6 +28,7 @@ struct config_http {
     uint16_t port;
     bool tls;
     size_t body_memory; /* of all large bodies */
+    unsigned connections_per_address;
     struct http_limits limits;
 };
 

@@ -55,8 +55,11 @@ const struct config_setting config_settings[] = {
       "largest request body that sends mail, and of others if less than 1M, which is their limit: "
       "413 above; 0: 4/3 of limits.message_size (base64) and 1M" },
     { "http", "body_memory", CONFIG_SIZE, false, "256M",
-      "for all bodies over 64K at once, each of which counts twice: 503 and Retry-After beyond" },
+      "for all bodies over 64K at once, each of which counts twice: 503 and Retry-After beyond; an "
+      "account has three quarters at most, and less beside others" },
     { "http", "connections", CONFIG_COUNT, false, "1000", "open connections: more are closed" },
+    { "http", "connections_per_address", CONFIG_COUNT, false, "100",
+      "open connections from one address (IPv6: its /64): more are closed; loopback is free" },
     { "http", "head_time", CONFIG_DURATION, false, "30s", "time for a whole request head" },
     { "http", "idle_time", CONFIG_DURATION, false, "75s", "time between two requests" },
 

@@ -6,6 +6,7 @@
 #include "relay/daemon.h"
 
 #include <assert.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,7 +50,7 @@ struct daemon {
     struct auth *auth;
     struct queue *queue;
     struct bounce_writer bounces;
-    struct listener_limits *admissions;
+    struct listener_limits *admissions, *http_addresses;
     struct loop loop;
     bool has_loop;
     struct watchdog *watchdog; /* NULL: none is wanted */
@@ -59,7 +60,7 @@ struct daemon {
     struct txt_resolver *txt;
     struct api api;
     struct work_queue work;
-    struct budget budget;
+    struct budget *budget;
     struct http_service control, http;
     bool http_is_secure; /* as it was when the listener was opened, until a restart */
     struct listener *control_listener, *http_listener;
@@ -87,7 +88,7 @@ static void apply_mail_rules(struct daemon *daemon, const struct config *config)
         .header_bytes = config->smtp.header_bytes,
         .hide_client_address = config->hide_client_address,
     };
-    atomic_store(&daemon->budget.max, config->http.body_memory);
+    budget_set_max(daemon->budget, config->http.body_memory);
 }
 
 /* --- reload ----------------------------------------------------------------------------------- */
@@ -119,6 +120,7 @@ static void apply(struct daemon *daemon, struct generation *generation,
     queue_set_schedule(daemon->queue, &config->queue.schedule, config->queue.retention_ms);
     txt_resolver_set(daemon->txt, &config->dns);
     listener_limits_set(daemon->admissions, config->sessions, config->sessions_per_address);
+    listener_limits_set(daemon->http_addresses, UINT_MAX, config->http.connections_per_address);
     daemon->control.limits = daemon->http.limits = config->http.limits;
     apply_mail_rules(daemon, config);
     if (contexts[daemon->worker_count] !=
@@ -313,13 +315,17 @@ static bool binds_low_port(const struct generation *generation)
 static bool confine(struct daemon *daemon, struct why *why)
 {
     const struct config *config = daemon->current->config;
+    const struct fence_needs needs = {
+        .low_ports = binds_low_port(daemon->current),
+        .abstract_sockets = notify_is_abstract(&daemon->manager),
+    };
 
     daemon->context_count = config->workers + 1;
     daemon->contexts = xcalloc(daemon->context_count, sizeof(struct tls_context *));
     if (!config->tls_self_signed &&
         !generation_contexts(config, config->workers, daemon->contexts, why))
         return false;
-    daemon->fence = fence_raise(config, binds_low_port(daemon->current), why);
+    daemon->fence = fence_raise(config, &needs, why);
     return daemon->fence != NULL;
 }
 
@@ -386,6 +392,7 @@ static bool open_http(struct daemon *daemon, struct why *why)
     };
 
     daemon->txt = txt_resolver_new(&daemon->loop, &config->dns);
+    daemon->budget = budget_new(config->http.body_memory);
     daemon->api = (struct api){
         .auth = daemon->auth,
         .queue = daemon->queue,
@@ -394,13 +401,16 @@ static bool open_http(struct daemon *daemon, struct why *why)
         .txt = daemon->txt,
         .version = LATCHPOST_VERSION,
         .work = &daemon->work,
-        .budget = &daemon->budget,
+        .budget = daemon->budget,
     };
-    work_queue_init(&daemon->work, &daemon->loop);
+    work_queue_open(&daemon->work, &daemon->loop);
     apply_mail_rules(daemon, config);
     daemon->control.loop = daemon->http.loop = &daemon->loop;
     daemon->control.api = daemon->http.api = &daemon->api;
     daemon->control.limits = daemon->http.limits = config->http.limits;
+    /* How many in all is for http.connections to say. */
+    daemon->http_addresses = listener_limits_new(UINT_MAX, config->http.connections_per_address);
+    daemon->http.addresses = daemon->http_addresses;
     http_service_init(&daemon->control);
     http_service_init(&daemon->http);
     daemon->control_listener = listener_open(&daemon->loop, &control, on_control, daemon, why);
@@ -614,6 +624,9 @@ static void close_all(struct daemon *daemon)
     tls_context_unref(daemon->http.tls);
     fence_free(daemon->fence);
     listener_limits_free(daemon->admissions);
+    listener_limits_free(daemon->http_addresses);
+    work_queue_close(&daemon->work);
+    budget_free(daemon->budget);
     if (daemon->lock_fd >= 0)
         close(daemon->lock_fd);
     free(daemon->workers);

@@ -86,21 +86,21 @@ static struct share *new_share(struct map *map, struct slice place, struct share
     return share;
 }
 
+/* One use less, of a key's share; its account's goes with the last key's. */
 static void unuse(struct shares *shares, struct share *share)
 {
-    struct share *account = share->account;
+    struct share *account;
     struct key_place place;
 
-    if (--share->uses > 0)
-        return;
-    if (account == NULL)
-        map_remove(shares->accounts, slice_of(share->name));
-    else
-        map_remove(shares->keys, place_of(account, share->name, &place));
-    free(share->name);
-    free(share);
-    if (account != NULL)
-        unuse(shares, account);
+    for (; share != NULL && --share->uses == 0; share = account) {
+        account = share->account;
+        if (account == NULL)
+            map_remove(shares->accounts, slice_of(share->name));
+        else
+            map_remove(shares->keys, place_of(account, share->name, &place));
+        free(share->name);
+        free(share);
+    }
 }
 
 struct share *share_take(struct delivery *delivery, const struct queue_message *message,

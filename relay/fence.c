@@ -17,6 +17,7 @@
 struct fence {
     struct user user;
     struct reach *reach;
+    struct fence_needs needs;
     bool holds_files;
     char parts[64]; /* what is in force: "no_new_privs,landlock,seccomp" */
     struct {
@@ -35,16 +36,21 @@ static void forbid_dumps(void)
 #endif
 }
 
-static bool forbid_privileges(const struct reach *reach, struct why *why)
+static bool forbid_privileges(const struct fence *fence, struct why *why)
 {
-    (void)reach;
+    (void)fence;
     return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 ||
            why_errno(why, errno, "privileges could grow");
 }
 
-static bool close_calls(const struct reach *reach, struct why *why)
+static bool close_files(const struct fence *fence, struct why *why)
 {
-    (void)reach;
+    return fence_close_files(fence->reach, fence->needs.abstract_sockets, why);
+}
+
+static bool close_calls(const struct fence *fence, struct why *why)
+{
+    (void)fence;
     return fence_close_calls(why);
 }
 
@@ -52,10 +58,10 @@ static bool close_calls(const struct reach *reach, struct why *why)
  * Landlock's own calls come before the fence around calls. */
 static const struct {
     const char *name;
-    bool (*put_up)(const struct reach *reach, struct why *why);
+    bool (*put_up)(const struct fence *fence, struct why *why);
 } parts[] = {
     { "no_new_privs", forbid_privileges },
-    { "landlock", fence_close_files },
+    { "landlock", close_files },
     { "seccomp", close_calls },
 };
 
@@ -65,10 +71,10 @@ static bool put_up(struct fence *fence, bool required, struct why *why)
         struct why missing = { "" };
         size_t len = strlen(fence->parts);
 
-        if (parts[i].put_up(fence->reach, &missing)) {
+        if (parts[i].put_up(fence, &missing)) {
             snprintf(fence->parts + len, sizeof(fence->parts) - len, "%s%s", len > 0 ? "," : "",
                      parts[i].name);
-            fence->holds_files = fence->holds_files || parts[i].put_up == fence_close_files;
+            fence->holds_files = fence->holds_files || parts[i].put_up == close_files;
         } else if (required) {
             return why_set(why, "fence is \"required\": %s: %s", parts[i].name, missing.text);
         } else {
@@ -88,17 +94,21 @@ static void make_folders(const struct reach *reach)
             (void)mkdir(reach->places[i].path, 0700);
 }
 
-struct fence *fence_raise(const struct config *config, bool keep_bind, struct why *why)
+struct fence *fence_raise(const struct config *config, const struct fence_needs *needs,
+                          struct why *why)
 {
     struct fence *fence = xcalloc(1, sizeof(*fence));
     bool ok = false;
 
+    fence->needs = *needs;
     forbid_dumps();
+    if (config->fence != FENCE_OFF)
+        fence_load_modules("/etc/nsswitch.conf");
     if (!user_find(&fence->user, config->user, config->state_dir, why) ||
         !user_own_folder(&fence->user, config->state_dir, why))
         goto out;
     fence->reach = reach_new(config->path, why); /* as root, who can read it in any case */
-    if (fence->reach == NULL || !user_become(&fence->user, keep_bind, why))
+    if (fence->reach == NULL || !user_become(&fence->user, needs->low_ports, why))
         goto out;
     forbid_dumps(); /* again, as becoming another undoes it */
     make_folders(fence->reach);

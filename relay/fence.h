@@ -10,9 +10,14 @@
 
 struct fence;
 
-/* Makes the state directory, too, as its user's. keep_bind: a port below 1024 will be bound, now or
- * at a reload. NULL and why: the process must end. */
-struct fence *fence_raise(const struct config *config, bool keep_bind, struct why *why);
+struct fence_needs {
+    bool low_ports;        /* one below 1024 will be bound, now or at a reload */
+    bool abstract_sockets; /* of other programs: the service manager's */
+};
+
+/* Makes the state directory, too, as its user's. NULL and why: the process must end. */
+struct fence *fence_raise(const struct config *config, const struct fence_needs *needs,
+                          struct why *why);
 /* One line about what is in force, warnings about what is not and about files that a reload could
  * not read again. */
 void fence_log(const struct fence *fence);

@@ -1,4 +1,4 @@
-/* fence_files.c - the fence around files: Landlock.
+/* fence_files.c - the fence around files, signals and abstract sockets: Landlock.
  * By its system calls, which glibc does not wrap. The kernel's and the headers' versions differ
  * (Debian 12's headers know version 2), so what is newer is named here. */
 #include "relay/fence_priv.h"
@@ -17,6 +17,17 @@
 #ifndef LANDLOCK_ACCESS_FS_IOCTL_DEV
 #define LANDLOCK_ACCESS_FS_IOCTL_DEV (1ULL << 15) /* version 5 */
 #endif
+
+/* Of version 6: what is kept within us. */
+#define SCOPE_ABSTRACT_SOCKETS (1ULL << 0)
+#define SCOPE_SIGNALS          (1ULL << 1)
+
+/* A kernel that knows less of it takes it as long as the rest is zero. */
+struct ruleset_attributes {
+    uint64_t files;
+    uint64_t ports;
+    uint64_t scopes;
+};
 
 #define VERSION_MIN 2 /* in version 1 no file moves between folders, as maildirs need it */
 
@@ -59,10 +70,13 @@ static bool allow(int ruleset, uint64_t handled, const struct reach_place *place
     return ok;
 }
 
-bool fence_close_files(const struct reach *reach, struct why *why)
+bool fence_close_files(const struct reach *reach, bool keep_abstract, struct why *why)
 {
     long version = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
-    struct landlock_ruleset_attr attributes = { .handled_access_fs = rights_of_version(version) };
+    struct ruleset_attributes attributes = {
+        .files = rights_of_version(version),
+        .scopes = version < 6 ? 0 : SCOPE_SIGNALS | (keep_abstract ? 0 : SCOPE_ABSTRACT_SOCKETS),
+    };
     bool ok = true;
     int ruleset;
 
@@ -75,7 +89,7 @@ bool fence_close_files(const struct reach *reach, struct why *why)
     if (ruleset < 0)
         return why_errno(why, errno, "Landlock does not begin");
     for (size_t i = 0; ok && i < reach->count; i++)
-        ok = allow(ruleset, attributes.handled_access_fs, &reach->places[i], why);
+        ok = allow(ruleset, attributes.files, &reach->places[i], why);
     if (ok && syscall(SYS_landlock_restrict_self, ruleset, 0) != 0)
         ok = why_errno(why, errno, "Landlock does not hold");
     close(ruleset);

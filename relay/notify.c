@@ -76,6 +76,11 @@ bool notify_open(struct notify *notify, struct why *why)
     return ok;
 }
 
+bool notify_is_abstract(const struct notify *notify)
+{
+    return notify->fd >= 0 && notify->address.sun_path[0] == '\0';
+}
+
 void notify_close(struct notify *notify)
 {
     if (notify->fd >= 0)

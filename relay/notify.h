@@ -21,6 +21,7 @@ struct notify {
  * be told; everything else works. */
 bool notify_open(struct notify *notify, struct why *why);
 void notify_close(struct notify *notify);
+bool notify_is_abstract(const struct notify *notify); /* it has a name, but not one of a file */
 
 /* status: one line for `systemctl status`. */
 void notify_ready(const struct notify *notify, const char *status);

@@ -127,7 +127,7 @@ static void add_system(struct reach *reach)
         { "/etc/pki", REACH_READ },
         { "/usr/share/ca-certificates", REACH_READ },
         { "/usr/local/share/ca-certificates", REACH_READ },
-        { "/etc/ld.so.cache", REACH_READ }, /* modules of the name service, loaded when needed */
+        { "/etc/ld.so.cache", REACH_READ }, /* where seccomp is missing, modules may still come */
         { "/lib", REACH_READ },
         { "/lib64", REACH_READ },
         { "/usr/lib", REACH_READ },

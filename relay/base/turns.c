@@ -48,8 +48,7 @@ void turns_free(struct turns *turns)
 {
     if (turns == NULL)
         return;
-    while (turns_take(turns) != NULL)
-        continue;
+    turns_clear(turns);
     map_free(turns->accounts);
     map_free(turns->keys);
     free(turns);
@@ -179,4 +178,10 @@ struct list *turns_take(struct turns *turns)
     end_account_turn(turns, account);
     turns->count--;
     return node;
+}
+
+void turns_clear(struct turns *turns)
+{
+    for (size_t count = turns->count; count > 0; count--)
+        (void)turns_take(turns);
 }

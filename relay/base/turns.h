@@ -15,7 +15,7 @@
 struct turns;
 
 struct turns *turns_new(void);
-void turns_free(struct turns *turns); /* accepts NULL; nodes that still wait are let go */
+void turns_free(struct turns *turns); /* clears it; accepts NULL */
 
 size_t turns_count(const struct turns *turns); /* nodes that wait */
 
@@ -28,5 +28,7 @@ void turns_add_first(struct turns *turns, struct list *node, struct slice accoun
 /* The next one, unlinked, and the same without taking it; NULL: nobody waits. */
 struct list *turns_take(struct turns *turns);
 struct list *turns_first(const struct turns *turns);
+/* All of them leave the line. */
+void turns_clear(struct turns *turns);
 
 #endif

@@ -107,10 +107,15 @@ static bool has_allowance(const struct auth_grant *grant, unsigned *wait_s, cons
 
 /* --- the end ---------------------------------------------------------------------------------- */
 
+static struct slice account_of(const struct sending *sending)
+{
+    return slice_of(auth_grant_account(sending->call->grant));
+}
+
 static void sending_free(struct sending *sending)
 {
     if (sending->taken > 0)
-        budget_give(sending->call->api->budget, sending->taken);
+        budget_give(sending->call->api->budget, account_of(sending), sending->taken);
     for (size_t i = 0; i < sending->count; i++)
         parcel_free(&sending->parcels[i]);
     free(sending->parcels);
@@ -440,7 +445,8 @@ static bool take_memory(struct sending *sending, const struct mail_request *requ
 {
     struct budget *budget = sending->call->api->budget;
     size_t body = buf_len(&sending->body);
-    size_t covered = body > API_SMALL_MAX ? body * UPLOAD_CAN_HOLD - body : API_SMALL_MAX * 2;
+    size_t held = body > API_SMALL_MAX ? body * UPLOAD_CAN_HOLD : 0;
+    size_t covered = held > 0 ? held - body : API_SMALL_MAX * 2;
     size_t needed = 0;
 
     for (size_t i = 0; i < request->count; i++) {
@@ -454,7 +460,7 @@ static bool take_memory(struct sending *sending, const struct mail_request *requ
         needed = sending->rules.message_bytes; /* the rest is refused */
     if (budget == NULL || needed <= covered)
         return true;
-    if (!budget_take(budget, needed - covered))
+    if (!budget_take(budget, account_of(sending), held, needed - covered))
         return false;
     sending->taken = needed - covered;
     return true;
@@ -601,7 +607,8 @@ static void start(struct api_call *call, const struct api_request *request, enum
     /* A small body can be many messages. */
     bool is_long = buf_len(&sending->body) > API_SMALL_MAX || form == MAIL_PERSONALIZED;
     if (queue != NULL && is_long) {
-        work_start(queue, &sending->work);
+        work_start(queue, &sending->work, account_of(sending),
+                   slice_of(auth_grant_key_id(call->grant)));
         return;
     }
     on_work(&sending->work);

@@ -465,7 +465,7 @@ static bool decode_params(struct api_call *call, const struct params *params)
 {
     char *const outs[PARAMS_MAX] = { call->param, call->second };
 
-    for (size_t i = 0; i < params->count; i++)
+    for (size_t i = 0; i < ARRAY_LEN(outs) && i < params->count; i++)
         if (!api_decode(params->items[i], outs[i], API_PARAM_MAX))
             return false;
     return true;

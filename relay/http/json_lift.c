@@ -14,6 +14,7 @@
 #include "relay/base/buf.h"
 
 #define LIFTED_MAX 64 /* texts; more long ones than that stay where they are */
+#define DEPTH_MAX  64 /* of containers in each other */
 
 struct lift {
     struct buf rest; /* the document with numbers */
@@ -92,7 +93,6 @@ static json_t *read_text(struct slice text)
     buf_init(&out, text.len); /* nothing grows by being read */
     bool ok = buf_reserve(&out, text.len) != NULL;
     for (size_t at = 0; ok && at < text.len;) {
-        size_t wide = 0;
         plain = plain_len(text.data + at, text.len - at);
         ok = buf_add(&out, slice_make(text.data + at, plain));
         at += plain;
@@ -103,7 +103,7 @@ static json_t *read_text(struct slice text)
             ok = c != '\0' && buf_add_byte(&out, c);
             at += 2;
         } else {
-            wide = wide_len(text.data + at, text.len - at);
+            size_t wide = wide_len(text.data + at, text.len - at);
             ok = wide > 0 && buf_add(&out, slice_make(text.data + at, wide));
             at += wide;
         }
@@ -188,26 +188,62 @@ static json_t *text_of(struct lift *lift, const json_t *value)
     return json_incref(lift->texts[index]);
 }
 
-static void put_back(struct lift *lift, json_t *json)
-{
-    const char *name;
-    json_t *value, *text;
-    size_t i;
+struct level { /* a container that is walked, and where in it */
+    json_t *container;
+    void *member; /* of an object; NULL: behind the last one */
+    size_t item;  /* of an array */
+};
 
-    json_object_foreach(json, name, value)
-    {
-        if ((text = text_of(lift, value)) != NULL)
-            json_object_iter_set_new(json, json_object_key_to_iter(name), text);
-        else
-            put_back(lift, value);
+static struct level level_of(json_t *container)
+{
+    return (struct level){ .container = container, .member = json_object_iter(container) };
+}
+
+/* NULL: it has no more. */
+static json_t *value_at(const struct level *level)
+{
+    return json_is_object(level->container) ? json_object_iter_value(level->member)
+                                            : json_array_get(level->container, level->item);
+}
+
+static void step(struct level *level)
+{
+    if (json_is_object(level->container))
+        level->member = json_object_iter_next(level->container, level->member);
+    else
+        level->item++;
+}
+
+static void exchange(const struct level *level, json_t *text)
+{
+    if (json_is_object(level->container))
+        json_object_iter_set_new(level->container, level->member, text);
+    else
+        json_array_set_new(level->container, level->item, text);
+}
+
+/* False: it is nested too deeply. */
+static bool put_back(struct lift *lift, json_t *json)
+{
+    struct level levels[DEPTH_MAX] = { level_of(json) };
+
+    for (size_t depth = 1; depth > 0;) {
+        struct level *level = &levels[depth - 1];
+        json_t *value = value_at(level), *text = text_of(lift, value);
+        bool is_container = json_is_object(value) || json_is_array(value);
+        if (is_container && depth == DEPTH_MAX)
+            return false;
+        if (value == NULL) {
+            depth--;
+            continue;
+        }
+        if (text != NULL)
+            exchange(level, text); /* the number is gone with that */
+        step(level);
+        if (is_container)
+            levels[depth++] = level_of(value);
     }
-    json_array_foreach(json, i, value)
-    {
-        if ((text = text_of(lift, value)) != NULL)
-            json_array_set_new(json, i, text);
-        else
-            put_back(lift, value);
-    }
+    return true;
 }
 
 json_t *json_lift(struct slice text)
@@ -221,9 +257,11 @@ json_t *json_lift(struct slice text)
     if (lift_all(&lift, text))
         json = json_loadb(buf_slice(&lift.rest).data, buf_len(&lift.rest),
                           JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
-    if (json != NULL) {
-        put_back(&lift, json);
+    if (json != NULL && put_back(&lift, json)) {
         assert(lift.used == lift.count);
+    } else {
+        json_decref(json);
+        json = NULL;
     }
     for (size_t i = 0; i < lift.count; i++)
         json_decref(lift.texts[i]);

@@ -10,8 +10,8 @@
 #define JSON_LIFT_MIN 256 /* octets of a text from which on it is worth it */
 
 /* What jansson makes of this text with JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, or NULL: it has no
- * long text, or is not simple enough, or not JSON at all. Then ask jansson, which also says where
- * it is wrong. Nested no deeper than the caller has checked. */
+ * long text, or is not simple enough (nested deeply, for one), or not JSON at all. Then ask
+ * jansson, which also says where it is wrong. */
 json_t *json_lift(struct slice text);
 
 /* The length, as written, of the text of which `rest` begins behind its first quote; SLICE_NONE: it

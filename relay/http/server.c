@@ -8,8 +8,8 @@
  * API, whose answer may come when the peer is long gone.
  *
  * A body that is not small has twice its size taken from the budget of the API before it is read:
- * once for itself, once for what is made of it. When there is too little left, the client hears 503
- * before it has sent much, and when to come again.
+ * once for itself, once for what is made of it. When there is too little left, or the account has
+ * its share, the client hears 503 before it has sent much, and when to come again.
  *
  * The key of a request is looked at here and nowhere else on this side: the API gets a grant. It is
  * looked at when the head is complete, so that nobody without a key makes us keep a body, and again
@@ -59,15 +59,17 @@ struct connection {
     struct http_request *request;
     enum connection_state state;
     unsigned refs;
-    bool closes;                                /* after the answer that is due */
-    size_t unwritten;                           /* of it, when that was last looked at */
-    bool head_only;                             /* the answer's body is not sent */
-    uint64_t window_octets;                     /* of a body, since its rate was last judged */
-    size_t mail_max;                            /* octets of the largest body, and ... */
-    size_t body_max;                            /* ... of that of the request under way */
-    size_t reserved;                            /* for it, from the budget */
-    struct api_caller refused;                  /* in CONNECTION_TARPIT: who has no grant */
-    uint64_t tarpit_ms;                         /* how long the answer to the request must wait */
+    bool is_counted;           /* in service->addresses */
+    bool closes;               /* after the answer that is due */
+    size_t unwritten;          /* of it, when that was last looked at */
+    bool head_only;            /* the answer's body is not sent */
+    uint64_t window_octets;    /* of a body, since its rate was last judged */
+    size_t mail_max;           /* octets of the largest body, and ... */
+    size_t body_max;           /* ... of that of the request under way */
+    size_t reserved;           /* for it, from the budget, ... */
+    struct auth_grant *payer;  /* ... of this one's account; NULL: the operator's */
+    struct api_caller refused; /* in CONNECTION_TARPIT: who has no grant */
+    uint64_t tarpit_ms;        /* how long the answer to the request must wait */
     char method[16], key_id[AUTH_KEY_ID_BYTES]; /* for the log */
     char tls[TLS_TEXT_BYTES]; /* what protects it; the stream may go before the answer comes */
     int64_t began_ms;
@@ -75,11 +77,18 @@ struct connection {
 
 /* --- life ------------------------------------------------------------------------------------- */
 
+static struct slice payer_name(const struct connection *connection)
+{
+    return slice_of(connection->payer == NULL ? "" : auth_grant_account(connection->payer));
+}
+
 static void release_budget(struct connection *connection)
 {
     if (connection->reserved > 0)
-        budget_give(connection->service->api->budget, connection->reserved);
+        budget_give(connection->service->api->budget, payer_name(connection), connection->reserved);
     connection->reserved = 0;
+    auth_grant_unref(connection->payer);
+    connection->payer = NULL;
 }
 
 static void connection_unref(struct connection *connection)
@@ -99,6 +108,8 @@ static void forget_stream(struct connection *connection)
     list_remove(&connection->node);
     if (!connection->door.is_control)
         connection->service->connection_count--;
+    if (connection->is_counted)
+        listener_leave(connection->service->addresses, &connection->peer);
     connection_unref(connection);
 }
 
@@ -361,7 +372,8 @@ static bool reserve(struct connection *connection, size_t body_octets)
 
     if (budget == NULL || needed <= connection->reserved)
         return true;
-    if (!budget_take(budget, needed - connection->reserved))
+    if (!budget_take(budget, payer_name(connection), connection->reserved,
+                     needed - connection->reserved))
         return false;
     connection->reserved = needed;
     return true;
@@ -410,7 +422,7 @@ static void begin_body(struct connection *connection)
     bool takes_mail =
         api_takes_mail(&caller, http_request_method(request), http_request_path(request));
     connection->body_max = takes_mail ? connection->mail_max : small_max(connection);
-    auth_grant_unref(caller.grant);
+    connection->payer = caller.grant;
     if (!http_request_narrow(request, connection->body_max)) {
         refuse(connection, 413, "the body is larger than is allowed");
         return;
@@ -576,6 +588,16 @@ static bool is_trusted(const struct connection *connection)
     return stream_peer_uid(connection->stream, &uid) && (uid == 0 || uid == geteuid());
 }
 
+/* Whoever has the address may have no more of our connections. */
+static bool enter_address(struct connection *connection)
+{
+    struct listener_limits *addresses = connection->service->addresses;
+
+    connection->is_counted =
+        addresses != NULL && listener_enter(addresses, &connection->peer) == LISTENER_ADMITTED;
+    return connection->is_counted || addresses == NULL;
+}
+
 static void turn_away(struct connection *connection)
 {
     struct http_service *service = connection->service;
@@ -639,6 +661,13 @@ void http_accept(struct http_service *service, const struct http_door *door, uv_
         close_now(connection);
     } else if (!door->is_control && service->connection_count > service->limits.connections) {
         turn_away(connection);
+    } else if (!enter_address(connection)) {
+        /* Without a word: whoever is no loopback peer speaks TLS, which would cost us a handshake.
+         */
+        LOG(LOG_DEBUG, "http_refused", LOG_STR("door", door->name),
+            LOG_STR("peer", connection->peer.text),
+            LOG_STR("reason", "too many connections from this address"));
+        close_now(connection);
     } else {
         start(connection);
     }

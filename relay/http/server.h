@@ -5,7 +5,7 @@
 
 #include "relay/base/list.h"
 #include "relay/http/endpoints.h"
-#include "relay/net/stream.h"
+#include "relay/net/listener.h"
 
 struct http_limits {
     size_t body_bytes;    /* of mail, and API_REQUEST_MAX of all else at most: 413 above */
@@ -27,13 +27,14 @@ struct http_service { /* owned by the daemon */
     struct api *api;
     struct tls_context *tls;
     struct http_limits limits;
-    struct list connections; /* private from here on */
+    struct listener_limits *addresses; /* how many connections each may have; NULL: any number */
+    struct list connections;           /* private from here on */
     unsigned connection_count;
     bool stopping;
     int64_t turned_away_ms;
 };
 
-/* After loop, api, tls and limits are set. tls and limits may be exchanged later. */
+/* After all that is not private is set. tls and limits may be exchanged later. */
 void http_service_init(struct http_service *service);
 /* A connection waits at `server` (listener_accept_cb). The door is copied, its name is not. The
  * control socket is not counted against the limit of connections. */

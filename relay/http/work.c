@@ -27,7 +27,7 @@ static void begin_next(struct work_queue *queue)
 {
     struct list *node;
 
-    while (queue->running < WORK_THREADS && (node = list_take_head(&queue->waiting)) != NULL) {
+    while (queue->running < WORK_THREADS && (node = turns_take(queue->waiting)) != NULL) {
         struct work *work = container_of(node, struct work, node);
         queue->running++;
         work->uv.data = work;
@@ -37,15 +37,21 @@ static void begin_next(struct work_queue *queue)
     }
 }
 
-void work_queue_init(struct work_queue *queue, struct loop *loop)
+void work_queue_open(struct work_queue *queue, struct loop *loop)
 {
-    *queue = (struct work_queue){ .loop = loop };
-    list_init(&queue->waiting);
+    *queue = (struct work_queue){ .loop = loop, .waiting = turns_new() };
 }
 
-void work_start(struct work_queue *queue, struct work *work)
+void work_queue_close(struct work_queue *queue)
+{
+    assert(queue->running == 0);
+    turns_free(queue->waiting);
+    queue->waiting = NULL;
+}
+
+void work_start(struct work_queue *queue, struct work *work, struct slice account, struct slice key)
 {
     work->queue = queue;
-    list_add_tail(&queue->waiting, &work->node);
+    turns_add(queue->waiting, &work->node, account, key);
     begin_next(queue);
 }

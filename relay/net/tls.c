@@ -222,9 +222,8 @@ enum tls_result tls_receive(struct tls *tls, struct slice input, size_t *used, c
     tls->input = input;
     if (!tls->ready)
         shake_hands(tls);
-    if (tls->ready)
-        while (*len < capacity && read_some(tls, plain, capacity, len))
-            continue;
+    for (bool more = tls->ready; more && *len < capacity;)
+        more = read_some(tls, plain, capacity, len);
     if (tls->state == TLS_OK) /* else nothing is of interest any more */
         *used = input.len - tls->input.len;
     tls->input = slice_make(NULL, 0);

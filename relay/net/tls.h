@@ -25,6 +25,10 @@ struct tls_client_options {
     const char *certificate, *key; /* client certificate, or both NULL */
 };
 
+/* Lets OpenSSL read its own configuration and load the modules that this names, which it does by
+ * itself when the first context is made. Before any other thread starts. */
+void tls_load_modules(void);
+
 /* Reads and checks the files: a missing, unreadable, mismatching or group-readable one is an error
  * that names it. The first thread to use it is its owner from then on. */
 struct tls_context *tls_context_server(const struct tls_server_options *options, struct why *why);

@@ -37,6 +37,11 @@ const char *tls_reason(void)
     return reason != NULL ? reason : "OpenSSL does not say why";
 }
 
+void tls_load_modules(void)
+{
+    (void)OPENSSL_init_ssl(OPENSSL_INIT_LOAD_CONFIG, NULL); /* what is wrong there is told later */
+}
+
 /* --- files ----------------------------------------------------------------------------------- */
 
 static bool file_is_readable(const char *path, const char *what, struct why *why)

@@ -37,6 +37,17 @@ def is_sanitized(binary=BINARY):
         return re.search(b"__(asan|tsan)_init", program.read()) is not None
 
 
+def own_address():
+    """An address of this machine that is not loopback, or None."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing
+        except OSError:
+            return None
+        address = probe.getsockname()[0]
+    return None if address.startswith("127.") else address
+
+
 def wait_for(condition, what, limit_s=None):
     """The first true value of condition(); AssertionError naming `what` after the limit."""
     end = time.monotonic() + (limit_s or PATIENCE_S)

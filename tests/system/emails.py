@@ -370,6 +370,31 @@ def an_unfinished_body_gives_its_memory_back():
 
 
 @case
+def large_bodies_of_one_account_leave_room_for_another():
+    with MailRelay(more='body_memory = "32M"') as relay:
+        relay.cli("account", "create", "acme")
+        other = relay.key("acme.example", "--account", "acme")
+        body = json.dumps(plain_mail(attachments=attachment(3_000_000))).encode()  # counts as 6M
+        theirs = json.dumps(plain_mail(**{"from": "a@acme.example"}, attachments=attachment(3_000_000))).encode()
+        head = f"POST /v1/emails HTTP/1.1\r\nHost: relay\r\nContent-Type: application/json\r\n" \
+            f"Authorization: Bearer {relay.key_text}\r\nContent-Length: {len(body)}\r\n" \
+            "Expect: 100-continue\r\n\r\n".encode()
+        hoarders, refused = [], 0
+        for _ in range(6):
+            sock = socket.create_connection(("127.0.0.1", relay.api_port), PATIENCE_S)
+            hoarders.append(sock)
+            sock.sendall(head)
+            refused += sock.recv(65536).startswith(b"HTTP/1.1 503 ")
+        assert refused == 2, refused  # 24M of 32M
+        assert relay.post(body)[0] == 503
+        assert relay.post(theirs, key=other)[0] == 202
+        for sock in hoarders:
+            sock.close()
+        wait_for(lambda: relay.post(body)[0] == 202, "the budget to be free")
+        relay.finish()
+
+
+@case
 def the_rate_of_a_key_is_one_over_both_ways():
     """G-20"""
     with MailRelay(settings='plan "slow" { rate = "2/min" }\n') as relay:

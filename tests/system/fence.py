@@ -101,6 +101,52 @@ def names_are_still_looked_up_and_maildirs_made():
         relay.sink.wait(1)
 
 
+class Intruder:
+    """Somebody who runs code in the relay (tests/support/intruder.c). told: what came of each attempt, {"kill":
+    "refused", ...}; victim: a process of the same user that was to be killed."""
+
+    def __init__(self, relay):
+        library = os.path.join(os.environ["BUILD"], "tests/support/intruder.so")
+        options = os.environ.get("ASAN_OPTIONS", "")
+        report = os.path.join(relay.state, "report")
+        self.victim = subprocess.Popen(["sleep", "1000"])
+        relay.env = {"LD_PRELOAD": library, "INTRUDER_VICTIM": str(self.victim.pid), "INTRUDER_FOLDER": relay.state,
+                     "ASAN_OPTIONS": options + ":verify_asan_link_order=0"}
+        relay.start()
+        shutil.copy(library, os.path.join(relay.state, "library.so"))
+        with open(os.path.join(relay.state, "enter"), "w"):
+            pass
+        relay.session(relay.key()).submit()
+        wait_for(lambda: os.path.exists(report), "the intruder's report")
+        with open(report) as file:
+            self.told = dict(line.split() for line in file)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.victim.kill()
+        self.victim.wait()
+
+
+@case
+def whoever_runs_code_in_it_can_bring_no_more_and_reach_nobody():
+    with Relay(start=False) as relay, Intruder(relay) as intruder:
+        if not (is_fenced(relay, "landlock") and is_fenced(relay, "seccomp")) or is_sanitized():
+            return
+        assert set(intruder.told.values()) == {"refused"} and len(intruder.told) == 9, intruder.told
+        assert intruder.victim.poll() is None
+        relay.sink.wait(1)
+
+
+@case
+def without_a_fence_the_intruder_would_have_done_it():
+    with Relay('fence = "off"', start=False) as relay, Intruder(relay) as intruder:
+        for name in ("kill", "owned_pipe", "limit", "code_of_file", "library", "setuid_program"):
+            assert intruder.told[name] == "done", intruder.told
+        wait_for(lambda: intruder.victim.poll() is not None, "the victim to end")
+
+
 @case
 def without_a_fence_there_is_none():
     with Relay('fence = "off"') as relay:

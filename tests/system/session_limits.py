@@ -6,7 +6,7 @@ import threading
 import time
 
 from support.cases import case, run
-from support.relay import Relay, hold_port, is_sanitized, wait_for
+from support.relay import Relay, hold_port, is_sanitized, own_address, wait_for
 
 HEADER = "From: <a@good.example>\r\n\r\n"
 MIB = 1024 * 1024
@@ -224,17 +224,6 @@ def e_34_a_peer_that_falls_silent_in_data_is_given_up():
         client.send(HEADER.encode() + LINE * 2000)
         client.expect("421 4.4.2")
         assert client.is_closed() and relay.queue() == {}
-
-
-def own_address():
-    """An address of this machine that is not loopback, or None."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))  # sends nothing
-        except OSError:
-            return None
-        address = probe.getsockname()[0]
-    return None if address.startswith("127.") else address
 
 
 def limit_from_outside(limits, refusal):

@@ -608,12 +608,11 @@ static void what_is_too_large_is_refused(void **state)
 static void a_request_that_becomes_too_much_waits_for_others(void **state)
 {
     struct bench *bench = *state;
-    struct budget budget = { 0 };
+    struct budget *budget = budget_new(300000);
     struct buf body;
 
-    atomic_store(&budget.max, 300000);
-    bench->place.api.budget = &budget;
-    assert_true(budget_take(&budget, 200000)); /* somebody else's */
+    bench->place.api.budget = budget;
+    assert_true(budget_take(budget, SLICE("other"), 0, 200000)); /* somebody else's */
     buf_init(&body, 1 << 20);
     assert_true(
         buf_add(&body, SLICE("{" FROM ",\"content\":[{\"type\":\"text/plain\",\"value\":\"")));
@@ -626,13 +625,15 @@ static void a_request_that_becomes_too_much_waits_for_others(void **state)
     assert_int_equal(send_to(bench, bench->key, "/tx/v1/send", buf_slice(&body), NULL), 503);
     assert_string_equal(api_place_text(&bench->place, "error.code"), "busy");
     assert_true(bench->place.retry_after_s > 0);
-    assert_int_equal(atomic_load(&budget.used), 200000);
+    assert_int_equal(budget_used(budget), 200000);
     assert_int_equal(count(bench, QUEUE_QUEUED), 0);
-    budget_give(&budget, 200000);
+    budget_give(budget, SLICE("other"), 200000);
     assert_int_equal(send_to(bench, bench->key, "/tx/v1/send", buf_slice(&body), NULL), 202);
-    assert_int_equal(atomic_load(&budget.used), 0);
+    assert_int_equal(budget_used(budget), 0);
     assert_int_equal(count(bench, QUEUE_QUEUED), 8);
     buf_free(&body);
+    bench->place.api.budget = NULL;
+    budget_free(budget);
 }
 
 int main(void)

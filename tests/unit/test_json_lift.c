@@ -128,6 +128,33 @@ static void a_document_may_have_more_long_texts_than_are_lifted(void **state)
     buf_free(&text);
 }
 
+/* One long text in lists of lists. */
+static bool is_lifted_from(size_t depth)
+{
+    struct buf text;
+
+    buf_init(&text, 1024 * 1024);
+    for (size_t i = 0; i < depth; i++)
+        assert_true(buf_add(&text, i % 2 == 0 ? SLICE("[true,") : SLICE("{\"x\":")));
+    assert_true(buf_add(&text, SLICE("\"" LONG "\"")));
+    for (size_t i = depth; i > 0; i--)
+        assert_true(buf_add(&text, i % 2 == 1 ? SLICE(",null]") : SLICE(",\"y\":\"\"}")));
+    bool lifted = is_lifted(buf_slice(&text));
+    buf_free(&text);
+    return lifted;
+}
+
+static void what_is_nested_deeply_is_left_to_jansson(void **state)
+{
+    (void)state;
+    for (size_t depth = 1; depth <= 64; depth++)
+        if (!is_lifted_from(depth))
+            fail_msg("not lifted from %zu levels", depth);
+    for (size_t depth = 65; depth <= 2048; depth += 661)
+        if (is_lifted_from(depth))
+            fail_msg("lifted from %zu levels", depth);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -135,6 +162,7 @@ int main(void)
         cmocka_unit_test(what_is_not_simple_is_left_to_jansson),
         cmocka_unit_test(a_damaged_document_is_read_as_jansson_reads_it_or_not_at_all),
         cmocka_unit_test(a_document_may_have_more_long_texts_than_are_lifted),
+        cmocka_unit_test(what_is_nested_deeply_is_left_to_jansson),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

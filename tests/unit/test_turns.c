@@ -115,6 +115,13 @@ static void all_that_wait_are_counted_and_let_go(void **state)
     assert_int_equal(turns_count(scene.turns), 0);
     play(&scene, "A1a A2a B1a -", taken);
     assert_int_equal(turns_count(scene.turns), 2);
+    turns_clear(scene.turns);
+    assert_int_equal(turns_count(scene.turns), 0);
+    assert_null(turns_first(scene.turns));
+    for (size_t i = 0; i < scene.count; i++)
+        assert_true(list_is_empty(&scene.waiters[i].node));
+    play(&scene, "A3a B2a", taken); /* and is as good as new */
+    assert_int_equal(turns_count(scene.turns), 2);
     turns_free(scene.turns);
     for (size_t i = 0; i < scene.count; i++)
         assert_true(list_is_empty(&scene.waiters[i].node));
