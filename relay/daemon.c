@@ -642,6 +642,7 @@ int daemon_run(struct config *config)
     struct why why = { "" };
     bool ok;
 
+    alloc_keep_spare();
     log_configure(config->log_level, config->log_format);
     if (!notify_open(&daemon.manager, &why))
         LOG(LOG_WARNING, "no_service_manager", LOG_STR("reason", why.text));

@@ -2,12 +2,20 @@
  * The last words go straight to standard error: the log needs memory of its own to be polite. */
 #include "relay/base/alloc.h"
 
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#define SPARE_BYTES_MAX (4 * 1024 * 1024) /* of each heap: about one a thread */
+
+void alloc_keep_spare(void)
+{
+    (void)mallopt(M_TRIM_THRESHOLD, SPARE_BYTES_MAX);
+}
 
 static _Noreturn void give_up(size_t size)
 {

@@ -7,6 +7,11 @@
 
 #include <stddef.h>
 
+/* Freed memory goes back to the kernel above a few megabytes only. Without this a block of 64 KiB
+ * that is freed at the end of a heap goes back at once, and the next one is cleared by the kernel
+ * again: with large messages that was a sixth of all work. Before the first thread; for servers. */
+void alloc_keep_spare(void);
+
 void *xmalloc(size_t size);
 void *xcalloc(size_t count, size_t size); /* zeroed; aborts when count * size overflows */
 void *xrealloc(void *pointer, size_t size);

@@ -1,8 +1,13 @@
-/* gather.c - how do many small writes of SQLite become a few large ones?
+/* gather.c - how do many small writes and reads of SQLite become a few large ones?
  * In its log SQLite writes each page in two pieces, its header and itself, and a checkpoint writes
  * page by page. Each of these system calls touches the kernel's pages anew, which under load was a
  * fifth of the writer's time. Here what is written end to end is gathered, and written when
  * something else is wanted of the file: another place, a read, its size, and above all the sync.
+ *
+ * A checkpoint and the content of a large message are read page by page, too, mostly one behind the
+ * other. What follows a few such reads is read with them at once, and answers for the file until
+ * something is written there: nobody else writes to it. Where that much cannot be read (the end is
+ * near, or a bad sector), just what is wanted is asked for.
  *
  * Durability: what is held back is what a power cut would have taken anyway, since nothing is on
  * disk before a sync, and the sync writes first. A write that fails late makes the sync fail, or
@@ -19,13 +24,21 @@
 
 #define VFS_NAME      "latchpost"
 #define HELD_BACK_MAX 0x1f000 /* SQLite cuts longer writes at 0x1ffff octets */
+#define AHEAD_BYTES   0x10000
+#define AHEAD_AFTER   3  /* reads, each behind the one before ... */
+#define GAP_MAX       64 /* ... but for a header, as between the pages of a log */
 
 struct gathered { /* an open file, in memory that SQLite gives */
     sqlite3_file base;
-    sqlite3_file *real; /* of the VFS below */
-    char *bytes;        /* HELD_BACK_MAX of them; made with the first write */
-    size_t len;         /* what is held back; 0: nothing ... */
-    sqlite3_int64 at;   /* ... and where it belongs */
+    sqlite3_file *real;     /* of the VFS below */
+    char *bytes;            /* HELD_BACK_MAX of them; made with the first write */
+    size_t len;             /* what is held back; 0: nothing ... */
+    sqlite3_int64 at;       /* ... and where it belongs */
+    char *ahead;            /* AHEAD_BYTES of them as they stand in the file, when has_ahead ... */
+    sqlite3_int64 ahead_at; /* ... from here on */
+    bool has_ahead;
+    sqlite3_int64 read_to; /* the end of the last read ... */
+    unsigned run;          /* ... and how many before it stood one behind the other */
 };
 
 static sqlite3_file *real(sqlite3_file *file)
@@ -62,10 +75,19 @@ static bool fits(const struct gathered *file, size_t len, sqlite3_int64 offset)
            len <= HELD_BACK_MAX - file->len;
 }
 
+/* Does a write here make it untrue? */
+static bool overlaps_ahead(const struct gathered *file, int len, sqlite3_int64 offset)
+{
+    return file->has_ahead && offset < file->ahead_at + AHEAD_BYTES &&
+           offset + len > file->ahead_at;
+}
+
 static int gather_write(sqlite3_file *base, const void *data, int len, sqlite3_int64 offset)
 {
     struct gathered *file = (struct gathered *)base;
 
+    if (overlaps_ahead(file, len, offset))
+        file->has_ahead = false;
     if (!fits(file, (size_t)len, offset)) {
         int code = write_held(file);
         if (code != SQLITE_OK)
@@ -81,17 +103,11 @@ static int gather_write(sqlite3_file *base, const void *data, int len, sqlite3_i
     return SQLITE_OK;
 }
 
-static int gather_read(sqlite3_file *base, void *to, int len, sqlite3_int64 offset)
-{
-    int code = write_held_first(base);
-
-    return code != SQLITE_OK ? code : real(base)->pMethods->xRead(real(base), to, len, offset);
-}
-
 static int gather_truncate(sqlite3_file *base, sqlite3_int64 size)
 {
     int code = write_held_first(base);
 
+    ((struct gathered *)base)->has_ahead = false;
     return code != SQLITE_OK ? code : real(base)->pMethods->xTruncate(real(base), size);
 }
 
@@ -116,14 +132,62 @@ static int gather_close(sqlite3_file *base)
     int closed = file->real->pMethods->xClose(file->real);
 
     free(file->bytes);
+    free(file->ahead);
     free(file->real);
     return written != SQLITE_OK ? written : closed;
 }
 
+/* --- reading ahead ---------------------------------------------------------------------------- */
+
+static bool is_in_ahead(const struct gathered *file, int len, sqlite3_int64 offset)
+{
+    return file->has_ahead && offset >= file->ahead_at &&
+           offset + len <= file->ahead_at + AHEAD_BYTES;
+}
+
+static void note_read(struct gathered *file, int len, sqlite3_int64 offset)
+{
+    sqlite3_int64 gap = offset - file->read_to;
+
+    file->run = gap >= 0 && gap <= GAP_MAX ? file->run + 1 : 0;
+    file->read_to = offset + len;
+}
+
+/* Where it fails, nothing is lost but the time, and the next try is some reads away. */
+static void read_ahead(struct gathered *file, sqlite3_int64 offset)
+{
+    if (file->ahead == NULL)
+        file->ahead = malloc(AHEAD_BYTES);
+    file->ahead_at = offset;
+    file->has_ahead =
+        file->ahead != NULL &&
+        file->real->pMethods->xRead(file->real, file->ahead, AHEAD_BYTES, offset) == SQLITE_OK;
+    if (!file->has_ahead)
+        file->run = 0;
+}
+
+static int gather_read(sqlite3_file *base, void *to, int len, sqlite3_int64 offset)
+{
+    struct gathered *file = (struct gathered *)base;
+    int code = write_held_first(base);
+
+    if (code != SQLITE_OK)
+        return code;
+    note_read(file, len, offset);
+    if (file->run >= AHEAD_AFTER && !is_in_ahead(file, len, offset))
+        read_ahead(file, offset);
+    if (!is_in_ahead(file, len, offset))
+        return file->real->pMethods->xRead(file->real, to, len, offset);
+    memcpy(to, file->ahead + (offset - file->ahead_at), (size_t)len);
+    return SQLITE_OK;
+}
+
 /* --- passing on: the rest of a file ----------------------------------------------------------- */
 
+/* Until now others may have written. */
 static int gather_lock(sqlite3_file *file, int level)
 {
+    ((struct gathered *)file)->has_ahead = false;
     return real(file)->pMethods->xLock(real(file), level);
 }
 

@@ -354,6 +354,19 @@ def print_threads(results):
           f"{ours.median('load_us'):.0f}, the sink {ours.median('sink_us'):.0f}")
 
 
+def print_bandwidth(results, figures):
+    """Large messages are a matter of octets: beside what the disk takes of them."""
+    for name, result in results.items():
+        rate, size = result.median("rate"), result.median("message_bytes")
+        if rate is None or size is None:
+            continue
+        passed = rate * size / 1e6
+        stored = "" if name == "floor" else \
+            f", {passed / figures['write_mb_per_s']:.0%} of a sequential write, " \
+            f"{passed / figures['synced_mb_per_s']:.0%} of one that is synced after each MB"
+        print(f"    {name}: {passed:,.0f} MB/s{stored}")
+
+
 def print_one_extra(results, sync_us):
     """The latency goals of a single session are set in units of a sync."""
     ours = results.get("Latchpost")
@@ -423,8 +436,10 @@ def main():
             results = run_row(settings, row, base)
             progress("")
             print_row(row, results)
-            if row.name in ("kept", "http"):
+            if row.name in ("kept", "http", "accept", "50k", "1m"):
                 print_threads(results)
+            if row.name in ("50k", "1m"):
+                print_bandwidth(results, figures)
             if row.name == "one":
                 print_one_extra(results, figures["fdatasync_us"])
             sys.stdout.flush()

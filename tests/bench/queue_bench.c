@@ -3,8 +3,10 @@
  *     queue_bench [CLIENTS [MESSAGES [SIZE [RETENTION_S [DEPTH]]]]]      64 200000 5000 0 0
  *
  * CLIENTS closed loops, shared by two threads: each submits a message with a lease, waits for the
- * acknowledgement, settles it as sent, waits, and begins again. DEPTH messages stand in the queue
- * all the while. Prints lives per second, the latency of the acknowledgement, and CPU time. */
+ * acknowledgement, settles it as sent, waits, and begins again. A large message goes in and comes
+ * out chunk by chunk, at most two under way. DEPTH messages stand in the queue all the while.
+ * RETENTION_S -1: nothing is leased nor settled, as when no upstream can be reached. Prints lives
+ * per second, the latency of the acknowledgement, and CPU time, also that of the writer alone. */
 #include <inttypes.h>
 #include <sys/resource.h>
 
@@ -12,11 +14,14 @@
 #include "relay/base/ident.h"
 #include "tests/support/queue_desk.h"
 
-#define THREADS 2
+#define THREADS        2
+
+#define UNANSWERED_MAX 2 /* chunks */
 
 struct bench {
     struct queue *queue;
     long messages, size;
+    bool lease;
     int64_t *latency_us; /* one place a message */
 };
 
@@ -26,35 +31,108 @@ struct loop { /* one thread */
     long first, next, end; /* its messages */
     long clients, ended;
     char *text;
+    int64_t cpu_us;
 };
 
 struct client {
     struct loop *loop;
     long number;
-    int64_t began_us;
+    int64_t id, began_us;
+    struct queue_message *message; /* on its way out */
+    uint32_t chunks, asked, answered;
 };
 
+static void begin(struct client *client);
 static void submit(struct client *client);
 
 static void on_settled(void *owner, enum queue_result result)
 {
     (void)result;
-    submit(owner);
+    begin(owner);
 }
+
+static void settle(struct client *client)
+{
+    queue_recipient_say(&client->message->recipients[0], QUEUE_SENT, 250, "2.0.0", SLICE("ok"));
+    queue_settle(client->loop->bench->queue, &client->message, "main", on_settled, client,
+                 &client->loop->desk.box);
+}
+
+/* --- chunks ----------------------------------------------------------------------------------- */
+
+static void read_chunks(struct client *client);
+
+static void on_read(void *owner, enum queue_result result, struct buf *chunk)
+{
+    struct client *client = owner;
+
+    if (result != QUEUE_OK)
+        abort();
+    buf_free(chunk);
+    client->answered++;
+    read_chunks(client);
+}
+
+static void read_chunks(struct client *client)
+{
+    while (client->asked < client->chunks && client->asked < client->answered + 1)
+        queue_read(client->loop->bench->queue, client->id, client->asked++, on_read, client,
+                   &client->loop->desk.box);
+    if (client->answered == client->chunks)
+        settle(client);
+}
+
+static void append_chunks(struct client *client);
+
+static void on_appended(void *owner, enum queue_result result)
+{
+    struct client *client = owner;
+
+    if (result != QUEUE_OK)
+        abort();
+    client->answered++;
+    append_chunks(client);
+}
+
+static void append_chunks(struct client *client)
+{
+    struct loop *loop = client->loop;
+    size_t size = (size_t)loop->bench->size;
+
+    while (client->asked < client->chunks && client->asked < client->answered + UNANSWERED_MAX) {
+        size_t from = (size_t)client->asked * QUEUE_CHUNK_BYTES;
+        struct slice piece =
+            slice_first(slice_make(loop->text + from, size - from), QUEUE_CHUNK_BYTES);
+        struct buf chunk;
+        buf_init(&chunk, QUEUE_CHUNK_BYTES);
+        if (!buf_add(&chunk, piece))
+            abort();
+        queue_append(loop->bench->queue, client->id, client->asked++, &chunk, on_appended, client,
+                     &loop->desk.box);
+    }
+    if (client->answered == client->chunks)
+        submit(client);
+}
+
+/* --- whole messages --------------------------------------------------------------------------- */
 
 static void on_submitted(void *owner, enum queue_result result, struct queue_message *message)
 {
     struct client *client = owner;
     struct bench *bench = client->loop->bench;
 
-    if (result != QUEUE_OK || message == NULL)
+    if (result != QUEUE_OK || (message == NULL) == bench->lease)
         abort();
     bench->latency_us[client->number] = clock_mono_us() - client->began_us;
-    queue_recipient_say(&message->recipients[0], QUEUE_SENT, 250, "2.0.0", SLICE("ok"));
-    queue_settle(bench->queue, &message, "main", on_settled, client, &client->loop->desk.box);
+    client->message = message;
+    client->asked = client->answered = 0;
+    if (bench->lease)
+        read_chunks(client);
+    else
+        begin(client);
 }
 
-static void submit(struct client *client)
+static void begin(struct client *client)
 {
     struct loop *loop = client->loop;
 
@@ -62,15 +140,39 @@ static void submit(struct client *client)
         loop->ended++;
         return;
     }
-    struct queue_message *message = desk_message(ident_next(), "r@dest.example");
-    desk_write(message, slice_make(loop->text, (size_t)loop->bench->size));
     client->number = loop->next++;
+    client->id = ident_next();
+    client->asked = client->answered = client->chunks = 0;
+    if (loop->bench->size > QUEUE_INLINE_MAX)
+        client->chunks =
+            (uint32_t)((loop->bench->size + QUEUE_CHUNK_BYTES - 1) / QUEUE_CHUNK_BYTES);
+    append_chunks(client);
+}
+
+static void submit(struct client *client)
+{
+    struct loop *loop = client->loop;
+    struct queue_message *message = desk_message(client->id, "r@dest.example");
+
+    message->chunks = client->chunks;
+    message->size = (uint64_t)loop->bench->size;
+    if (client->chunks == 0)
+        desk_write(message, slice_make(loop->text, (size_t)loop->bench->size));
     client->began_us = clock_mono_us();
     queue_submit(loop->bench->queue, &(struct queue_submit){ .message = &message,
-                                                             .lease = true,
+                                                             .lease = loop->bench->lease,
                                                              .cb = on_submitted,
                                                              .owner = client,
                                                              .answers = &loop->desk.box });
+}
+
+static int64_t cpu_us(int who)
+{
+    struct rusage usage;
+
+    getrusage(who, &usage);
+    return (int64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000 +
+           usage.ru_utime.tv_usec + usage.ru_stime.tv_usec;
 }
 
 static void *run_loop(void *owner)
@@ -80,11 +182,12 @@ static void *run_loop(void *owner)
 
     for (long i = 0; i < loop->clients; i++) {
         clients[i].loop = loop;
-        submit(&clients[i]);
+        begin(&clients[i]);
     }
     while (loop->ended < loop->clients)
         desk_wait(&loop->desk);
     free(clients);
+    loop->cpu_us = cpu_us(RUSAGE_THREAD);
     return NULL;
 }
 
@@ -129,21 +232,12 @@ static int by_value(const void *a, const void *b)
     return (left > right) - (left < right);
 }
 
-static int64_t cpu_us(void)
-{
-    struct rusage usage;
-
-    getrusage(RUSAGE_SELF, &usage);
-    return (int64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000 +
-           usage.ru_utime.tv_usec + usage.ru_stime.tv_usec;
-}
-
 static void measure(struct bench *bench, long clients)
 {
     struct loop loops[THREADS];
     pthread_t threads[THREADS];
     char *text = xcalloc(1, (size_t)bench->size);
-    int64_t cpu = cpu_us(), began = clock_mono_us();
+    int64_t cpu = cpu_us(RUSAGE_SELF), began = clock_mono_us(), others = 0;
 
     memset(text, 'x', (size_t)bench->size);
     for (int i = 0; i < THREADS; i++) {
@@ -158,15 +252,17 @@ static void measure(struct bench *bench, long clients)
     for (int i = 0; i < THREADS; i++) {
         pthread_join(threads[i], NULL);
         desk_close(&loops[i].desk);
+        others += loops[i].cpu_us;
     }
     double took = (double)(clock_mono_us() - began) / 1e6;
-    cpu = cpu_us() - cpu;
+    cpu = cpu_us(RUSAGE_SELF) - cpu;
     qsort(bench->latency_us, (size_t)bench->messages, sizeof(int64_t), by_value);
-    printf("clients=%ld lives/s=%.0f ack_p50_ms=%.2f ack_p99_ms=%.2f cpu_us_per_life=%.1f\n",
+    printf("clients=%ld lives/s=%.0f ack_p50_ms=%.2f ack_p99_ms=%.2f cpu_us_per_life=%.1f"
+           " of_the_writer=%.1f\n",
            clients, (double)bench->messages / took,
            (double)bench->latency_us[bench->messages / 2] / 1000,
            (double)bench->latency_us[bench->messages * 99 / 100] / 1000,
-           (double)cpu / (double)bench->messages);
+           (double)cpu / (double)bench->messages, (double)(cpu - others) / (double)bench->messages);
     free(text);
 }
 
@@ -184,8 +280,10 @@ int main(int argc, char **argv)
     char *path = xasprintf("%s/queue.db", folder);
     struct queue_options options = desk_options(path);
 
+    bench.lease = number(argc, argv, 4, 0) >= 0;
+    alloc_keep_spare();
     options.retention_ms = 1000 * number(argc, argv, 4, 0);
-    if (bench.messages < 1 || bench.size < 1 || bench.size > QUEUE_INLINE_MAX ||
+    if (bench.messages < 1 || bench.size < 1 || bench.size > INT32_MAX ||
         !queue_open(&bench.queue, &options, &why) || !queue_start(bench.queue, &why)) {
         fprintf(stderr, "queue_bench: %s\n", why.text[0] == '\0' ? "bad arguments" : why.text);
         desk_folder_remove(folder);

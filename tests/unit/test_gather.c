@@ -1,5 +1,5 @@
-/* test_gather.c - is a file that is written through the gathering VFS always what it was told to
- * be, and is all of it below when a sync returns? */
+/* test_gather.c - is a file that is used through the gathering VFS always what it was told to be,
+ * and is all of it below when a sync returns? */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -130,6 +130,13 @@ static void it_is_always_what_it_was_told_to_be(void **state)
             assert_memory_equal(data, want + offset, piece); /* zeros behind the end */
             break;
         }
+        case 4: /* page by page, as a log is read */
+            for (unsigned page = 0; page < 8 && offset + 5000 <= len; page++, offset += 4120) {
+                assert_int_equal(io->xRead(place->file, data, 4096, (sqlite3_int64)offset),
+                                 SQLITE_OK);
+                assert_memory_equal(data, want + offset, 4096);
+            }
+            break;
         case 2:
             assert_int_equal(sync_file(place), SQLITE_OK);
             assert_int_equal(look_below(place), len);
@@ -152,6 +159,69 @@ static void it_is_always_what_it_was_told_to_be(void **state)
     }
     free(want);
     free(data);
+}
+
+static int get(struct place *place, char *to, size_t len, size_t offset)
+{
+    return place->file->pMethods->xRead(place->file, to, (int)len, (sqlite3_int64)offset);
+}
+
+/* What lies behind five pages that are read in order has been read with them: it is changed below,
+ * where nobody but this test would, and the change is not seen. */
+static void what_follows_a_few_reads_is_read_with_them(void **state)
+{
+    static const struct {
+        const char *when;
+        bool writes, locks;
+        size_t at; /* the write */
+        const char *want;
+    } rows[] = {
+        { "nothing happens", false, false, 0, "old" },
+        { "something is written elsewhere", true, false, 500000, "old" },
+        { "its page is written", true, false, 4096 * 6 + 3, "new" },
+        { "the lock is taken anew", false, true, 0, "new" },
+    };
+    struct place *place = *state;
+    char *data = xcalloc(1, FILE_MAX), found[4] = "";
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        memcpy(data + 4096L * 6, "old", 3);
+        for (size_t piece = 0; piece < 4; piece++)
+            assert_int_equal(put(place, data + piece * 65536, 65536, piece * 65536), SQLITE_OK);
+        assert_int_equal(sync_file(place), SQLITE_OK);
+        for (size_t page = 0; page < 5; page++)
+            assert_int_equal(get(place, data, 4096, page * 4096), SQLITE_OK);
+        int fd = open(place->path, O_WRONLY | O_CLOEXEC);
+        assert_int_equal(pwrite(fd, "new", 3, 4096L * 6), 3);
+        close(fd);
+        if (rows[i].writes)
+            assert_int_equal(put(place, "w", 1, rows[i].at), SQLITE_OK);
+        if (rows[i].locks)
+            assert_int_equal(place->file->pMethods->xLock(place->file, SQLITE_LOCK_SHARED),
+                             SQLITE_OK);
+        assert_int_equal(get(place, found, 3, 4096L * 6), SQLITE_OK);
+        if (strcmp(found, rows[i].want) != 0)
+            fail_msg("when %s: %s, not %s", rows[i].when, found, rows[i].want);
+    }
+    free(data);
+}
+
+static void the_end_is_read_page_by_page(void **state)
+{
+    struct place *place = *state;
+    char data[4096];
+
+    memset(data, 'p', sizeof(data));
+    for (size_t page = 0; page < 20; page++)
+        assert_int_equal(put(place, data, sizeof(data), page * sizeof(data)), SQLITE_OK);
+    for (size_t page = 0; page < 20; page++) {
+        memset(data, 0, sizeof(data));
+        assert_int_equal(get(place, data, sizeof(data), page * sizeof(data)), SQLITE_OK);
+        assert_int_equal(data[0], 'p');
+        assert_int_equal(data[4095], 'p');
+    }
+    assert_int_equal(get(place, data, sizeof(data), 20 * sizeof(data)), SQLITE_IOERR_SHORT_READ);
+    assert_int_equal(data[0], 0);
 }
 
 static void a_write_that_fails_late_fails_the_sync_and_is_forgotten(void **state)
@@ -262,6 +332,8 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         TEST(what_is_written_end_to_end_goes_below_with_the_sync),
         TEST(it_is_always_what_it_was_told_to_be),
+        TEST(what_follows_a_few_reads_is_read_with_them),
+        TEST(the_end_is_read_page_by_page),
         TEST(a_write_that_fails_late_fails_the_sync_and_is_forgotten),
         TEST(a_transaction_whose_pages_found_no_room_is_undone_as_a_whole),
     };

@@ -71,6 +71,82 @@ static void stuff_writes_what_the_wire_wants_at_every_cut(void **state)
     }
 }
 
+/* What stuff.c says of contents longer than it looks at in one go, beside the same said octet by
+ * octet. */
+static enum stuff_error plain_check(struct slice content)
+{
+    enum stuff_error first = STUFF_OK;
+
+    for (size_t i = 0; i < content.len; i++) {
+        bool after_cr = i > 0 && content.data[i - 1] == '\r';
+        bool before_lf = i + 1 < content.len && content.data[i + 1] == '\n';
+        if (content.data[i] == '\0')
+            return STUFF_NUL;
+        if (first == STUFF_OK && content.data[i] == '\n' && !after_cr)
+            first = STUFF_BARE_LF;
+        if (first == STUFF_OK && content.data[i] == '\r' && !before_lf)
+            first = STUFF_BARE_CR;
+    }
+    return first;
+}
+
+static void plain_stuff(struct slice content, struct buf *out)
+{
+    for (size_t i = 0; i < content.len; i++) {
+        if (content.data[i] == '.' && (i == 0 || content.data[i - 1] == '\n'))
+            assert_true(buf_add_byte(out, '.'));
+        assert_true(buf_add_byte(out, content.data[i]));
+    }
+    bool in_line = content.len > 0 && content.data[content.len - 1] != '\n';
+    assert_true(buf_add(out, in_line ? SLICE("\r\n.\r\n") : SLICE(".\r\n")));
+}
+
+/* Lines of any length, many of them empty or with dots; in half of the contents one octet is put
+ * where it may not be. */
+static size_t make_content(char *content, size_t max)
+{
+    size_t len = 0, wanted = (size_t)random() % (max - 2);
+
+    while (len < wanted) {
+        long kind = random() % 8;
+        if (kind == 0 || random() % 70 == 0) {
+            content[len++] = '\r';
+            content[len++] = '\n';
+        } else {
+            content[len++] = kind < 3 ? '.' : 'x';
+        }
+    }
+    if (len > 0 && random() % 2 == 0)
+        content[(size_t)random() % len] = "\r\n\0."[random() % 4];
+    return len;
+}
+
+static void long_contents_are_treated_like_short_ones(void **state)
+{
+    char content[500];
+
+    (void)state;
+    srandom(4711);
+    for (unsigned i = 0; i < 100000; i++) {
+        struct slice whole = slice_make(content, make_content(content, sizeof(content)));
+        enum stuff_error want = plain_check(whole), error = stuff_check(whole);
+        struct buf out, plain;
+
+        if (error != want)
+            fail_msg("content %u: %s, not %s", i, stuff_error_text(error), stuff_error_text(want));
+        if (want != STUFF_OK || whole.len == 0)
+            continue;
+        buf_init(&out, 4096);
+        buf_init(&plain, 4096);
+        plain_stuff(whole, &plain);
+        error = stuff_cut(whole, (size_t)random() % whole.len + 1, &out);
+        if (error != STUFF_OK || !slice_equal(buf_slice(&out), buf_slice(&plain)))
+            fail_msg("content %u: it is not on the wire as it should", i);
+        buf_free(&out);
+        buf_free(&plain);
+    }
+}
+
 static bool ends_like_a_message(struct slice wire)
 {
     return wire.len >= 5 && memcmp(wire.data + wire.len - 5, "\r\n.\r\n", 5) == 0;
@@ -166,6 +242,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(stuff_writes_what_the_wire_wants_at_every_cut),
+        cmocka_unit_test(long_contents_are_treated_like_short_ones),
         cmocka_unit_test(stuff_refuses_what_could_smuggle_at_every_cut),
         cmocka_unit_test(path_is_safe_only_when_it_stays_a_path),
     };
