@@ -1,6 +1,6 @@
 """Upstreams that misbehave at one step of one conversation, and write down what was said in the clear.
 
-A fault is a way of giving a reply: a text for relay.Sink's script, or a function that is called with the
+A fault is a way of giving a reply: a text for sink.Sink's script, or a function that is called with the
 connection and the usual reply, which then counts as given. PACE_S is the step timeout that silence is met with.
 """
 import contextlib

@@ -1,4 +1,4 @@
-"""Upstreams for the tests: scripts and configuration for relay.Sink, Postfix's smtp-sink, Postfix itself, and
+"""Upstreams for the tests: scripts and configuration for sink.Sink, Postfix's smtp-sink, Postfix itself, and
 certificates for TLS. Each lives in a temporary folder on free loopback ports; only what was started here is
 ended.
 """
