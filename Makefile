@@ -173,6 +173,7 @@ test: deps-test ## install what is missing, build, run every test (SANITIZE=addr
 UNIT := $(wildcard tests/unit/test_*.c)
 # The lowest floor with a file of this name: auth/key.c before relay/cli/key.c.
 FLOOR_session_model := smtp
+FLOOR_queue_store_faults := queue
 floor_of = $(firstword $(FLOOR_$(1)) $(foreach floor,$(FLOORS),$(if $(filter %/$(1).c,$(SRC_$(floor))),$(floor))))
 subject  = $(patsubst test_%,%,$(notdir $(basename $(1))))
 define unit_rule

@@ -3,15 +3,21 @@
  * Opening, in this order: (1) the file: there, or created empty with mode 0600; ours alone; not an
  * empty file beside a log that still holds data. (2) EXCLUSIVE is set and the first read takes the
  * lock, so a second process is refused here. (3) Whose database and which version it is, before
- * anything is written to it. (4) WAL and the other pragmas. (5) The missing migrations, and then
- * whether all that they made is there (db_schema.c). Nothing here reads more than the schema and
- * the log, so opening takes no longer when the queue is deep.
+ * anything is written to it. (4) WAL and the other pragmas. (5) What the log holds is put on the
+ * disk. (6) The missing migrations, and then whether all that they made is there (db_schema.c).
+ * Nothing here reads more than the schema and the log, so opening takes no longer when the queue is
+ * deep.
  *
  * The file is looked at with stat(2) and never opened beside SQLite: POSIX drops all locks that a
  * process has on a file when the process closes any descriptor of it.
  *
  * Durability: synchronous=FULL syncs the log in each commit. The log is brought into the database
- * file by db_checkpoint() only, is reused in place, and is removed by db_close(). */
+ * file by db_checkpoint() only, is reused in place, and is removed by db_close(). A log that is
+ * found at the opening was left by a process that died before it could sync, or by one whose sync
+ * failed: then Linux counts the lost pages as clean, shows them to whoever reads, and has nothing
+ * to do at the next sync. What is read from such a log would be built upon, and be gone after a
+ * power cut, with what was built upon it. So all of it is written once more, and synced, before
+ * anything comes of it. */
 #include "relay/base/db.h"
 
 #include <assert.h>
@@ -293,6 +299,39 @@ static bool set_pragmas(struct db *db, const struct db_options *options, struct 
     return true;
 }
 
+static int write_anew(sqlite3_file *file)
+{
+    char piece[64 * 1024];
+    sqlite3_int64 size = 0;
+    int code = file->pMethods->xFileSize(file, &size);
+
+    for (sqlite3_int64 at = 0; at < size && code == SQLITE_OK; at += (int)sizeof(piece)) {
+        int len = size - at < (int)sizeof(piece) ? (int)(size - at) : (int)sizeof(piece);
+        code = file->pMethods->xRead(file, piece, len, at);
+        if (code == SQLITE_OK)
+            code = file->pMethods->xWrite(file, piece, len, at);
+    }
+    return size == 0 || code != SQLITE_OK ? code : file->pMethods->xSync(file, SQLITE_SYNC_NORMAL);
+}
+
+/* After the first read, which opened the log if there is one, and before the first write. */
+static bool make_log_durable(struct db *db, struct why *why)
+{
+    sqlite3_file *log = NULL;
+
+    errno = 0;
+    int code = sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
+    if (code == SQLITE_OK && log != NULL && log->pMethods != NULL)
+        code = write_anew(log);
+    if (code == SQLITE_OK)
+        return true;
+    if (is_disk_full(code, errno))
+        return why_set(why, "%s: the disk is full (while trying to sync its log): make room",
+                       db->path);
+    return why_set(why, "%s: cannot read, write and sync its log: %s (SQLite code %d)", db->path,
+                   sqlite3_errstr(code), code);
+}
+
 /* One migration, or the stamp that makes a blank file ours: all of it or nothing. */
 static bool apply(struct db *db, const char *sql, const char *action, struct why *why)
 {
@@ -332,7 +371,7 @@ static bool open_database(struct db *db, const struct db_options *options, struc
     if (!open_handle(db, why) ||
         !execute(db, "PRAGMA page_size=4096; PRAGMA locking_mode=EXCLUSIVE", "lock it", why) ||
         !check_identity(db, options, &blank, why) || !enter_wal(db, why) ||
-        !set_pragmas(db, options, why))
+        !set_pragmas(db, options, why) || !make_log_durable(db, why))
         return false;
     /* Empty, but it writes: from here on the lock is held whatever the file was before. */
     if (!apply(db, blank ? stamp : "", "lock it", why) || !migrate(db, options, why) ||

@@ -1,8 +1,9 @@
-/* disk.h - a disk that loses power, fails to sync or cannot read, for the unit tests of queue/.
+/* disk.h - a disk that loses power, or fails at any call, for the unit tests of queue/.
  * It stands between SQLite and the real one, as the default VFS. Of each file it keeps what the
- * last sync made durable and what was written since; disk_image() is what a power cut would leave:
- * the durable bytes, and any of the later writes. Header only, one thread, and only what SQLite
- * asks for with locking_mode=EXCLUSIVE (no shared memory). */
+ * last sync made durable (what is there when it is first opened is) and what was written since;
+ * disk_image() is what a power cut would leave: the durable bytes, and any of the later writes.
+ * Header only, one thread, and only what SQLite asks for with locking_mode=EXCLUSIVE (no shared
+ * memory). */
 #ifndef LATCHPOST_TESTS_DISK_H
 #define LATCHPOST_TESTS_DISK_H
 
@@ -33,6 +34,29 @@ struct disk_file {
     struct disk_write *first, **last;
 };
 
+enum disk_call { /* for a set of them */
+                 DISK_READ = 1,
+                 DISK_WRITE = 2,
+                 DISK_CUT = 4,
+                 DISK_SYNC = 8,
+                 DISK_SIZE = 16,
+                 DISK_OPEN = 32,
+                 DISK_DELETE = 64,
+};
+
+struct disk_fault { /* zeroed: none */
+    const char *name;
+    unsigned calls;  /* of these ... */
+    int code, error; /* ... one fails with this result of SQLite's (0: its own), and errno ... */
+    bool for_good;   /* ... or all that come behind it, too ... */
+    unsigned every;  /* ... or each so-manieth of them */
+    /* A sync that fails loses what it was to write, which can still be read: Linux counts the pages
+     * as clean afterwards. */
+    bool forgets;
+    unsigned spares;  /* so many before it do not fail */
+    unsigned strikes; /* the calls from the one that failed on */
+};
+
 static struct {
     sqlite3_vfs vfs, *real;
     struct disk_file files[DISK_FILES_MAX];
@@ -43,10 +67,7 @@ static struct {
     int failing_syncs;     /* so many of the next syncs of a log fail */
     int sync_errno;        /* which the kernel explains so */
     int64_t unreadable_at; /* a read of this byte of the database fails; 0: none */
-    unsigned calls;        /* reads, writes, cuts and syncs that were asked for */
-    unsigned fails_at;     /* this one of them fails; 0: none */
-    unsigned fails_every;  /* after it each so-manieth; 0: it is the only one */
-    bool is_full;          /* for want of room, so only those that write */
+    struct disk_fault fault;
 } disk;
 
 struct disk_handle {
@@ -65,18 +86,6 @@ static inline bool disk_lost_power(void)
     return disk.loses_power_at != 0 && disk.operations >= disk.loses_power_at;
 }
 
-/* Is this the call that fails? */
-static inline bool disk_fails(bool writes)
-{
-    if (disk.is_full && !writes)
-        return false;
-    disk.calls++;
-    if (disk.fails_at == 0 || disk.calls < disk.fails_at)
-        return false;
-    return disk.calls == disk.fails_at ||
-           (disk.fails_every != 0 && (disk.calls - disk.fails_at) % disk.fails_every == 0);
-}
-
 /* How many writes to a log would a power cut lose? */
 static inline unsigned disk_unsynced_log_writes(void)
 {
@@ -91,6 +100,31 @@ static inline unsigned disk_unsynced_log_writes(void)
 
 /* --- what is durable ------------------------------------------------------------------------- */
 
+static inline void disk_load(const char *path, char **bytes, size_t *len)
+{
+    char part[65536];
+    FILE *in = fopen(path, "rb");
+
+    *bytes = NULL;
+    *len = 0;
+    if (in == NULL)
+        return;
+    for (size_t got; (got = fread(part, 1, sizeof(part), in)) > 0; *len += got) {
+        *bytes = xrealloc(*bytes, *len + got);
+        memcpy(*bytes + *len, part, got);
+    }
+    fclose(in);
+}
+
+static inline void disk_store(const char *path, const char *bytes, size_t len)
+{
+    remove(path); /* a file that is cut and written anew is synced by ext4 */
+    FILE *out = fopen(path, "wb");
+
+    if (out == NULL || fwrite(bytes, 1, len, out) != len || fclose(out) != 0)
+        abort();
+}
+
 static inline struct disk_file *disk_find(const char *path)
 {
     for (size_t i = 0; i < disk.file_count; i++)
@@ -100,6 +134,7 @@ static inline struct disk_file *disk_find(const char *path)
         abort();
     struct disk_file *file = &disk.files[disk.file_count++];
     *file = (struct disk_file){ .path = xstrdup(path), .last = &file->first };
+    disk_load(path, &file->bytes, &file->len);
     return file;
 }
 
@@ -143,6 +178,19 @@ static inline void disk_forget(struct disk_file *file, bool durable)
     file->last = &file->first;
 }
 
+/* What is there was written by a process that was killed before it synced. */
+static inline void disk_doubt(const char *path)
+{
+    struct disk_file *file = disk_find(path);
+    char *bytes = file->bytes;
+
+    for (size_t at = 0; at < file->len; at += 512) /* sectors come to the disk one by one */
+        disk_note(file, (int64_t)at, bytes + at, file->len - at < 512 ? file->len - at : 512);
+    file->bytes = NULL;
+    file->len = 0;
+    free(bytes);
+}
+
 /* Writes to `to` what a power cut now would leave of `path`. Which of the later writes are there
  * follows from `seed`. */
 static inline void disk_image(const char *path, const char *to, unsigned seed)
@@ -158,9 +206,7 @@ static inline void disk_image(const char *path, const char *to, unsigned seed)
         if ((seed >> 16 & 1) != 0)
             disk_apply(&bytes, &len, write);
     }
-    FILE *out = fopen(to, "wb");
-    if (out == NULL || fwrite(bytes, 1, len, out) != len || fclose(out) != 0)
-        abort();
+    disk_store(to, bytes, len);
     free(bytes);
 }
 
@@ -184,6 +230,33 @@ static inline int64_t disk_page_of(const char *path, char byte)
 
 #define DISK_REAL(file) (((struct disk_handle *)(file))->real)
 
+static inline int disk_error_of(enum disk_call call)
+{
+    return call == DISK_READ    ? SQLITE_IOERR_READ
+           : call == DISK_WRITE ? SQLITE_IOERR_WRITE
+           : call == DISK_CUT   ? SQLITE_IOERR_TRUNCATE
+           : call == DISK_SYNC  ? SQLITE_IOERR_FSYNC
+                                : SQLITE_IOERR;
+}
+
+/* SQLITE_OK, or with what the fault strikes this call. */
+static inline int disk_strike(enum disk_call call)
+{
+    struct disk_fault *fault = &disk.fault;
+
+    if ((fault->calls & call) == 0)
+        return SQLITE_OK;
+    if (fault->spares > 0) {
+        fault->spares--;
+        return SQLITE_OK;
+    }
+    unsigned behind = fault->strikes++;
+    if (behind > 0 && !fault->for_good && (fault->every == 0 || behind % fault->every != 0))
+        return SQLITE_OK;
+    errno = fault->error;
+    return fault->code != SQLITE_OK ? fault->code : disk_error_of(call);
+}
+
 static inline int disk_close(sqlite3_file *file)
 {
     return DISK_REAL(file)->pMethods->xClose(DISK_REAL(file));
@@ -193,26 +266,34 @@ static inline int disk_read(sqlite3_file *file, void *to, int len, sqlite3_int64
 {
     const struct disk_file *read = ((struct disk_handle *)file)->file;
 
-    if (disk_fails(false))
-        return SQLITE_IOERR_READ;
     if (disk.unreadable_at != 0 && read != NULL && !disk_is_log(read) &&
         offset <= disk.unreadable_at && disk.unreadable_at < offset + len)
         return SQLITE_IOERR_READ;
+    int struck = disk_strike(DISK_READ);
+    if (struck != SQLITE_OK)
+        return struck;
     return DISK_REAL(file)->pMethods->xRead(DISK_REAL(file), to, len, offset);
 }
 
 static inline int disk_put(sqlite3_file *file, const void *bytes, int len, sqlite3_int64 offset)
 {
-    if (disk_fails(true))
-        return disk.is_full ? SQLITE_FULL : SQLITE_IOERR_WRITE;
+    int struck = disk_strike(DISK_WRITE);
+
+    if (struck != SQLITE_OK)
+        len /= 2; /* it is torn */
     disk_note(((struct disk_handle *)file)->file, offset, bytes, (size_t)len);
-    return DISK_REAL(file)->pMethods->xWrite(DISK_REAL(file), bytes, len, offset);
+    int code = DISK_REAL(file)->pMethods->xWrite(DISK_REAL(file), bytes, len, offset);
+    if (struck != SQLITE_OK)
+        errno = disk.fault.error;
+    return struck != SQLITE_OK ? struck : code;
 }
 
 static inline int disk_truncate(sqlite3_file *file, sqlite3_int64 len)
 {
-    if (disk_fails(false))
-        return SQLITE_IOERR_TRUNCATE;
+    int struck = disk_strike(DISK_CUT);
+
+    if (struck != SQLITE_OK)
+        return struck;
     disk_note(((struct disk_handle *)file)->file, len, NULL, 0);
     return DISK_REAL(file)->pMethods->xTruncate(DISK_REAL(file), len);
 }
@@ -224,8 +305,13 @@ static inline int disk_sync(sqlite3_file *file, int flags)
     (void)flags;
     if (synced == NULL || disk_lost_power())
         return SQLITE_OK;
-    if (disk_fails(false))
-        return SQLITE_IOERR_FSYNC;
+    int struck = disk_strike(DISK_SYNC);
+    if (struck != SQLITE_OK) {
+        if (disk.fault.forgets)
+            disk_forget(synced, false);
+        errno = disk.fault.error;
+        return struck;
+    }
     disk.operations++;
     if (disk_is_log(synced)) {
         if (disk.failing_syncs > 0) {
@@ -235,12 +321,16 @@ static inline int disk_sync(sqlite3_file *file, int flags)
         }
         disk.log_syncs++;
     }
-    disk_forget(synced, true); /* what is durable, we say: the disk below need not be waited for */
+    disk_forget(synced, true); /* the real one is not asked: no test loses its power */
     return SQLITE_OK;
 }
 
 static inline int disk_size(sqlite3_file *file, sqlite3_int64 *size)
 {
+    int struck = disk_strike(DISK_SIZE);
+
+    if (struck != SQLITE_OK)
+        return struck;
     return DISK_REAL(file)->pMethods->xFileSize(DISK_REAL(file), size);
 }
 
@@ -299,8 +389,12 @@ static inline int disk_open(sqlite3_vfs *vfs, const char *path, sqlite3_file *fi
         NULL,
     };
     struct disk_handle *handle = (struct disk_handle *)file;
+    int struck = disk_strike(DISK_OPEN);
 
     (void)vfs;
+    handle->base.pMethods = NULL;
+    if (struck != SQLITE_OK)
+        return struck;
     handle->real = (sqlite3_file *)(handle + 1);
     handle->file = path == NULL ? NULL : disk_find(path);
     int code = disk.real->xOpen(disk.real, path, handle->real, flags, out_flags);
@@ -310,8 +404,12 @@ static inline int disk_open(sqlite3_vfs *vfs, const char *path, sqlite3_file *fi
 
 static inline int disk_delete(sqlite3_vfs *vfs, const char *path, int sync_folder)
 {
+    int struck = disk_strike(DISK_DELETE);
+
     (void)vfs;
-    (void)sync_folder;
+    (void)sync_folder; /* as with files */
+    if (struck != SQLITE_OK)
+        return struck;
     disk_note(disk_find(path), 0, NULL, 0); /* an empty log is as good as none */
     return disk.real->xDelete(disk.real, path, 0);
 }
@@ -328,8 +426,7 @@ static inline void disk_insert(void)
     disk.file_count = disk.operations = disk.loses_power_at = disk.log_syncs = 0;
     disk.failing_syncs = disk.sync_errno = 0;
     disk.unreadable_at = 0;
-    disk.calls = disk.fails_at = disk.fails_every = 0;
-    disk.is_full = false;
+    disk.fault = (struct disk_fault){ 0 };
     sqlite3_vfs_register(&disk.vfs, 1);
 }
 

@@ -16,21 +16,34 @@ struct trouble {
 };
 
 static const struct {
-    const char *name;
-    unsigned every; /* of those that follow each so-manieth, too */
+    struct disk_fault fault;
     bool is_full;
     int seconds; /* in which the queue tries to mend, and still meets it */
 } trouble_kinds[] = {
-    { .name = "one operation fails" },
-    { .name = "all fail from then on", .every = 1, .seconds = 1 },
-    { .name = "now and then one fails", .every = 23, .seconds = 8 },
-    { .name = "no room from then on", .every = 1, .is_full = true },
+#define TROUBLE_CALLS (DISK_READ | DISK_WRITE | DISK_CUT | DISK_SYNC)
+    { .fault = { .name = "one operation fails", .calls = TROUBLE_CALLS, .error = EIO } },
+    { .fault = { .name = "all fail from then on",
+                 .calls = TROUBLE_CALLS,
+                 .error = EIO,
+                 .for_good = true },
+      .seconds = 1 },
+    { .fault = { .name = "now and then one fails",
+                 .calls = TROUBLE_CALLS,
+                 .error = EIO,
+                 .every = 23 },
+      .seconds = 8 },
+    { .fault = { .name = "no room from then on",
+                 .calls = DISK_WRITE,
+                 .code = SQLITE_FULL,
+                 .error = ENOSPC,
+                 .for_good = true },
+      .is_full = true },
 };
 
 static inline void trouble_name(struct trouble *trouble)
 {
-    snprintf(trouble->name, sizeof(trouble->name), "%s (%u)", trouble_kinds[trouble->kind].name,
-             trouble->at);
+    snprintf(trouble->name, sizeof(trouble->name), "%s (%u)",
+             trouble_kinds[trouble->kind].fault.name, trouble->at);
 }
 
 static inline struct trouble trouble_first(void)
@@ -70,17 +83,14 @@ static inline void trouble_forget_pages(struct fixture *f)
 static inline void trouble_begin(struct fixture *f, const struct trouble *trouble)
 {
     trouble_forget_pages(f);
-    disk.fails_every = trouble_kinds[trouble->kind].every;
-    disk.is_full = trouble_kinds[trouble->kind].is_full;
-    disk.calls = 0;
-    disk.fails_at = trouble->at;
+    disk.fault = trouble_kinds[trouble->kind].fault;
+    disk.fault.spares = trouble->at - 1;
 }
 
 static inline void trouble_heal(struct trouble *trouble)
 {
-    trouble->was_met = disk.calls >= trouble->at;
-    disk.fails_at = 0;
-    disk.is_full = false;
+    trouble->was_met = disk.fault.strikes > 0;
+    disk.fault = (struct disk_fault){ 0 };
 }
 
 static inline void trouble_end(struct fixture *f, struct trouble *trouble)
