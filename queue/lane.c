@@ -318,7 +318,9 @@ void lane_note_settled(struct queue *queue, const struct queue_message *message,
         if (lane->is_stranded && !message->stranded)
             open_all(lanes);
         lane->is_stranded = message->stranded;
-        remember_upstream(lane, upstream);
+        /* What was handed out as it came says nothing of those that wait. */
+        if (!record_of((struct queue_message *)message)->fresh)
+            remember_upstream(lane, upstream);
     }
     if (due_ms != 0)
         ring(queue, lane, due_ms);

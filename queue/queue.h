@@ -247,7 +247,7 @@ void queue_lease(struct queue *queue, size_t max_messages, size_t max_bytes, int
  * passed over: ask again once there is room for it. */
 struct queue_pass { /* all that is given must hold; NULL: any */
     const char *account, *key;
-    const char *upstream; /* where the last message of that key went that was settled */
+    const char *upstream; /* where the last message of that key went that had waited */
 };
 void queue_lease_but(struct queue *queue, const struct queue_pass *passes, size_t pass_count,
                      size_t max_messages, size_t max_bytes, int64_t now_ms, queue_lease_cb *cb,

@@ -178,7 +178,7 @@ bool attempt_is_possible(const struct delivery *delivery, const struct queue_mes
         const struct berth *berth = &delivery->fleet->berths[list[i]];
 
         if (upstream_is_usable(berth->upstream))
-            return berth_has_room(berth, room);
+            return berth_has_room_for(delivery, message, berth, room);
     }
     return false;
 }
@@ -217,14 +217,13 @@ static void go_on(struct attempt *attempt, const char *upstream)
     }
     /* It comes again in a moment, and the queue then knows where this key's mail goes. */
     struct room room = delivery_room(attempt->delivery);
-    if (attempt->tried == NULL && !berth_has_room(next, &room)) {
+    if (attempt->tried == NULL && !berth_has_room(next, attempt->share, &room)) {
         settle(attempt, upstream_name(next->upstream));
         return;
     }
     fill_job(attempt);
     attempt->tried = next;
-    next->messages++;
-    next->bytes += content_bytes(attempt->message);
+    berth_take(next, attempt->share, content_bytes(attempt->message));
     upstream_deliver(next->upstream, &attempt->job);
 }
 
@@ -263,8 +262,7 @@ static void on_done(void *owner, struct upstream_job *job)
     const char *upstream = upstream_name(berth->upstream);
     size_t left = take_fates(attempt);
 
-    berth->messages--;
-    berth->bytes -= content_bytes(attempt->message);
+    berth_give(berth, attempt->share, content_bytes(attempt->message));
     upstream_job_clear(job);
     if (left > 0)
         go_on(attempt, upstream);

@@ -72,12 +72,18 @@ void shares_free(struct shares *shares); /* accepts NULL; nothing is taken any m
 struct share *share_take(struct delivery *delivery, const struct queue_message *message,
                          size_t bytes);
 void share_give(struct delivery *delivery, struct share *share, size_t bytes);
-/* May its key and account have one more while this is free? And the upstream? */
+/* It goes to this upstream, until berth_give(). */
+void berth_take(struct berth *berth, struct share *key, size_t bytes);
+void berth_give(struct berth *berth, struct share *key, size_t bytes);
+/* May its key and account have one more while this is free? And the upstream, of this key? (key:
+ * NULL has nothing anywhere.) */
 bool share_has_room(const struct delivery *delivery, const struct queue_message *message,
                     const struct room *room);
-bool berth_has_room(const struct berth *berth, const struct room *room);
-/* Those who may not. The array is the caller's to free; its texts are borrowed until something is
- * taken or given. */
+bool berth_has_room(const struct berth *berth, const struct share *key, const struct room *room);
+bool berth_has_room_for(const struct delivery *delivery, const struct queue_message *message,
+                        const struct berth *berth, const struct room *room);
+/* Those who may not. The array (or NULL) is the caller's to free; its texts are borrowed until
+ * something is taken or given. */
 size_t share_passes(const struct delivery *delivery, const struct room *room,
                     struct queue_pass **passes);
 

@@ -115,4 +115,29 @@ def the_backlog_of_a_dead_upstream_holds_up_no_mail_for_another():
                 over.set()
 
 
+@case
+def a_slow_upstream_holds_up_no_fresh_mail_of_anybody_for_another():
+    """Neither that of a key which has mail for both, nor, when many have much for it, that of one more."""
+    over = threading.Event()
+    with opened(Sink({"banner": lambda n, line: over.wait() and None}), Sink()) as (slow, alive):
+        routes = ('route { sender_domain = {"fast.example"} upstreams = {"alive"} }\n'
+                  'route { account = {"small"} upstreams = {"alive"} }\n'
+                  'default_upstreams = {"slow"}\n')
+        with Relay(LATER + routes, upstream=block("slow", slow) + block("alive", alive)) as relay:
+            small, *many = accounts(relay, "small", *(f"many{i}" for i in range(12)))
+            relay.cli("domain", "add", "fast.example", "--account", "many0")
+            both = relay.cli("key", "create", "--name", "both", "--account", "many0").stdout.strip()
+            backlog(relay.session(both, "local"), 2000, "a@many0.example")
+            for _ in range(10):
+                name = relay.session(both, "local").submit(sender="a@fast.example")
+                relay.wait_state(name, "delivered")
+            for i, key in enumerate(many):
+                backlog(relay.session(key, "local"), 200, f"a@many{i}.example")
+            for _ in range(10):
+                name = relay.session(small, "local").submit(sender="a@small.example")
+                relay.wait_state(name, "delivered")
+            assert not slow.messages and len(alive.messages) == 20
+            over.set()
+
+
 run()

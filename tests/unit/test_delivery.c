@@ -340,7 +340,8 @@ static void when_none_can_be_reached_the_message_waits_with_the_reason(void **st
         struct shown shown = wait_for(scene, submit_one(scene, true), QUEUE_DEFERRED);
 
         assert_int_equal(shown.attempts[0], 1);
-        if (strstr(shown.text[0], i < 3 ? "cannot connect" : "usable; \"main\" rests: 127.0.0.1") == NULL)
+        if (strstr(shown.text[0], i < 3 ? "cannot connect" : "usable; \"main\" rests: 127.0.0.1") ==
+            NULL)
             fail_msg("attempt %d: %s", i, shown.text[0]);
     }
 }
@@ -465,8 +466,9 @@ static size_t count_before_small(const struct fake_upstream *fake)
     return SIZE_MAX;
 }
 
-/* One connection, which is stuck with the first message of a backlog that fills the share of its
- * account. Once it goes on, another account's message is one of the next, however it came. */
+/* One connection, which is stuck with the first message of a backlog that fills the share that a
+ * key may have at one of two upstreams. Once it goes on, another account's message is one of the
+ * next, however it came. */
 static void a_backlog_delays_another_account_by_a_turn(void **state)
 {
     enum way { FRESH, STORED, DEFERRED, WAYS };
@@ -495,7 +497,7 @@ static void a_backlog_delays_another_account_by_a_turn(void **state)
         UNTIL(scene, fake_heard(&scene->fakes[0], "\r\n.\r\n"));
         do
             uv_run(&scene->loop.uv, UV_RUN_ONCE);
-        while (delivery_look(scene->delivery, 0, &view) && view.waiting < 31);
+        while (delivery_look(scene->delivery, 0, &view) && view.waiting < 20);
 
         struct queue_message *message = make_for("small");
         struct share *place; /* not while a question is under way */
@@ -557,6 +559,47 @@ static void a_slow_upstream_does_not_keep_mail_for_another_waiting(void **state)
     fake_drop_all(&scene->fakes[0]);
     fake_set_rows(&scene->fakes[0], NULL);
     UNTIL(scene, scene->fakes[0].messages >= 60); /* the others are deferred for a minute */
+}
+
+/* The same key sends for both. */
+static void
+a_slow_upstream_does_not_keep_fresh_mail_of_the_same_key_for_another_waiting(void **state)
+{
+    static const struct fake_row hang[] = { { "BANNER", FAKE_HANG, 0, 0 }, { NULL, NULL, 0, 0 } };
+    static const unsigned to_main[] = { 0 }, to_spare[] = { 1 };
+    static const char *const domains[] = { "fast.example" };
+    static const struct route route = { .sender_domains = domains,
+                                        .sender_domain_count = 1,
+                                        .upstreams = to_spare,
+                                        .upstream_count = 1 };
+    struct scene *scene = *state;
+    struct upstream_view view;
+
+    scene->routes = (struct route_table){
+        .routes = &route, .route_count = 1, .default_upstreams = to_main, .default_count = 1
+    };
+    fake_set_rows(&scene->fakes[0], hang);
+    start(scene);
+    for (int i = 0; i < 200; i++)
+        submit(scene, make_for("one"), false);
+    do
+        uv_run(&scene->loop.uv, UV_RUN_ONCE);
+    while (delivery_look(scene->delivery, 0, &view) && view.waiting < 20);
+    for (int i = 0; i < 5; i++) {
+        struct queue_message *message = make_for("one");
+        struct share *place;
+        free(message->sender);
+        message->sender = xstrdup("a@fast.example");
+        while ((place = delivery_reserve(scene->delivery, message)) == NULL)
+            uv_run(&scene->loop.uv, UV_RUN_ONCE); /* a question is under way */
+        delivery_unreserve(scene->delivery, place);
+        wait_for(scene, submit(scene, message, true), QUEUE_DELIVERED);
+    }
+    assert_true(delivery_look(scene->delivery, 0, &view));
+    assert_in_range(view.waiting, 20, 32);
+    fake_drop_all(&scene->fakes[0]);
+    fake_set_rows(&scene->fakes[0], NULL);
+    UNTIL(scene, scene->fakes[0].messages >= 100); /* the others are deferred for a minute */
 }
 
 /* --- reload and end --------------------------------------------------------------------------- */
@@ -726,6 +769,7 @@ int main(void)
         DELIVERY_TEST(what_is_in_memory_is_bounded_and_all_arrives),
         DELIVERY_TEST(a_backlog_delays_another_account_by_a_turn),
         DELIVERY_TEST(a_slow_upstream_does_not_keep_mail_for_another_waiting),
+        DELIVERY_TEST(a_slow_upstream_does_not_keep_fresh_mail_of_the_same_key_for_another_waiting),
         DELIVERY_TEST(a_reload_moves_what_waits_and_lets_finish_what_runs),
         DELIVERY_TEST(a_reload_that_fails_changes_nothing),
         DELIVERY_TEST(a_held_upstream_leaves_its_mail_to_the_next_and_without_one_it_waits),

@@ -171,11 +171,61 @@ static void an_upstream_has_a_share_where_there_is_another(void **state)
     const struct room little = { 64, BYTES_MAX }, more = { 65, BYTES_MAX }, none = { 0, 0 };
 
     scene->fleet.count = 1;
-    assert_true(berth_has_room(&berth, &none));
+    assert_true(berth_has_room(&berth, NULL, &none));
     scene->fleet.count = 2;
-    assert_false(berth_has_room(&berth, &little));
-    assert_true(berth_has_room(&berth, &more));
+    assert_false(berth_has_room(&berth, NULL, &little));
+    assert_true(berth_has_room(&berth, NULL, &more));
     scene->fleet.count = 0; /* of nothing, for the end of the test */
+}
+
+/* Takes for the first upstream as much as a key may have there; how many. */
+static size_t fill_berth(struct scene *scene, struct berth *berth, struct queue_message *message)
+{
+    struct room room;
+    size_t taken = 0;
+
+    while (room = room_of(scene), share_has_room(&scene->delivery, message, &room) &&
+                                      berth_has_room_for(&scene->delivery, message, berth, &room)) {
+        struct share *share = share_take(&scene->delivery, message, 0);
+        berth_take(berth, share, 0);
+        scene->taken[scene->count++] = (struct taken){ share, 0 };
+        taken++;
+    }
+    return taken;
+}
+
+static void a_slow_upstream_leaves_a_key_room_at_another(void **state)
+{
+    struct scene *scene = *state;
+    struct berth berths[2] = { { .fleet = &scene->fleet }, { .fleet = &scene->fleet } };
+    struct queue_message *message = queue_message_new(ident_next());
+    struct queue_pass *passes;
+    struct room room;
+
+    message->account = xstrdup("a0");
+    snprintf(message->key_id, sizeof(message->key_id), "k0");
+    scene->fleet.count = 2;
+    assert_in_range(fill_berth(scene, &berths[0], message), 170, 172);
+    room = room_of(scene);
+    assert_false(berth_has_room_for(&scene->delivery, message, &berths[0], &room));
+    assert_true(share_has_room(&scene->delivery, message, &room));
+    assert_true(berth_has_room_for(&scene->delivery, message, &berths[1], &room));
+    assert_in_range(fill_berth(scene, &berths[1], message), 60, 130);
+    while (scene->count > 0) {
+        struct taken *taken = &scene->taken[--scene->count];
+        berth_give(berths[0].messages > 0 ? &berths[0] : &berths[1], taken->share, 0);
+        share_give(&scene->delivery, taken->share, 0);
+    }
+    assert_int_equal(berths[0].messages + berths[1].messages, 0);
+
+    scene->fleet.count = 1; /* there is no other */
+    assert_int_equal(fill_berth(scene, &berths[0], message), 256);
+    scene->fleet.count = 0;
+    room = room_of(scene);
+    assert_int_equal(share_passes(&scene->delivery, &room, &passes), 1);
+    assert_null(passes[0].upstream);
+    free(passes);
+    queue_message_free(message);
 }
 
 int main(void)
@@ -187,6 +237,8 @@ int main(void)
             close_scene),
         cmocka_unit_test_setup_teardown(those_who_have_enough_are_named, open_scene, close_scene),
         cmocka_unit_test_setup_teardown(an_upstream_has_a_share_where_there_is_another, open_scene,
+                                        close_scene),
+        cmocka_unit_test_setup_teardown(a_slow_upstream_leaves_a_key_room_at_another, open_scene,
                                         close_scene),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
