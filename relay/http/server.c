@@ -347,6 +347,19 @@ static void ask(struct connection *connection, const struct api_caller *caller)
     http_request_reset(connection->request); /* wipes the key now, not when the answer comes */
 }
 
+/* The body is here: what one in chunks was expected to need beyond its length goes back. */
+static void trim_reserve(struct connection *connection)
+{
+    size_t read = http_request_body_read(connection->request);
+    size_t needed = read > API_SMALL_MAX ? read * 2 : 0;
+
+    if (connection->reserved <= needed)
+        return;
+    budget_give(connection->service->api->budget, payer_name(connection),
+                connection->reserved - needed);
+    connection->reserved = needed;
+}
+
 static void dispatch(struct connection *connection)
 {
     struct api_caller caller = { 0 };
@@ -360,6 +373,7 @@ static void dispatch(struct connection *connection)
         return;
     if (caller.grant != NULL)
         metrics_add(METRIC_AUTH_ACCEPTED, 1);
+    trim_reserve(connection);
     ask(connection, &caller);
     auth_grant_unref(caller.grant);
 }
