@@ -216,18 +216,19 @@ static struct auth_grant *recognise(struct auth *auth, struct slice secret)
     key_hash(auth->pepper, secret, hash);
     key_tombstone(auth->pepper, hash, tombstone);
     table_lookup(auth->table, slice_make(id, sizeof(id)), &hit);
-    for (size_t i = 0; i < KEY_SECRETS; i++) {
-        struct auth_grant *grant = hit.secrets[i].grant;
+    for (size_t i = 0; i < KEY_SECRETS && found == NULL; i++) {
+        struct auth_grant *held = hit.secrets[i].held;
+        bool erased = held != NULL && held->erased, known = hit.secrets[i].grant != NULL;
         bool live = key_hash_equal(hash, hit.secrets[i].hash);
         bool dead = key_hash_equal(tombstone, hit.secrets[i].hash);
-        if (shaped && found == NULL && grant != NULL && (grant->erased ? dead : live))
-            found = grant;
-        else
-            auth_grant_unref(grant);
+        if (shaped & known & ((erased & dead) | (!erased & live))) { /* the only branch on it */
+            found = held;
+            hit.secrets[i].held = NULL;
+        }
     }
     key_wipe(hash, sizeof(hash));
     key_wipe(tombstone, sizeof(tombstone));
-    key_wipe(&hit, sizeof(hit));
+    table_let_go(&hit);
     return found;
 }
 

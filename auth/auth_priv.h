@@ -342,10 +342,13 @@ void table_load_key(struct table *table, struct key *key, struct account *accoun
 struct table_hit {
     struct {
         uint8_t hash[KEY_HASH_BYTES]; /* zeros when there is no such key or secret */
-        struct auth_grant *grant;     /* a reference, or NULL */
+        struct auth_grant *grant;     /* NULL then; else the same as `held` */
+        struct auth_grant *held;      /* a reference, in any case: to be let go, or taken out */
     } secrets[KEY_SECRETS];
 };
+/* Takes the same time for a key that is not there. table_let_go() must follow. */
 void table_lookup(struct table *table, struct slice id, struct table_hit *hit);
+void table_let_go(struct table_hit *hit); /* wipes it, too */
 /* What the secret with this number allows now: a reference, or NULL when it is gone. */
 struct auth_grant *table_grant_of(struct table *table, struct key *key, unsigned secret);
 

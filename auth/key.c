@@ -62,17 +62,23 @@ bool key_pepper_from_hex(struct key_pepper *pepper, const char *hex)
            len == sizeof(pepper->bytes) && *end == '\0';
 }
 
-/* [a-z0-9_]{1,11}_ */
+static bool is_prefix_letter(char c)
+{
+    unsigned char digit = (unsigned char)(c - '0'), letter = (unsigned char)(c - 'a');
+
+    return (bool)((digit < 10) | (letter < 26) | (c == '_'));
+}
+
+/* [a-z0-9_]{1,11}_ Looks at all bytes, wherever the first wrong one is, and branches on none. */
 bool key_prefix_is_valid(struct slice prefix)
 {
-    if (prefix.len < 2 || prefix.len > KEY_PREFIX_MAX || prefix.data[prefix.len - 1] != '_')
+    size_t good = 0;
+
+    if (prefix.len < 2 || prefix.len > KEY_PREFIX_MAX)
         return false;
-    for (size_t i = 0; i < prefix.len; i++) {
-        char c = prefix.data[i];
-        if (!(c >= 'a' && c <= 'z') && !ascii_is_digit(c) && c != '_')
-            return false;
-    }
-    return true;
+    for (size_t i = 0; i < prefix.len; i++)
+        good += is_prefix_letter(prefix.data[i]);
+    return good == prefix.len && prefix.data[prefix.len - 1] == '_';
 }
 
 /* Four bits at a time: sixteen words of table instead of 256, and no start-up work. */

@@ -71,10 +71,12 @@ void base62_format(uint64_t value, size_t width, char *text)
     }
 }
 
+/* Looks at all bytes, too. */
 bool base62_is_text(struct slice text)
 {
+    size_t digits = 0;
+
     for (size_t i = 0; i < text.len; i++)
-        if (!ascii_is_alnum(text.data[i]))
-            return false;
-    return text.len > 0;
+        digits += ascii_is_alnum(text.data[i]);
+    return text.len > 0 && digits == text.len;
 }

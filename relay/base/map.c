@@ -2,7 +2,9 @@
  * Linear probing in a power of two of slots, at most three quarters full; what is removed is closed
  * up by moving its followers back, so there are no tombstones to collect. The hash is SipHash-1-3
  * (Aumasson and Bernstein) with a seed from the kernel: peers choose keys, and must not be able to
- * choose collisions. Its 64 bits are kept, so growing does not touch the keys. */
+ * choose collisions. Its 64 bits are kept, so growing does not touch the keys. Short keys stand in
+ * their slots: finding one touches no more memory than not finding one, so that the time does not
+ * tell which ids of API keys there are (auth/table.c). */
 #include "relay/base/map.h"
 
 #include <assert.h>
@@ -14,12 +16,16 @@
 #include "relay/base/clock.h"
 
 #define FEWEST_SLOTS 16
+#define NEAR_MAX     8 /* as long a key stands in its slot */
 
 struct slot {
     uint64_t hash;
-    char *key; /* NULL: the slot is free */
+    void *value; /* NULL: the slot is free */
     size_t key_len;
-    void *value;
+    union {
+        char *far;
+        char near[NEAR_MAX]; /* where it fits */
+    } key;
 };
 
 struct map {
@@ -86,6 +92,22 @@ static uint64_t hash_of(struct slice key)
     return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
 
+static bool is_near(const struct slot *slot)
+{
+    return slot->key_len <= NEAR_MAX;
+}
+
+static struct slice key_of(const struct slot *slot)
+{
+    return slice_make(is_near(slot) ? slot->key.near : slot->key.far, slot->key_len);
+}
+
+static void forget_key(struct slot *slot)
+{
+    if (slot->value != NULL && !is_near(slot))
+        free(slot->key.far);
+}
+
 struct map *map_new(void)
 {
     struct map *map = xcalloc(1, sizeof(*map));
@@ -101,7 +123,7 @@ void map_free(struct map *map)
     if (map == NULL)
         return;
     for (size_t i = 0; i < map->slot_count; i++)
-        free(map->slots[i].key);
+        forget_key(&map->slots[i]);
     free(map->slots);
     free(map);
 }
@@ -118,9 +140,9 @@ static struct slot *find_slot(const struct map *map, struct slice key, uint64_t 
 
     for (size_t i = hash & mask;; i = (i + 1) & mask) {
         struct slot *slot = &map->slots[i];
-        if (slot->key == NULL)
+        if (slot->value == NULL)
             return slot;
-        if (slot->hash == hash && slice_equal(slice_make(slot->key, slot->key_len), key))
+        if (slot->hash == hash && slice_equal(key_of(slot), key))
             return slot;
     }
 }
@@ -139,9 +161,9 @@ static void grow(struct map *map)
     map->slots = xcalloc(map->slot_count, sizeof(*map->slots));
     for (size_t i = 0; i < old_count; i++) {
         size_t mask = map->slot_count - 1, at = old[i].hash & mask;
-        if (old[i].key == NULL)
+        if (old[i].value == NULL)
             continue;
-        while (map->slots[at].key != NULL)
+        while (map->slots[at].value != NULL)
             at = (at + 1) & mask;
         map->slots[at] = old[i];
     }
@@ -155,7 +177,7 @@ void *map_put(struct map *map, struct slice key, void *value)
     void *replaced = slot->value;
 
     assert(value != NULL);
-    if (slot->key != NULL) {
+    if (replaced != NULL) {
         slot->value = value;
         return replaced;
     }
@@ -163,7 +185,11 @@ void *map_put(struct map *map, struct slice key, void *value)
         grow(map);
         slot = find_slot(map, key, hash);
     }
-    *slot = (struct slot){ hash, slice_dup(key), key.len, value };
+    *slot = (struct slot){ .hash = hash, .value = value, .key_len = key.len };
+    if (!is_near(slot))
+        slot->key.far = slice_dup(key);
+    else if (key.len > 0)
+        memcpy(slot->key.near, key.data, key.len);
     map->used++;
     return NULL;
 }
@@ -174,7 +200,7 @@ static void close_hole(struct map *map, size_t hole)
 {
     size_t mask = map->slot_count - 1;
 
-    for (size_t i = (hole + 1) & mask; map->slots[i].key != NULL; i = (i + 1) & mask) {
+    for (size_t i = (hole + 1) & mask; map->slots[i].value != NULL; i = (i + 1) & mask) {
         size_t home = map->slots[i].hash & mask;
         if (((i - home) & mask) < ((i - hole) & mask))
             continue;
@@ -189,9 +215,9 @@ void *map_remove(struct map *map, struct slice key)
     struct slot *slot = find_slot(map, key, hash_of(key));
     void *removed = slot->value;
 
-    if (slot->key == NULL)
+    if (removed == NULL)
         return NULL;
-    free(slot->key);
+    forget_key(slot);
     close_hole(map, (size_t)(slot - map->slots));
     map->used--;
     return removed;
@@ -201,7 +227,7 @@ void map_each(const struct map *map, map_visit_fn *visit, void *owner)
 {
     for (size_t i = 0; i < map->slot_count; i++) {
         const struct slot *slot = &map->slots[i];
-        if (slot->key != NULL)
-            visit(owner, slice_make(slot->key, slot->key_len), slot->value);
+        if (slot->value != NULL)
+            visit(owner, key_of(slot), slot->value);
     }
 }

@@ -36,6 +36,11 @@ $(BUILD)/bench/keys $(BUILD)/bench/http_load:
 	@mkdir -p $(@D)
 	$(quiet)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
 
+$(BUILD)/bench/refusal: $(BUILD)/tests/bench/refusal.o $(call archives,auth)
+	$(say) LINK $@
+	@mkdir -p $(@D)
+	$(quiet)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
+
 .PHONY: bench-keys
 bench-keys: $(BUILD)/latchpost $(BUILD)/bench/keys $(BUILD)/bench/http_load ## measure 100,000 keys: check, making, start, whoami
 	$(quiet)python3 tests/bench/keys.py --relay $(BUILD)/latchpost --tools $(BUILD)/bench
@@ -73,6 +78,11 @@ bench-workers: $(BUILD)/latchpost bench-tools ## measure 1, 2 and 4 workers: whi
 .PHONY: bench-hostile
 bench-hostile: $(BUILD)/latchpost ## measure what hostile clients cost, in memory and to others
 	$(quiet)LATCHPOST=$(abspath $<) python3 -B tests/bench/hostile.py
+
+.PHONY: bench-refusal
+bench-refusal: $(BUILD)/bench/refusal ## count the instructions of a refusal, for each kind of wrong key; needs valgrind
+	$(call install_packages,$(PACKAGES_BENCH))
+	$(quiet)python3 tests/bench/refusal.py --tools $(BUILD)/bench
 
 .PHONY: bench-timing
 bench-timing: $(BUILD)/latchpost ## does the time of a refusal tell one wrong key from another?

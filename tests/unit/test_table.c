@@ -57,11 +57,12 @@ static void lookup_finds_what_was_added(void **state)
             hit.secrets[SECRET_CURRENT].hash[31] != (i & 0xff) ||
             table_find_key(table, id) != table_key(table, i))
             fail_msg("%s", id);
-        auth_grant_unref(hit.secrets[SECRET_CURRENT].grant);
+        table_let_go(&hit);
     }
     table_lookup(table, SLICE("99999999"), &hit);
     assert_null(hit.secrets[SECRET_CURRENT].grant);
     assert_int_equal(hit.secrets[SECRET_CURRENT].hash[0], 0);
+    table_let_go(&hit);
     assert_null(table_find_key(table, "99999999"));
     assert_null(table_key(table, 3000));
     assert_ptr_equal(table_find_account(table, "acme"), account);
@@ -70,6 +71,42 @@ static void lookup_finds_what_was_added(void **state)
     assert_int_equal(account->key_count, 3000);
     table_free(table);
     table_free(NULL);
+}
+
+/* Another key stands in for it, of which nothing must be left. */
+static void what_is_not_there_is_not_found_and_nothing_is_held(void **state)
+{
+    static const char *const absent[] = { "00000009", "zzzzzzzz", "0", "" };
+    struct table *table = table_new();
+    struct account *account = account_new("acme", "default", false, 0);
+    static const uint8_t none[KEY_HASH_BYTES];
+    struct table_hit hit;
+
+    (void)state;
+    table_add_account(table, account);
+    for (unsigned keys = 0; keys < 5; keys++) {
+        for (size_t i = 0; i < ARRAY_LEN(absent); i++) {
+            table_lookup(table, slice_of(absent[i]), &hit);
+            for (size_t k = 0; k < KEY_SECRETS; k++) {
+                assert_null(hit.secrets[k].grant);
+                assert_memory_equal(hit.secrets[k].hash, none, sizeof(none));
+            }
+            table_let_go(&hit);
+            assert_null(hit.secrets[SECRET_CURRENT].held);
+        }
+        add_key(table, account, keys);
+        for (size_t i = 0; i < table_key(table, keys)->place; i++)
+            assert_int_equal(atomic_load(&table_key(table, i)->secrets[SECRET_CURRENT].grant->refs),
+                             1);
+    }
+    table_lookup(table, SLICE("00000001"), &hit);
+    assert_null(hit.secrets[SECRET_FORMER].grant);
+    assert_int_equal(hit.secrets[SECRET_FORMER].hash[0], 0);
+    struct auth_grant *grant = hit.secrets[SECRET_CURRENT].grant;
+    assert_true(atomic_load(&grant->refs) > 1);
+    table_let_go(&hit);
+    assert_int_equal(atomic_load(&grant->refs), 1);
+    table_free(table);
 }
 
 static void revoking_outdates_the_grants_that_are_out(void **state)
@@ -91,9 +128,9 @@ static void revoking_outdates_the_grants_that_are_out(void **state)
     assert_true(auth_grant_is_current(other.secrets[SECRET_CURRENT].grant, NOW_S));
     assert_int_equal(grant_verdict(after.secrets[SECRET_CURRENT].grant, NOW_S), AUTH_REVOKED);
     assert_memory_equal(after.secrets[SECRET_CURRENT].hash, tombstone, sizeof(tombstone));
-    auth_grant_unref(before.secrets[SECRET_CURRENT].grant);
-    auth_grant_unref(after.secrets[SECRET_CURRENT].grant);
-    auth_grant_unref(other.secrets[SECRET_CURRENT].grant);
+    table_let_go(&before);
+    table_let_go(&after);
+    table_let_go(&other);
     table_free(table);
 }
 
@@ -126,8 +163,8 @@ static void each_secret_has_a_grant_of_its_own(void **state)
     assert_int_equal(hit.secrets[SECRET_CURRENT].hash[0], 9);
     assert_ptr_equal(hit.secrets[SECRET_FORMER].grant, former);
     assert_int_equal(hit.secrets[SECRET_FORMER].hash[0], 1);
-    struct auth_grant *const all[] = { first, former, current, hit.secrets[0].grant,
-                                       hit.secrets[1].grant };
+    table_let_go(&hit);
+    struct auth_grant *const all[] = { first, former, current };
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         auth_grant_unref(all[i]);
     table_free(table);
@@ -184,8 +221,10 @@ static void *look(void *owner)
         snprintf(id, sizeof(id), "%08u", round);
         table_lookup(race->table, slice_of(id), &hit);
         atomic_fetch_add(&race->looked, 1);
-        if (hit.secrets[SECRET_CURRENT].grant == NULL)
+        if (hit.secrets[SECRET_CURRENT].grant == NULL) {
+            table_let_go(&hit);
             continue; /* not made yet */
+        }
         bool seen = hit.secrets[SECRET_CURRENT].grant->state == KEY_REVOKED;
         if ((round < revoked && !seen) || (seen && hit.secrets[SECRET_CURRENT].hash[0] != 0xee))
             atomic_store(&race->failed, true);
@@ -193,7 +232,7 @@ static void *look(void *owner)
         if (round < revoked && !seen &&
             auth_grant_is_current(hit.secrets[SECRET_CURRENT].grant, NOW_S))
             atomic_store(&race->failed, true);
-        auth_grant_unref(hit.secrets[SECRET_CURRENT].grant);
+        table_let_go(&hit);
     }
     return NULL;
 }
@@ -232,6 +271,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(lookup_finds_what_was_added),
+        cmocka_unit_test(what_is_not_there_is_not_found_and_nothing_is_held),
         cmocka_unit_test(revoking_outdates_the_grants_that_are_out),
         cmocka_unit_test(each_secret_has_a_grant_of_its_own),
         cmocka_unit_test(domains_change_what_new_grants_permit),
