@@ -174,6 +174,7 @@ UNIT := $(wildcard tests/unit/test_*.c)
 # The lowest floor with a file of this name: auth/key.c before relay/cli/key.c.
 FLOOR_session_model := smtp
 FLOOR_queue_store_faults := queue
+FLOOR_queue_store_damage := queue
 floor_of = $(firstword $(FLOOR_$(1)) $(foreach floor,$(FLOORS),$(if $(filter %/$(1).c,$(SRC_$(floor))),$(floor))))
 subject  = $(patsubst test_%,%,$(notdir $(basename $(1))))
 define unit_rule

@@ -21,7 +21,7 @@ enum store_result store_find_once(struct store *store, const char *key_id, const
         const void *fingerprint = sqlite3_column_blob(statement, 1);
         const unsigned char *answer = sqlite3_column_text(statement, 2);
         *once = (struct store_once){ .id = sqlite3_column_int64(statement, 0) };
-        if (sqlite3_column_bytes(statement, 1) == QUEUE_FINGERPRINT_BYTES && fingerprint != NULL)
+        if (fingerprint != NULL && sqlite3_column_bytes(statement, 1) == QUEUE_FINGERPRINT_BYTES)
             memcpy(once->fingerprint, fingerprint, QUEUE_FINGERPRINT_BYTES);
         once->answer = xstrdup(answer == NULL ? "" : (const char *)answer);
         result = STORE_OK;

@@ -1,7 +1,8 @@
 /* queue_store_read.c - every statement that reads messages from queue.db.
  * Each question looks at a bounded number of rows, for it runs on the writer's thread and whoever
  * waits for a commit waits for it too. A row that makes no sense (a number that is no state) is
- * read as failed, never as something to be delivered. */
+ * read as failed, never as something to be delivered; nor is one that could not be written again.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -19,18 +20,30 @@ static char *column_dup(sqlite3_stmt *statement, int column) /* NULL for NULL */
     return text == NULL ? NULL : xstrdup(text);
 }
 
-static char *column_word(sqlite3_stmt *statement, int column) /* "" for NULL */
+static const char *column_text(sqlite3_stmt *statement, int column) /* "" for NULL */
 {
     const char *text = (const char *)sqlite3_column_text(statement, column);
 
-    return xstrdup(text == NULL ? "" : text);
+    return text == NULL ? "" : text;
+}
+
+static char *column_word(sqlite3_stmt *statement, int column) /* the same, to be freed */
+{
+    return xstrdup(column_text(statement, column));
 }
 
 static void column_copy(sqlite3_stmt *statement, int column, char *to, size_t size)
 {
-    const char *text = (const char *)sqlite3_column_text(statement, column);
+    snprintf(to, size, "%s", column_text(statement, column));
+}
 
-    snprintf(to, size, "%s", text == NULL ? "" : text);
+static unsigned column_attempts(sqlite3_stmt *statement, int column)
+{
+    int64_t attempts = sqlite3_column_int64(statement, column);
+
+    return attempts < 0                    ? 0
+           : attempts > STORE_ATTEMPTS_MAX ? STORE_ATTEMPTS_MAX
+                                           : (unsigned)attempts;
 }
 
 static enum queue_state column_state(sqlite3_stmt *statement, int column)
@@ -65,8 +78,11 @@ static enum store_result read_lane(struct store *store, sqlite3_stmt *statement,
     return step == DB_OK ? STORE_NONE : store_result_of(step);
 }
 
+/* A name that is no text is none of ours, and where it stands in the order a text cannot say: it
+ * would keep the walk from coming to the names behind it. */
 #define LANE_QUERY                                                                                 \
-    "SELECT account, key_id, due_ms FROM message INDEXED BY message_lane WHERE due_ms IS NOT NULL"
+    "SELECT account, key_id, due_ms FROM message INDEXED BY message_lane WHERE due_ms IS NOT NULL" \
+    " AND account < x'' AND typeof(key_id) = 'text'"
 
 static enum store_result read_first_lane(struct store *store, struct store_lane *lane)
 {
@@ -188,6 +204,17 @@ enum store_result store_find_due(struct store *store, const struct store_due_que
     return result;
 }
 
+/* What becomes of it is written into this row, with these two as they are. When one of them is not
+ * what the table takes, or is no number of ours, that could never be recorded, and the recipient
+ * would hear of the message again and again. */
+static bool recipient_is_sound(sqlite3_stmt *statement)
+{
+    int64_t position = sqlite3_column_int64(statement, 0);
+
+    return sqlite3_column_type(statement, 0) == SQLITE_INTEGER && position >= 0 &&
+           position <= UINT32_MAX && sqlite3_column_type(statement, 1) == SQLITE_TEXT;
+}
+
 static enum store_result load_recipients(struct store *store, struct record *record, int64_t now_ms)
 {
     sqlite3_stmt *statement =
@@ -199,16 +226,32 @@ static enum store_result load_recipients(struct store *store, struct record *rec
     sqlite3_bind_int64(statement, 2, now_ms);
     while ((result = db_step(store->db, statement)) == DB_ROW) {
         enum queue_state state = column_state(statement, 2);
-        if (queue_state_is_final(state))
+        if (queue_state_is_final(state) || !recipient_is_sound(statement))
             continue;
         struct queue_recipient *recipient = queue_message_add(
             &record->message, slice_of((const char *)sqlite3_column_text(statement, 1)));
         recipient->position = (uint32_t)sqlite3_column_int64(statement, 0);
         recipient->state = state;
-        recipient->attempts = (unsigned)sqlite3_column_int64(statement, 3);
+        recipient->attempts = column_attempts(statement, 3);
     }
     sqlite3_reset(statement);
     return store_result_of(result);
+}
+
+/* A row with something else in it can be read, but not written: nothing that becomes of its message
+ * could be recorded. */
+static bool message_is_sound(sqlite3_stmt *statement)
+{
+    static const int types[] = {
+        /* of the columns of store_load() */
+        SQLITE_INTEGER, SQLITE_INTEGER, SQLITE_INTEGER, SQLITE_TEXT,    SQLITE_TEXT,
+        SQLITE_TEXT,    SQLITE_INTEGER, SQLITE_INTEGER, SQLITE_INTEGER, SQLITE_INTEGER,
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(types); i++)
+        if (sqlite3_column_type(statement, (int)i) != types[i])
+            return false;
+    return true;
 }
 
 /* False when the content is larger than any that we store, or not all there: the row is not ours,
@@ -219,12 +262,12 @@ static bool fill_message(struct record *record, sqlite3_stmt *statement)
     int64_t flags = sqlite3_column_int64(statement, 7);
 
     record->state = column_state(statement, 0);
-    message->received_ms = sqlite3_column_int64(statement, 1);
-    record->aged_from_ms = sqlite3_column_int64(statement, 2);
+    message->received_ms = store_time(statement, 1);
+    record->aged_from_ms = store_time(statement, 2);
     message->account = column_word(statement, 3);
     column_copy(statement, 4, message->key_id, sizeof(message->key_id));
     message->sender = column_word(statement, 5);
-    message->size = (uint64_t)sqlite3_column_int64(statement, 6);
+    message->size = store_size(statement, 6);
     message->eight_bit = (flags & STORE_EIGHT_BIT) != 0;
     message->sandbox = (flags & STORE_SANDBOX) != 0;
     record->interrupted = (flags & STORE_ATTEMPT) != 0;
@@ -253,7 +296,7 @@ enum store_result store_load(struct store *store, int64_t id, int64_t now_ms,
     enum db_result step = db_step(store->db, statement);
     if (step != DB_ROW)
         result = step == DB_OK ? STORE_NONE : store_result_of(step);
-    else if (fill_message(record, statement))
+    else if (message_is_sound(statement) && fill_message(record, statement))
         result = STORE_OK;
     sqlite3_reset(statement);
     if (result == STORE_OK)
@@ -298,7 +341,7 @@ enum store_result store_summarize(struct store *store, int64_t id, enum queue_st
     *due_ms = 0;
     sqlite3_bind_int64(statement, 1, id);
     while ((result = db_step(store->db, statement)) == DB_ROW) {
-        int64_t due = sqlite3_column_int64(statement, 1);
+        int64_t due = store_time(statement, 1);
         *state = state_livelier(*state, column_state(statement, 0));
         if (due != 0 && (*due_ms == 0 || due < *due_ms))
             *due_ms = due;
@@ -312,9 +355,9 @@ enum store_result store_summarize(struct store *store, int64_t id, enum queue_st
 static void fill_brief(struct store_brief *brief, sqlite3_stmt *statement)
 {
     brief->id = sqlite3_column_int64(statement, 0);
-    brief->due_ms = sqlite3_column_int64(statement, 1);
+    brief->due_ms = store_time(statement, 1);
     brief->state = column_state(statement, 2);
-    brief->size = (uint64_t)sqlite3_column_int64(statement, 3);
+    brief->size = store_size(statement, 3);
     brief->has_chunks = sqlite3_column_int64(statement, 4) > 0;
     brief->attempt = (sqlite3_column_int64(statement, 5) & STORE_ATTEMPT) != 0;
     brief->reserved = (sqlite3_column_int64(statement, 5) & STORE_RESERVED) != 0;
@@ -352,10 +395,10 @@ static enum queue_state row_state(sqlite3_stmt *statement)
 static void fill_row(struct queue_row *row, sqlite3_stmt *statement)
 {
     row->id = sqlite3_column_int64(statement, 0);
-    row->received_ms = sqlite3_column_int64(statement, 1);
-    row->due_ms = sqlite3_column_int64(statement, 2);
+    row->received_ms = store_time(statement, 1);
+    row->due_ms = store_time(statement, 2);
     row->state = row_state(statement);
-    row->size = (uint64_t)sqlite3_column_int64(statement, 4);
+    row->size = store_size(statement, 4);
     row->account = column_word(statement, 5);
     row->key_id = column_word(statement, 6);
     row->sender = column_word(statement, 7);
@@ -373,8 +416,8 @@ static enum store_result add_recipients(struct store *store, struct queue_row *r
 
     sqlite3_bind_int64(statement, 1, row->id);
     while ((result = db_step(store->db, statement)) == DB_ROW) {
-        unsigned attempts = (unsigned)sqlite3_column_int64(statement, 1);
-        int64_t updated_ms = sqlite3_column_int64(statement, 2);
+        unsigned attempts = column_attempts(statement, 1);
+        int64_t updated_ms = store_time(statement, 2);
         (*looked)++;
         if (row->recipient == NULL)
             row->recipient = column_word(statement, 0);
@@ -406,9 +449,9 @@ static enum store_result find_recipient(struct store *store, const struct store_
     sqlite3_bind_int64(statement, 1, id);
     while (!*found && (result = db_step(store->db, statement)) == DB_ROW) {
         const struct store_recipient_look look = {
-            .address = (const char *)sqlite3_column_text(statement, 0),
+            .address = column_text(statement, 0),
             .state = column_state(statement, 1),
-            .upstream = (const char *)sqlite3_column_text(statement, 2),
+            .upstream = column_text(statement, 2),
         };
         (*looked)++;
         *found = scan->wants_recipient(scan->owner, &look);
@@ -425,11 +468,11 @@ static bool row_is_wanted(const struct store_scan *scan, sqlite3_stmt *statement
 {
     const struct store_look look = {
         .id = sqlite3_column_int64(statement, 0),
-        .received_ms = sqlite3_column_int64(statement, 1),
+        .received_ms = store_time(statement, 1),
         .state = row_state(statement),
-        .account = (const char *)sqlite3_column_text(statement, 5),
-        .key_id = (const char *)sqlite3_column_text(statement, 6),
-        .sender = (const char *)sqlite3_column_text(statement, 7),
+        .account = column_text(statement, 5),
+        .key_id = column_text(statement, 6),
+        .sender = column_text(statement, 7),
     };
     return scan->wants(scan->owner, &look);
 }
@@ -505,9 +548,9 @@ static enum store_result take_brief(void *owner, struct store *store, sqlite3_st
     (void)looked;
     *brief = (struct store_brief){
         .id = sqlite3_column_int64(statement, 0),
-        .due_ms = sqlite3_column_int64(statement, 2),
+        .due_ms = store_time(statement, 2),
         .state = column_state(statement, 3),
-        .size = (uint64_t)sqlite3_column_int64(statement, 4),
+        .size = store_size(statement, 4),
         .has_chunks = sqlite3_column_int64(statement, 9) > 0,
         .attempt = (sqlite3_column_int64(statement, 10) & STORE_ATTEMPT) != 0,
         .reserved = (sqlite3_column_int64(statement, 10) & STORE_RESERVED) != 0,
@@ -552,9 +595,9 @@ static enum store_result show_recipients(struct store *store, struct queue_story
         *row = (struct queue_recipient_row){
             .address = column_word(statement, 0),
             .state = column_state(statement, 1),
-            .attempts = (unsigned)sqlite3_column_int64(statement, 2),
-            .due_ms = sqlite3_column_int64(statement, 3),
-            .updated_ms = sqlite3_column_int64(statement, 4),
+            .attempts = column_attempts(statement, 2),
+            .due_ms = store_time(statement, 3),
+            .updated_ms = store_time(statement, 4),
             .code = sqlite3_column_int(statement, 5),
             .text = column_dup(statement, 7),
             .upstream = column_dup(statement, 8),
@@ -591,7 +634,7 @@ static enum store_result show_events(struct store *store, struct queue_story *st
         story->events = grown(story->events, story->event_count, sizeof(*story->events));
         struct queue_event_row *row = &story->events[story->event_count++];
         *row = (struct queue_event_row){
-            .at_ms = sqlite3_column_int64(statement, 0),
+            .at_ms = store_time(statement, 0),
             .what = column_word(statement, 1),
             .recipient = column_dup(statement, 2),
             .code = sqlite3_column_int(statement, 3),

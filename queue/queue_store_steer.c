@@ -26,10 +26,11 @@ static enum store_result run_act(struct store *store, const struct store_act *ac
     return result;
 }
 
-/* The numbers of enum queue_state, which are on disk and never change. */
+/* The numbers of enum queue_state, which are on disk and never change, and that of attempts. */
 #define WAITING "(0, 2, 3)"
 _Static_assert(QUEUE_QUEUED == 0 && QUEUE_DEFERRED == 2 && QUEUE_UNCERTAIN == 3 &&
-                   QUEUE_HELD == 4 && QUEUE_FAILED_FOR_GOOD == 7 && QUEUE_CANCELLED == 8,
+                   QUEUE_HELD == 4 && QUEUE_FAILED_FOR_GOOD == 7 && QUEUE_CANCELLED == 8 &&
+                   STORE_ATTEMPTS_MAX == 1000000,
                "the numbers in these statements");
 
 enum store_result store_revive(struct store *store, const struct store_act *act,
@@ -63,7 +64,8 @@ enum store_result store_doubt(struct store *store, const struct store_act *act, 
                               size_t *count)
 {
     sqlite3_stmt *statement =
-        db_prepare(store->db, "UPDATE recipient SET state = 3, attempts = attempts + 1,"
+        db_prepare(store->db, "UPDATE recipient SET state = 3,"
+                              " attempts = max(1, min(attempts + 1, 1000000)),"
                               " updated_ms = ?2, code = 0, enhanced = '', text = ?4,"
                               " upstream = NULL"
                               " WHERE message = ?1 AND due_ms <= ?3 AND state IN " WAITING);

@@ -212,11 +212,11 @@ static enum store_result update_message(struct store *store, const struct store_
 {
     static const char keep[] =
         "UPDATE message SET state = ?2, due_ms = ?3, ended_ms = ?4,"
-        " aged_from_ms = coalesce(?5, aged_from_ms), flags = flags & ~?7 | ?8"
+        " aged_from_ms = coalesce(?5, aged_from_ms, 0), flags = flags & ~?7 | ?8"
         " WHERE id = ?1 AND state = ?6";
     static const char drop[] =
         "UPDATE message SET state = ?2, due_ms = ?3, ended_ms = ?4,"
-        " aged_from_ms = coalesce(?5, aged_from_ms), flags = flags & ~?7 | ?8, content = NULL"
+        " aged_from_ms = coalesce(?5, aged_from_ms, 0), flags = flags & ~?7 | ?8, content = NULL"
         " WHERE id = ?1 AND state = ?6";
     sqlite3_stmt *statement = db_prepare(store->db, change->drop_content ? drop : keep);
 
@@ -317,7 +317,7 @@ static enum store_result find_ended(struct store *store, struct store_pruning *p
         removals[(*count)++] = (struct store_removal){
             .id = pruning->cursor,
             .from = (enum queue_state)state,
-            .size = (uint64_t)sqlite3_column_int64(statement, 3),
+            .size = store_size(statement, 3),
             .has_chunks = sqlite3_column_int64(statement, 4) > 0,
             .has_events = true,
         };
