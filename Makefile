@@ -72,9 +72,9 @@ SRC_auth := $(patsubst %,auth/%.c,\
     auth_store_audit auth_store_state domain_token grant key key_record key_view limit load network pattern penalty pepper plan \
     refusals scope secrets spec table usage)
 SRC_queue := $(patsubst %,queue/%.c,\
-    admin doubt filter lane lease message once prune queue queue_store queue_store_once \
-    queue_store_read queue_store_steer queue_store_time queue_store_write report schedule settle \
-    steer submit timeline watch writer)
+    admin doubt filter lane lease message once prune queue queue_store queue_store_column \
+    queue_store_lane queue_store_look queue_store_once queue_store_read queue_store_steer \
+    queue_store_time queue_store_write report schedule settle steer submit timeline watch writer)
 SRC_smtp := $(patsubst %,relay/smtp/%.c,\
     body command content line login parse refusal reply sasl service session transaction)
 SRC_upstream := $(patsubst %,relay/upstream/%.c,\

@@ -148,13 +148,6 @@ enum store_result store_run_for(struct store *store, const char *sql, int64_t id
     return store_run(store, statement);
 }
 
-uint64_t store_size(sqlite3_stmt *statement, int column)
-{
-    int64_t size = sqlite3_column_int64(statement, column);
-
-    return size < 0 ? 0 : (uint64_t)size;
-}
-
 /* A damaged row may hold any number, so even two of them may be too much. */
 static int64_t sum(int64_t a, int64_t b)
 {

@@ -198,7 +198,7 @@ struct store_pruning {
 /* Looks at the next rows below below_id, and removes what ended before ended_ms. */
 enum store_result store_prune(struct store *store, struct store_pruning *pruning);
 
-/* --- looking (queue_store_read.c) ------------------------------------------------------------ */
+/* --- what is due (queue_store_lane.c) --------------------------------------------------------- */
 
 struct store_lane { /* the mail of one key that waits */
     char *account, *key;
@@ -228,6 +228,8 @@ struct store_due_question {
 enum store_result store_find_due(struct store *store, const struct store_due_question *question,
                                  struct store_place *due, size_t *count, struct store_place *next);
 
+/* --- one message (queue_store_read.c) -------------------------------------------------------- */
+
 /* A message with its inline content and those recipients that are due. On STORE_OK it is yours. */
 enum store_result store_load(struct store *store, int64_t id, int64_t now_ms,
                              struct record **record);
@@ -249,6 +251,8 @@ struct store_brief { /* the few columns that decisions need */
     bool reserved; /* the operator holds it, and nobody else lets it go */
 };
 enum store_result store_find(struct store *store, int64_t id, struct store_brief *brief);
+
+/* --- looking (queue_store_look.c) ------------------------------------------------------------ */
 
 struct store_look { /* what decides whether a message is wanted; lent for the call */
     int64_t id, received_ms;

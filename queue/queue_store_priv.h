@@ -13,9 +13,7 @@
 #define STORE_RESERVED  16 /* the operator holds it, and nobody else lets it go */
 /* Set in each row, so that the number is always one byte wide: then setting another flag writes one
  * page, while a row that changes its length is written anew with all of its content. */
-#define STORE_ALWAYS       64
-
-#define STORE_ATTEMPTS_MAX 1000000 /* nobody counts on */
+#define STORE_ALWAYS 64
 
 enum store_result store_result_of(enum db_result result);
 
@@ -24,10 +22,11 @@ enum store_result store_run(struct store *store, sqlite3_stmt *statement);
 /* The same for one whose only parameter is a message. */
 enum store_result store_run_for(struct store *store, const char *sql, int64_t id);
 
-/* Columns of a row, which a damaged file may have filled with anything: brought into a range in
- * which sums and differences can be taken. A time: 0 for NULL, 1 for what is before 1970. */
-int64_t store_time(sqlite3_stmt *statement, int column);
-uint64_t store_size(sqlite3_stmt *statement, int column);
+/* Did the last statement find a row to write? */
+static inline bool store_changed_a_row(const struct store *store)
+{
+    return sqlite3_changes(db_handle(store->db)) > 0;
+}
 
 /* queue_store_time.c: the largest id that store_use_id() was told of; written with the commit. */
 enum store_result store_load_used_id(struct store *store);

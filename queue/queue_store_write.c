@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "queue/queue_priv.h"
+#include "queue/queue_store_column.h"
 #include "queue/queue_store_priv.h"
 #include "relay/base/alloc.h"
 #include "relay/base/clock.h"
@@ -19,11 +20,6 @@ static void bind_time(sqlite3_stmt *statement, int index, int64_t ms)
 {
     if (ms != 0)
         sqlite3_bind_int64(statement, index, ms);
-}
-
-static bool changed_a_row(struct store *store)
-{
-    return sqlite3_changes(db_handle(store->db)) > 0;
 }
 
 /* --- messages come in ------------------------------------------------------------------------ */
@@ -103,7 +99,7 @@ enum store_result store_append(struct store *store, int64_t id, uint32_t seq, st
     sqlite3_bind_int64(statement, 2, seq);
     sqlite3_bind_blob64(statement, 3, data.data, data.len, SQLITE_STATIC);
     result = store_run(store, statement);
-    if (result == STORE_OK && !changed_a_row(store))
+    if (result == STORE_OK && !store_changed_a_row(store))
         return STORE_NONE;
     return result;
 }
@@ -245,14 +241,14 @@ enum store_result store_change(struct store *store, const struct store_change *a
     struct store_brief brief;
     enum store_result result = update_message(store, change);
 
-    if (result == STORE_OK && !changed_a_row(store)) {
+    if (result == STORE_OK && !store_changed_a_row(store)) {
         result = store_find(store, change->id, &brief);
         if (result != STORE_OK)
             return result == STORE_NONE ? STORE_OK : result;
         found.from = brief.state;
         result = update_message(store, change);
     }
-    if (result != STORE_OK || !changed_a_row(store))
+    if (result != STORE_OK || !store_changed_a_row(store))
         return result;
     if (change->drop_content && change->has_chunks)
         result = store_run_for(store, "DELETE FROM body WHERE message = ?", change->id);
@@ -283,7 +279,7 @@ enum store_result store_remove(struct store *store, const struct store_removal *
         result = store_run_for(store, "DELETE FROM event WHERE message = ?", removal->id);
     if (result == STORE_OK)
         result = store_run_for(store, "DELETE FROM message WHERE id = ?", removal->id);
-    if (result == STORE_OK && changed_a_row(store))
+    if (result == STORE_OK && store_changed_a_row(store))
         store_count(store, removal->from, -1, removal->size);
     store_use_id(store, removal->id);
     return result;
@@ -317,7 +313,7 @@ static enum store_result find_ended(struct store *store, struct store_pruning *p
         removals[(*count)++] = (struct store_removal){
             .id = pruning->cursor,
             .from = (enum queue_state)state,
-            .size = store_size(statement, 3),
+            .size = column_size(statement, 3),
             .has_chunks = sqlite3_column_int64(statement, 4) > 0,
             .has_events = true,
         };
