@@ -61,7 +61,8 @@ endif
 
 # --- sources, by folder; one archive a folder ---------------------------------------------------
 SRC_base := $(patsubst %,relay/base/%.c,\
-    alloc base64 buf clock db db_schema digest gather ident log mailbox map metrics slice turns why)
+    alloc base64 buf clock db db_schema digest gather ident log mailbox map metrics slice turns \
+    why)
 SRC_net := $(patsubst %,relay/net/%.c,\
     connect errand listener listener_limits loop resolve stream stream_input stream_output \
     stream_peer tls tls_cert tls_context txt_lookup txt_owner)
@@ -69,10 +70,11 @@ SRC_message := $(patsubst %,relay/message/%.c,\
     address compose content_type date domain dsn encode fixup header returned sender)
 SRC_auth := $(patsubst %,auth/%.c,\
     account admin_account admin_domain admin_key admin_state audit auth auth_store \
-    auth_store_audit auth_store_state domain_token grant key key_record key_view limit load network pattern penalty pepper plan \
-    refusals scope secrets spec table usage)
+    auth_store_audit auth_store_state domain_token grant key key_record key_view limit load \
+    network pattern penalty pepper plan refusals scope secrets spec table usage)
 SRC_queue := $(patsubst %,queue/%.c,\
-    admin doubt filter lane lease message once prune queue queue_store queue_store_gap queue_store_once queue_store_prune \
+    admin doubt filter lane lease message once prune queue queue_store queue_store_column \
+    queue_store_gap queue_store_lane queue_store_look queue_store_once queue_store_prune \
     queue_store_read queue_store_steer queue_store_time queue_store_write report schedule settle \
     steer submit timeline watch writer)
 SRC_smtp := $(patsubst %,relay/smtp/%.c,\
@@ -81,16 +83,17 @@ SRC_upstream := $(patsubst %,relay/upstream/%.c,\
     answer breaker client client_login client_mail gate gate_line gate_pass maildir maildir_file \
     pace pool route stuff upstream)
 SRC_http := $(patsubst %,relay/http/%.c,\
-    api_accounts api_audit api_domain_verify api_domains api_emails api_filter api_key_acts api_keys \
-    api_messages api_queue api_shape api_steer api_sub_accounts api_upstreams bounds budget chunk \
-    endpoints head json json_lift mail_address mail_request openapi openapi_schema parcel request response \
-    secret server status work)
+    api_accounts api_audit api_domain_verify api_domains api_emails api_filter api_key_acts \
+    api_keys api_messages api_queue api_shape api_steer api_sub_accounts api_upstreams bounds \
+    budget chunk endpoints head json json_lift mail_address mail_request openapi openapi_schema \
+    parcel request response secret server status work)
 SRC_top := $(patsubst %,relay/%.c,\
-    bounce cli/account cli/audit cli/check cli/client cli/client_direct cli/client_http cli/client_local \
-    cli/client_remote cli/domain cli/key cli/listing cli/options cli/pages cli/print cli/queue \
-    cli/queue_steer cli/serve cli/upstream config config_file config_read config_table config_upstreams \
-    config_value daemon delivery delivery_attempt delivery_fleet delivery_share fence fence_calls \
-    fence_files fence_modules generation held inherited notify reach state_lock upstreams user watchdog worker)
+    bounce cli/account cli/audit cli/check cli/client cli/client_direct cli/client_http \
+    cli/client_local cli/client_remote cli/domain cli/key cli/listing cli/options cli/pages \
+    cli/print cli/queue cli/queue_steer cli/serve cli/upstream config config_file config_read \
+    config_table config_upstreams config_value daemon delivery delivery_attempt delivery_fleet \
+    delivery_share fence fence_calls fence_files fence_modules generation held inherited notify \
+    reach state_lock upstreams user watchdog worker)
 
 FLOORS := base net message auth queue smtp upstream http top
 
@@ -174,6 +177,7 @@ UNIT := $(wildcard tests/unit/test_*.c)
 # The lowest floor with a file of this name: auth/key.c before relay/cli/key.c.
 FLOOR_session_model := smtp
 FLOOR_queue_store_faults := queue
+FLOOR_queue_store_damage := queue
 floor_of = $(firstword $(FLOOR_$(1)) $(foreach floor,$(FLOORS),$(if $(filter %/$(1).c,$(SRC_$(floor))),$(floor))))
 subject  = $(patsubst test_%,%,$(notdir $(basename $(1))))
 define unit_rule

@@ -149,10 +149,37 @@ enum store_result store_run_for(struct store *store, const char *sql, int64_t id
     return store_run(store, statement);
 }
 
+/* A damaged row may hold any number, so even two of them may be too much. */
+static int64_t sum(int64_t a, int64_t b)
+{
+    int64_t result;
+
+    if (__builtin_add_overflow(a, b, &result))
+        return b < 0 ? INT64_MIN : INT64_MAX;
+    return result;
+}
+
+static int64_t at_least_none(int64_t number)
+{
+    return number < 0 ? 0 : number;
+}
+
 void store_count(struct store *store, enum queue_state state, int messages, uint64_t size)
 {
-    store->delta[state].messages += messages;
-    store->delta[state].bytes += messages * (int64_t)size;
+    struct store_tally *delta = &store->delta[state];
+
+    delta->messages = sum(delta->messages, messages);
+    delta->bytes = sum(delta->bytes, messages * (int64_t)size);
+}
+
+static struct store_tally tally_next(const struct store *store, size_t state)
+{
+    const struct store_tally *total = &store->total[state], *delta = &store->delta[state];
+
+    return (struct store_tally){
+        .messages = at_least_none(sum(total->messages, delta->messages)),
+        .bytes = at_least_none(sum(total->bytes, delta->bytes)),
+    };
 }
 
 /* --- open, commit, close --------------------------------------------------------------------- */
@@ -166,8 +193,8 @@ static enum store_result load_tally(struct store *store)
         int64_t state = sqlite3_column_int64(statement, 0);
         if (!state_is_stored(state))
             continue;
-        store->total[state].messages = sqlite3_column_int64(statement, 1);
-        store->total[state].bytes = sqlite3_column_int64(statement, 2);
+        store->total[state].messages = at_least_none(sqlite3_column_int64(statement, 1));
+        store->total[state].bytes = at_least_none(sqlite3_column_int64(statement, 2));
     }
     sqlite3_reset(statement);
     return store_result_of(result);
@@ -220,19 +247,20 @@ enum store_result store_begin(struct store *store)
     return store_result_of(db_begin(store->db));
 }
 
+/* The sums are made here: SQLite would make one that is too large a REAL, which the table refuses,
+ * and with it every commit. */
 static enum store_result write_tally(struct store *store)
 {
     for (size_t i = 0; i < QUEUE_STATE_COUNT; i++) {
         const struct store_tally *delta = &store->delta[i];
         if (delta->messages == 0 && delta->bytes == 0)
             continue;
-        sqlite3_stmt *statement =
-            db_prepare(store->db, "INSERT INTO tally (state, messages, bytes) VALUES (?1, ?2, ?3)"
-                                  " ON CONFLICT (state) DO UPDATE SET messages = messages + ?2,"
-                                  " bytes = bytes + ?3");
+        const struct store_tally next = tally_next(store, i);
+        sqlite3_stmt *statement = db_prepare(
+            store->db, "INSERT OR REPLACE INTO tally (state, messages, bytes) VALUES (?, ?, ?)");
         sqlite3_bind_int64(statement, 1, (int64_t)i);
-        sqlite3_bind_int64(statement, 2, delta->messages);
-        sqlite3_bind_int64(statement, 3, delta->bytes);
+        sqlite3_bind_int64(statement, 2, next.messages);
+        sqlite3_bind_int64(statement, 3, next.bytes);
         enum store_result result = store_run(store, statement);
         if (result != STORE_OK)
             return result;
@@ -251,10 +279,8 @@ enum store_result store_commit(struct store *store)
     if (result != STORE_OK)
         return result;
     store->used_id = store->used_id_next;
-    for (size_t i = 0; i < QUEUE_STATE_COUNT; i++) {
-        store->total[i].messages += store->delta[i].messages;
-        store->total[i].bytes += store->delta[i].bytes;
-    }
+    for (size_t i = 0; i < QUEUE_STATE_COUNT; i++)
+        store->total[i] = tally_next(store, i);
     memset(store->delta, 0, sizeof(store->delta));
     return STORE_OK;
 }

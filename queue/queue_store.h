@@ -216,7 +216,7 @@ bool store_can_read_chunks(struct store *store, int64_t id);
  * they can, exclusive; 0: none can. */
 int64_t store_find_id_behind_gap(struct store *store, int64_t after_id, int64_t below_id);
 
-/* --- looking (queue_store_read.c) ------------------------------------------------------------ */
+/* --- what is due (queue_store_lane.c) --------------------------------------------------------- */
 
 struct store_lane { /* the mail of one key that waits */
     char *account, *key;
@@ -254,6 +254,8 @@ struct store_place store_find_behind_gap(struct store *store,
                                          const struct store_due_question *question,
                                          struct store_place last);
 
+/* --- one message (queue_store_read.c) -------------------------------------------------------- */
+
 /* A message with its inline content and those recipients that are due. On STORE_OK it is yours. */
 enum store_result store_load(struct store *store, int64_t id, int64_t now_ms,
                              struct record **record);
@@ -275,6 +277,8 @@ struct store_brief { /* the few columns that decisions need */
     bool reserved; /* the operator holds it, and nobody else lets it go */
 };
 enum store_result store_find(struct store *store, int64_t id, struct store_brief *brief);
+
+/* --- looking (queue_store_look.c) ------------------------------------------------------------ */
 
 struct store_look { /* what decides whether a message is wanted; lent for the call */
     int64_t id, received_ms;

@@ -1,9 +1,7 @@
 /* queue_store_once.c - every statement about the tokens of submissions. */
-#include <stdlib.h>
-
 #include "queue/queue_priv.h"
+#include "queue/queue_store_column.h"
 #include "queue/queue_store_priv.h"
-#include "relay/base/alloc.h"
 
 enum store_result store_find_once(struct store *store, const char *key_id, const char *token,
                                   int64_t after_ms, struct store_once *once)
@@ -19,11 +17,10 @@ enum store_result store_find_once(struct store *store, const char *key_id, const
     enum db_result found = db_step(store->db, statement);
     if (found == DB_ROW) {
         const void *fingerprint = sqlite3_column_blob(statement, 1);
-        const unsigned char *answer = sqlite3_column_text(statement, 2);
         *once = (struct store_once){ .id = sqlite3_column_int64(statement, 0) };
-        if (sqlite3_column_bytes(statement, 1) == QUEUE_FINGERPRINT_BYTES && fingerprint != NULL)
+        if (fingerprint != NULL && sqlite3_column_bytes(statement, 1) == QUEUE_FINGERPRINT_BYTES)
             memcpy(once->fingerprint, fingerprint, QUEUE_FINGERPRINT_BYTES);
-        once->answer = xstrdup(answer == NULL ? "" : (const char *)answer);
+        once->answer = column_word(statement, 2);
         result = STORE_OK;
     } else if (found != DB_OK) {
         result = store_result_of(found);

@@ -22,6 +22,12 @@ enum store_result store_run(struct store *store, sqlite3_stmt *statement);
 /* The same for one whose only parameter is a message. */
 enum store_result store_run_for(struct store *store, const char *sql, int64_t id);
 
+/* Did the last statement find a row to write? */
+static inline bool store_changed_a_row(const struct store *store)
+{
+    return sqlite3_changes(db_handle(store->db)) > 0;
+}
+
 /* queue_store_time.c: the largest id that store_use_id() was told of; written with the commit. */
 enum store_result store_load_used_id(struct store *store);
 enum store_result store_save_used_id(struct store *store);

@@ -2,6 +2,7 @@
  * First they are looked for, outside of any transaction, then removed in one: what cannot be read
  * costs no write of others. */
 #include "queue/queue_priv.h"
+#include "queue/queue_store_column.h"
 #include "queue/queue_store_priv.h"
 
 #define BYTES_MAX (UINT64_C(16) * 1024 * 1024) /* about, in one step */
@@ -52,7 +53,7 @@ void store_find_ended(struct store *store, struct store_pruning *pruning)
         pruning->removals[pruning->count++] = (struct store_removal){
             .id = pruning->cursor,
             .from = (enum queue_state)sqlite3_column_int64(statement, 1),
-            .size = (uint64_t)sqlite3_column_int64(statement, 3),
+            .size = column_size(statement, 3),
             .has_chunks = sqlite3_column_int64(statement, 4) > 0,
             .has_events = true,
         };

@@ -1,241 +1,19 @@
-/* queue_store_read.c - every statement that reads messages from queue.db.
- * Each question looks at a bounded number of rows, for it runs on the writer's thread and whoever
- * waits for a commit waits for it too. A row that makes no sense (a number that is no state) is
- * read as failed, never as something to be delivered. */
-#include <stdio.h>
-#include <stdlib.h>
-
+/* queue_store_read.c - what is known of one message? For those who deliver it, and for decisions.
+ * A row that makes no sense (a number that is no state) is read as failed, never as something to be
+ * delivered; nor is one that could not be written again. */
 #include "queue/queue_priv.h"
+#include "queue/queue_store_column.h"
 #include "queue/queue_store_priv.h"
-#include "relay/base/alloc.h"
 
-#define EVENTS_SHOWN    1000
-#define BRIEF_BYTES_MAX (UINT64_C(4) * 1024 * 1024) /* of messages to be changed in one step */
-
-static char *column_dup(sqlite3_stmt *statement, int column) /* NULL for NULL */
+/* What becomes of it is written into this row, with these two as they are. When one of them is not
+ * what the table takes, or is no number of ours, that could never be recorded, and the recipient
+ * would hear of the message again and again. */
+static bool recipient_is_sound(sqlite3_stmt *statement)
 {
-    const char *text = (const char *)sqlite3_column_text(statement, column);
+    int64_t position = sqlite3_column_int64(statement, 0);
 
-    return text == NULL ? NULL : xstrdup(text);
-}
-
-static char *column_word(sqlite3_stmt *statement, int column) /* "" for NULL */
-{
-    const char *text = (const char *)sqlite3_column_text(statement, column);
-
-    return xstrdup(text == NULL ? "" : text);
-}
-
-static void column_copy(sqlite3_stmt *statement, int column, char *to, size_t size)
-{
-    const char *text = (const char *)sqlite3_column_text(statement, column);
-
-    snprintf(to, size, "%s", text == NULL ? "" : text);
-}
-
-static enum queue_state column_state(sqlite3_stmt *statement, int column)
-{
-    int64_t number = sqlite3_column_int64(statement, column);
-
-    return state_is_stored(number) ? (enum queue_state)number : QUEUE_FAILED_FOR_GOOD;
-}
-
-/* --- what is due ----------------------------------------------------------------------------- */
-
-static char *column_bytes(sqlite3_stmt *statement, int column, size_t *len)
-{
-    const char *text = (const char *)sqlite3_column_text(statement, column);
-
-    *len = text == NULL ? 0 : (size_t)sqlite3_column_bytes(statement, column);
-    return slice_dup(slice_make(text, *len));
-}
-
-static enum store_result read_lane(struct store *store, sqlite3_stmt *statement,
-                                   struct store_lane *lane)
-{
-    enum db_result step = db_step(store->db, statement);
-
-    *lane = (struct store_lane){ 0 };
-    if (step == DB_ROW) {
-        lane->account = column_bytes(statement, 0, &lane->account_len);
-        lane->key = column_bytes(statement, 1, &lane->key_len);
-        lane->due_ms = sqlite3_column_int64(statement, 2);
-    }
-    sqlite3_reset(statement);
-    return step == DB_OK ? STORE_NONE : store_result_of(step);
-}
-
-#define LANE_QUERY                                                                                 \
-    "SELECT account, key_id, due_ms FROM message INDEXED BY message_lane WHERE due_ms IS NOT NULL"
-
-static enum store_result read_first_lane(struct store *store, struct store_lane *lane)
-{
-    return read_lane(store, /* no name is less than this */
-                     db_prepare(store->db, LANE_QUERY " AND account >= ''"
-                                                      " ORDER BY account, key_id, due_ms LIMIT 1"),
-                     lane);
-}
-
-static sqlite3_stmt *bind_names(sqlite3_stmt *statement, const struct store_lane *lane, int count)
-{
-    sqlite3_bind_text(statement, 1, lane->account, (int)lane->account_len, SQLITE_STATIC);
-    if (count > 1)
-        sqlite3_bind_text(statement, 2, lane->key, (int)lane->key_len, SQLITE_STATIC);
-    return statement;
-}
-
-/* Two questions where one on (account, key_id) > (?, ?) would do, for that one SQLite answers by
- * reading through the whole lane that it is to leave behind. */
-static enum store_result read_lane_after(struct store *store, const struct store_lane *before,
-                                         struct store_lane *lane)
-{
-    sqlite3_stmt *statement =
-        db_prepare(store->db, LANE_QUERY " AND account = ?1 AND key_id > ?2"
-                                         " ORDER BY account, key_id, due_ms LIMIT 1");
-    enum store_result result = read_lane(store, bind_names(statement, before, 2), lane);
-
-    if (result != STORE_NONE)
-        return result;
-    statement = db_prepare(store->db, LANE_QUERY " AND account > ?1"
-                                                 " ORDER BY account, key_id, due_ms LIMIT 1");
-    return read_lane(store, bind_names(statement, before, 1), lane);
-}
-
-/* The first message of a lane stands at the wrong end for this direction. */
-#define LANE_QUERY_BACK                                                                            \
-    "SELECT account, key_id, 0 FROM message INDEXED BY message_lane WHERE due_ms IS NOT NULL"
-
-static enum store_result read_last_lane(struct store *store, struct store_lane *lane)
-{
-    return read_lane(store,
-                     db_prepare(store->db, LANE_QUERY_BACK " AND account >= ''"
-                                                           " ORDER BY account DESC, key_id DESC"
-                                                           " LIMIT 1"),
-                     lane);
-}
-
-static enum store_result read_lane_before(struct store *store, const struct store_lane *behind,
-                                          struct store_lane *lane)
-{
-    sqlite3_stmt *statement =
-        db_prepare(store->db, LANE_QUERY_BACK " AND account = ?1 AND key_id < ?2"
-                                              " ORDER BY account DESC, key_id DESC LIMIT 1");
-    enum store_result result = read_lane(store, bind_names(statement, behind, 2), lane);
-
-    if (result != STORE_NONE)
-        return result;
-    statement = db_prepare(store->db, LANE_QUERY_BACK " AND account < ?1"
-                                                      " ORDER BY account DESC, key_id DESC"
-                                                      " LIMIT 1");
-    return read_lane(store, bind_names(statement, behind, 1), lane);
-}
-
-static int compare_bytes(const char *a, size_t a_len, const char *b, size_t b_len)
-{
-    int order = memcmp(a, b, a_len < b_len ? a_len : b_len);
-
-    return order != 0 ? order : (a_len > b_len) - (a_len < b_len);
-}
-
-static bool is_behind(const struct store_lane *lane, const struct store_lane *before)
-{
-    int order =
-        compare_bytes(lane->account, lane->account_len, before->account, before->account_len);
-
-    return order > 0 || (order == 0 &&
-                         compare_bytes(lane->key, lane->key_len, before->key, before->key_len) > 0);
-}
-
-typedef enum store_result read_end_fn(struct store *store, struct store_lane *lane);
-typedef enum store_result read_beside_fn(struct store *store, const struct store_lane *beside,
-                                         struct store_lane *lane);
-
-static enum store_result go_on(struct store *store, struct store_lane *lane, read_end_fn *read_end,
-                               read_beside_fn *read_beside, bool forward)
-{
-    struct store_lane left = *lane;
-    enum store_result result =
-        left.account == NULL ? read_end(store, lane) : read_beside(store, &left, lane);
-
-    if (result == STORE_OK && left.account != NULL &&
-        !(forward ? is_behind(lane, &left) : is_behind(&left, lane))) {
-        free(lane->account);
-        free(lane->key);
-        *lane = (struct store_lane){ 0 };
-        result = STORE_FAILED;
-    }
-    free(left.account);
-    free(left.key);
-    return result;
-}
-
-enum store_result store_next_lane(struct store *store, struct store_lane *lane)
-{
-    return go_on(store, lane, read_first_lane, read_lane_after, true);
-}
-
-enum store_result store_previous_lane(struct store *store, struct store_lane *lane)
-{
-    return go_on(store, lane, read_last_lane, read_lane_before, false);
-}
-
-struct due_walk {
-    const struct store_due_question *question;
-    struct store_place *due, *next;
-    size_t count;
-    bool ended;
-};
-
-/* Read from the index alone. The walk ends at the first row that is neither skipped nor taken, so
- * it is bounded by what is leased and what is wanted. */
-static enum store_result walk_due(struct store *store, sqlite3_stmt *statement,
-                                  struct due_walk *walk)
-{
-    const struct store_due_question *question = walk->question;
-    enum db_result step = DB_OK;
-
-    sqlite3_bind_text(statement, 1, question->account, -1, SQLITE_STATIC);
-    sqlite3_bind_text(statement, 2, question->key, -1, SQLITE_STATIC);
-    while (!walk->ended && (step = db_step(store->db, statement)) == DB_ROW) {
-        const struct store_place place = { sqlite3_column_int64(statement, 0),
-                                           sqlite3_column_int64(statement, 1) };
-        if (question->skip(question->owner, place.id))
-            continue;
-        walk->ended = place.due_ms > question->now_ms || walk->count == question->max;
-        if (walk->ended)
-            *walk->next = place;
-        else
-            walk->due[walk->count++] = place;
-    }
-    sqlite3_reset(statement);
-    return store_result_of(step);
-}
-
-/* First what has the time of the place, then what has a later one: one question for both is
- * answered by reading all that have that time, and an operator's retry gives one time to a million.
- */
-enum store_result store_find_due(struct store *store, const struct store_due_question *question,
-                                 struct store_place *due, size_t *count, struct store_place *next)
-{
-    struct due_walk walk = { .question = question, .due = due, .next = next };
-    sqlite3_stmt *statement =
-        db_prepare(store->db, "SELECT due_ms, id FROM message INDEXED BY message_lane"
-                              " WHERE account = ?1 AND key_id = ?2 AND due_ms = ?3 AND id >= ?4"
-                              " ORDER BY id");
-
-    *next = STORE_PLACE_NONE;
-    sqlite3_bind_int64(statement, 3, question->from.due_ms);
-    sqlite3_bind_int64(statement, 4, question->from.id);
-    enum store_result result = walk_due(store, statement, &walk);
-    if (result == STORE_OK && !walk.ended) {
-        statement = db_prepare(store->db, "SELECT due_ms, id FROM message INDEXED BY message_lane"
-                                          " WHERE account = ?1 AND key_id = ?2 AND due_ms > ?3"
-                                          " ORDER BY due_ms, id");
-        sqlite3_bind_int64(statement, 3, question->from.due_ms);
-        result = walk_due(store, statement, &walk);
-    }
-    *count = walk.count;
-    return result;
+    return sqlite3_column_type(statement, 0) == SQLITE_INTEGER && position >= 0 &&
+           position <= UINT32_MAX && sqlite3_column_type(statement, 1) == SQLITE_TEXT;
 }
 
 static enum store_result load_recipients(struct store *store, struct record *record, int64_t now_ms)
@@ -249,16 +27,32 @@ static enum store_result load_recipients(struct store *store, struct record *rec
     sqlite3_bind_int64(statement, 2, now_ms);
     while ((result = db_step(store->db, statement)) == DB_ROW) {
         enum queue_state state = column_state(statement, 2);
-        if (queue_state_is_final(state))
+        if (queue_state_is_final(state) || !recipient_is_sound(statement))
             continue;
         struct queue_recipient *recipient = queue_message_add(
             &record->message, slice_of((const char *)sqlite3_column_text(statement, 1)));
         recipient->position = (uint32_t)sqlite3_column_int64(statement, 0);
         recipient->state = state;
-        recipient->attempts = (unsigned)sqlite3_column_int64(statement, 3);
+        recipient->attempts = column_attempts(statement, 3);
     }
     sqlite3_reset(statement);
     return store_result_of(result);
+}
+
+/* A row with something else in it can be read, but not written: nothing that becomes of its message
+ * could be recorded. */
+static bool message_is_sound(sqlite3_stmt *statement)
+{
+    static const int types[] = {
+        /* of the columns of store_load() */
+        SQLITE_INTEGER, SQLITE_INTEGER, SQLITE_INTEGER, SQLITE_TEXT,    SQLITE_TEXT,
+        SQLITE_TEXT,    SQLITE_INTEGER, SQLITE_INTEGER, SQLITE_INTEGER, SQLITE_INTEGER,
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(types); i++)
+        if (sqlite3_column_type(statement, (int)i) != types[i])
+            return false;
+    return true;
 }
 
 /* False when the content is larger than any that we store, or not all there: the row is not ours,
@@ -269,12 +63,12 @@ static bool fill_message(struct record *record, sqlite3_stmt *statement)
     int64_t flags = sqlite3_column_int64(statement, 7);
 
     record->state = column_state(statement, 0);
-    message->received_ms = sqlite3_column_int64(statement, 1);
-    record->aged_from_ms = sqlite3_column_int64(statement, 2);
+    message->received_ms = column_time(statement, 1);
+    record->aged_from_ms = column_time(statement, 2);
     message->account = column_word(statement, 3);
     column_copy(statement, 4, message->key_id, sizeof(message->key_id));
     message->sender = column_word(statement, 5);
-    message->size = (uint64_t)sqlite3_column_int64(statement, 6);
+    message->size = column_size(statement, 6);
     message->eight_bit = (flags & STORE_EIGHT_BIT) != 0;
     message->sandbox = (flags & STORE_SANDBOX) != 0;
     record->interrupted = (flags & STORE_ATTEMPT) != 0;
@@ -303,7 +97,7 @@ enum store_result store_load(struct store *store, int64_t id, int64_t now_ms,
     enum db_result step = db_step(store->db, statement);
     if (step != DB_ROW)
         result = step == DB_OK ? STORE_NONE : store_result_of(step);
-    else if (fill_message(record, statement))
+    else if (message_is_sound(statement) && fill_message(record, statement))
         result = STORE_OK;
     sqlite3_reset(statement);
     if (result == STORE_OK)
@@ -348,7 +142,7 @@ enum store_result store_summarize(struct store *store, int64_t id, enum queue_st
     *due_ms = 0;
     sqlite3_bind_int64(statement, 1, id);
     while ((result = db_step(store->db, statement)) == DB_ROW) {
-        int64_t due = sqlite3_column_int64(statement, 1);
+        int64_t due = column_time(statement, 1);
         *state = state_livelier(*state, column_state(statement, 0));
         if (due != 0 && (*due_ms == 0 || due < *due_ms))
             *due_ms = due;
@@ -357,14 +151,12 @@ enum store_result store_summarize(struct store *store, int64_t id, enum queue_st
     return store_result_of(result);
 }
 
-/* --- for operators --------------------------------------------------------------------------- */
-
 static void fill_brief(struct store_brief *brief, sqlite3_stmt *statement)
 {
     brief->id = sqlite3_column_int64(statement, 0);
-    brief->due_ms = sqlite3_column_int64(statement, 1);
+    brief->due_ms = column_time(statement, 1);
     brief->state = column_state(statement, 2);
-    brief->size = (uint64_t)sqlite3_column_int64(statement, 3);
+    brief->size = column_size(statement, 3);
     brief->has_chunks = sqlite3_column_int64(statement, 4) > 0;
     brief->attempt = (sqlite3_column_int64(statement, 5) & STORE_ATTEMPT) != 0;
     brief->reserved = (sqlite3_column_int64(statement, 5) & STORE_RESERVED) != 0;
@@ -381,297 +173,4 @@ enum store_result store_find(struct store *store, int64_t id, struct store_brief
         fill_brief(brief, statement);
     sqlite3_reset(statement);
     return result == DB_OK ? STORE_NONE : store_result_of(result);
-}
-
-#define ROW_COLUMNS                                                                                \
-    "id, received_ms, due_ms, state, size, account, key_id, sender, recipients,"                   \
-    " chunks, flags"
-
-/* The state in the columns above. An attempt that nobody has in hand (else it is shown as
- * delivering) was under way when an earlier process ended. */
-static enum queue_state row_state(sqlite3_stmt *statement)
-{
-    enum queue_state state = column_state(statement, 3);
-    bool is_open = (sqlite3_column_int64(statement, 10) & STORE_ATTEMPT) != 0;
-    bool waits = state == QUEUE_QUEUED || state == QUEUE_DEFERRED;
-
-    return is_open && waits ? QUEUE_UNCERTAIN : state;
-}
-
-/* The columns above. */
-static void fill_row(struct queue_row *row, sqlite3_stmt *statement)
-{
-    row->id = sqlite3_column_int64(statement, 0);
-    row->received_ms = sqlite3_column_int64(statement, 1);
-    row->due_ms = sqlite3_column_int64(statement, 2);
-    row->state = row_state(statement);
-    row->size = (uint64_t)sqlite3_column_int64(statement, 4);
-    row->account = column_word(statement, 5);
-    row->key_id = column_word(statement, 6);
-    row->sender = column_word(statement, 7);
-    row->recipient_count = (size_t)sqlite3_column_int64(statement, 8);
-}
-
-/* What a list shows of the recipients; counts those looked at. */
-static enum store_result add_recipients(struct store *store, struct queue_row *row, size_t *looked)
-{
-    sqlite3_stmt *statement =
-        db_prepare(store->db, "SELECT address, attempts, updated_ms, state, text FROM recipient"
-                              " WHERE message = ? ORDER BY position");
-    int64_t latest_ms = -1;
-    enum db_result result;
-
-    sqlite3_bind_int64(statement, 1, row->id);
-    while ((result = db_step(store->db, statement)) == DB_ROW) {
-        unsigned attempts = (unsigned)sqlite3_column_int64(statement, 1);
-        int64_t updated_ms = sqlite3_column_int64(statement, 2);
-        (*looked)++;
-        if (row->recipient == NULL)
-            row->recipient = column_word(statement, 0);
-        if (attempts > row->attempts)
-            row->attempts = attempts;
-        if (column_state(statement, 3) == QUEUE_DELIVERED || updated_ms <= latest_ms ||
-            sqlite3_column_type(statement, 4) == SQLITE_NULL)
-            continue;
-        latest_ms = updated_ms;
-        free(row->last_text);
-        row->last_text = column_dup(statement, 4);
-    }
-    sqlite3_reset(statement);
-    if (row->recipient == NULL)
-        row->recipient = xstrdup("");
-    return store_result_of(result);
-}
-
-/* Has one of the recipients what the scan asks for? Counts those looked at. */
-static enum store_result find_recipient(struct store *store, const struct store_scan *scan,
-                                        int64_t id, size_t *looked, bool *found)
-{
-    sqlite3_stmt *statement = db_prepare(
-        store->db,
-        "SELECT address, state, coalesce(upstream, '') FROM recipient WHERE message = ?");
-    enum db_result result = DB_OK;
-
-    *found = scan->wants_recipient == NULL;
-    sqlite3_bind_int64(statement, 1, id);
-    while (!*found && (result = db_step(store->db, statement)) == DB_ROW) {
-        const struct store_recipient_look look = {
-            .address = (const char *)sqlite3_column_text(statement, 0),
-            .state = column_state(statement, 1),
-            .upstream = (const char *)sqlite3_column_text(statement, 2),
-        };
-        (*looked)++;
-        *found = scan->wants_recipient(scan->owner, &look);
-    }
-    sqlite3_reset(statement);
-    return store_result_of(result);
-}
-
-/* What is done with a message that is wanted. The statement has the columns of a row. */
-typedef enum store_result take_fn(void *taker, struct store *store, sqlite3_stmt *statement,
-                                  size_t *looked, bool *enough);
-
-static bool row_is_wanted(const struct store_scan *scan, sqlite3_stmt *statement)
-{
-    const struct store_look look = {
-        .id = sqlite3_column_int64(statement, 0),
-        .received_ms = sqlite3_column_int64(statement, 1),
-        .state = row_state(statement),
-        .account = (const char *)sqlite3_column_text(statement, 5),
-        .key_id = (const char *)sqlite3_column_text(statement, 6),
-        .sender = (const char *)sqlite3_column_text(statement, 7),
-    };
-    return scan->wants(scan->owner, &look);
-}
-
-static enum store_result walk(struct store *store, const struct store_scan *scan, take_fn *take,
-                              void *taker, int64_t *next_id)
-{
-    sqlite3_stmt *statement =
-        db_prepare(store->db, "SELECT " ROW_COLUMNS " FROM message WHERE id < ? AND id > ?"
-                              " ORDER BY id DESC");
-    enum store_result result = STORE_OK;
-    enum db_result step = DB_OK;
-    size_t looked = 0;
-    bool wanted, enough = false;
-
-    sqlite3_bind_int64(statement, 1, scan->before_id);
-    sqlite3_bind_int64(statement, 2, scan->after_id);
-    *next_id = 0;
-    while (result == STORE_OK && (step = db_step(store->db, statement)) == DB_ROW) {
-        if (enough || looked >= scan->look)
-            break; /* there is more: next_id says where */
-        looked++;
-        *next_id = sqlite3_column_int64(statement, 0);
-        if (!row_is_wanted(scan, statement))
-            continue;
-        result = find_recipient(store, scan, *next_id, &looked, &wanted);
-        if (result == STORE_OK && wanted)
-            result = take(taker, store, statement, &looked, &enough);
-    }
-    sqlite3_reset(statement);
-    if (step == DB_OK)
-        *next_id = 0;
-    return result == STORE_OK ? store_result_of(step) : result;
-}
-
-struct page_taker {
-    struct queue_page *page;
-    size_t limit;
-};
-
-static enum store_result take_row(void *owner, struct store *store, sqlite3_stmt *statement,
-                                  size_t *looked, bool *enough)
-{
-    struct page_taker *taker = owner;
-    struct queue_row *row = &taker->page->rows[taker->page->count++];
-
-    fill_row(row, statement);
-    *enough = taker->page->count == taker->limit;
-    return add_recipients(store, row, looked);
-}
-
-enum store_result store_list(struct store *store, const struct store_scan *scan,
-                             struct queue_page *page)
-{
-    struct page_taker taker = { .page = page, .limit = scan->limit };
-
-    return walk(store, scan, take_row, &taker, &page->next_id);
-}
-
-struct brief_taker {
-    struct store_brief *briefs;
-    size_t count, limit;
-    uint64_t bytes;
-};
-
-static enum store_result take_brief(void *owner, struct store *store, sqlite3_stmt *statement,
-                                    size_t *looked, bool *enough)
-{
-    struct brief_taker *taker = owner;
-    struct store_brief *brief = &taker->briefs[taker->count++];
-
-    (void)store;
-    (void)looked;
-    *brief = (struct store_brief){
-        .id = sqlite3_column_int64(statement, 0),
-        .due_ms = sqlite3_column_int64(statement, 2),
-        .state = column_state(statement, 3),
-        .size = (uint64_t)sqlite3_column_int64(statement, 4),
-        .has_chunks = sqlite3_column_int64(statement, 9) > 0,
-        .attempt = (sqlite3_column_int64(statement, 10) & STORE_ATTEMPT) != 0,
-        .reserved = (sqlite3_column_int64(statement, 10) & STORE_RESERVED) != 0,
-        .account = column_word(statement, 5),
-        .key = column_word(statement, 6),
-    };
-    taker->bytes += brief->size;
-    *enough = taker->count == taker->limit || taker->bytes >= BRIEF_BYTES_MAX;
-    return STORE_OK;
-}
-
-enum store_result store_find_wanted(struct store *store, const struct store_scan *scan,
-                                    struct store_brief *briefs, size_t *count, int64_t *next_id)
-{
-    struct brief_taker taker = { .briefs = briefs, .limit = scan->limit };
-    enum store_result result = walk(store, scan, take_brief, &taker, next_id);
-
-    *count = taker.count;
-    return result;
-}
-
-/* Room for one more in an array of `count` elements, whose size is doubled as it grows. */
-static void *grown(void *array, size_t count, size_t size)
-{
-    if (count != 0 && (count & (count - 1)) != 0)
-        return array;
-    return xrealloc(array, (count == 0 ? 1 : count * 2) * size);
-}
-
-static enum store_result show_recipients(struct store *store, struct queue_story *story)
-{
-    sqlite3_stmt *statement = db_prepare(
-        store->db, "SELECT address, state, attempts, due_ms, updated_ms, code, enhanced, text,"
-                   " upstream FROM recipient WHERE message = ? ORDER BY position");
-    enum db_result result;
-
-    sqlite3_bind_int64(statement, 1, story->row.id);
-    while ((result = db_step(store->db, statement)) == DB_ROW) {
-        story->recipients =
-            grown(story->recipients, story->recipient_count, sizeof(*story->recipients));
-        struct queue_recipient_row *row = &story->recipients[story->recipient_count++];
-        *row = (struct queue_recipient_row){
-            .address = column_word(statement, 0),
-            .state = column_state(statement, 1),
-            .attempts = (unsigned)sqlite3_column_int64(statement, 2),
-            .due_ms = sqlite3_column_int64(statement, 3),
-            .updated_ms = sqlite3_column_int64(statement, 4),
-            .code = sqlite3_column_int(statement, 5),
-            .text = column_dup(statement, 7),
-            .upstream = column_dup(statement, 8),
-        };
-        column_copy(statement, 6, row->enhanced, sizeof(row->enhanced));
-    }
-    sqlite3_reset(statement);
-    return store_result_of(result);
-}
-
-static void reverse_events(struct queue_story *story)
-{
-    for (size_t i = 0, j = story->event_count; i + 1 < j; i++) {
-        struct queue_event_row row = story->events[i];
-        story->events[i] = story->events[--j];
-        story->events[j] = row;
-    }
-}
-
-static enum store_result show_events(struct store *store, struct queue_story *story)
-{
-    /* The last ones are wanted, oldest first: read backwards, for a sort would read them all. */
-    sqlite3_stmt *statement = db_prepare(
-        store->db,
-        "SELECT coalesce(wall_ms, at_us / 1000), what, (SELECT address FROM recipient AS r"
-        "  WHERE r.message = e.message AND r.position = e.position),"
-        " code, enhanced, text, upstream FROM event AS e"
-        " WHERE message = ? ORDER BY at_us DESC LIMIT ?");
-    enum db_result result;
-
-    sqlite3_bind_int64(statement, 1, story->row.id);
-    sqlite3_bind_int64(statement, 2, EVENTS_SHOWN);
-    while ((result = db_step(store->db, statement)) == DB_ROW) {
-        story->events = grown(story->events, story->event_count, sizeof(*story->events));
-        struct queue_event_row *row = &story->events[story->event_count++];
-        *row = (struct queue_event_row){
-            .at_ms = sqlite3_column_int64(statement, 0),
-            .what = column_word(statement, 1),
-            .recipient = column_dup(statement, 2),
-            .code = sqlite3_column_int(statement, 3),
-            .text = column_dup(statement, 5),
-            .upstream = column_dup(statement, 6),
-        };
-        column_copy(statement, 4, row->enhanced, sizeof(row->enhanced));
-    }
-    sqlite3_reset(statement);
-    reverse_events(story);
-    return store_result_of(result);
-}
-
-enum store_result store_show(struct store *store, int64_t id, struct queue_story *story)
-{
-    sqlite3_stmt *statement =
-        db_prepare(store->db, "SELECT " ROW_COLUMNS " FROM message WHERE id = ?");
-    size_t looked = 0;
-
-    sqlite3_bind_int64(statement, 1, id);
-    enum db_result step = db_step(store->db, statement);
-    if (step == DB_ROW)
-        fill_row(&story->row, statement);
-    sqlite3_reset(statement);
-    if (step != DB_ROW)
-        return step == DB_OK ? STORE_NONE : store_result_of(step);
-    enum store_result result = add_recipients(store, &story->row, &looked);
-    if (result == STORE_OK)
-        result = show_recipients(store, story);
-    if (result == STORE_OK)
-        result = show_events(store, story);
-    return result;
 }

@@ -2,12 +2,8 @@
  * message that are in the states it is for, and says whether there were any. The message's own row
  * follows by store_summarize() and store_change(). */
 #include "queue/queue_priv.h"
+#include "queue/queue_store_column.h"
 #include "queue/queue_store_priv.h"
-
-static bool changed_a_row(const struct store *store)
-{
-    return sqlite3_changes(db_handle(store->db)) > 0;
-}
 
 /* A statement with ?1 the message, ?2 the wall time and ?3 the due time; it need not use the last
  * ones. */
@@ -22,14 +18,15 @@ static enum store_result run_act(struct store *store, const struct store_act *ac
     if (sqlite3_bind_parameter_count(statement) >= 3)
         sqlite3_bind_int64(statement, 3, act->due_ms);
     enum store_result result = store_run(store, statement);
-    *changed = result == STORE_OK && changed_a_row(store);
+    *changed = result == STORE_OK && store_changed_a_row(store);
     return result;
 }
 
-/* The numbers of enum queue_state, which are on disk and never change. */
+/* The numbers of enum queue_state, which are on disk and never change, and that of attempts. */
 #define WAITING "(0, 2, 3)"
 _Static_assert(QUEUE_QUEUED == 0 && QUEUE_DEFERRED == 2 && QUEUE_UNCERTAIN == 3 &&
-                   QUEUE_HELD == 4 && QUEUE_FAILED_FOR_GOOD == 7 && QUEUE_CANCELLED == 8,
+                   QUEUE_HELD == 4 && QUEUE_FAILED_FOR_GOOD == 7 && QUEUE_CANCELLED == 8 &&
+                   COLUMN_ATTEMPTS_MAX == 1000000,
                "the numbers in these statements");
 
 enum store_result store_revive(struct store *store, const struct store_act *act,
@@ -63,7 +60,8 @@ enum store_result store_doubt(struct store *store, const struct store_act *act, 
                               size_t *count)
 {
     sqlite3_stmt *statement =
-        db_prepare(store->db, "UPDATE recipient SET state = 3, attempts = attempts + 1,"
+        db_prepare(store->db, "UPDATE recipient SET state = 3,"
+                              " attempts = max(1, min(attempts + 1, 1000000)),"
                               " updated_ms = ?2, code = 0, enhanced = '', text = ?4,"
                               " upstream = NULL"
                               " WHERE message = ?1 AND due_ms <= ?3 AND state IN " WAITING);

@@ -1,22 +1,12 @@
 /* queue_store_time.c - the two single rows of queue.db: the latest moment of the queue's clocks
  * (timeline.c), and the largest id of which no message is left. */
-#include <stdio.h>
-
+#include "queue/queue_store_column.h"
 #include "queue/queue_store_priv.h"
 #include "queue/timeline.h"
 
-/* A file may say anything. The clocks of the queue may be ahead of all calendars by the times for
- * which nobody was there. */
-#define TIME_MAX_MS (2 * TIMELINE_LAST_MS)
-
 static bool is_time(int64_t ms)
 {
-    return ms > 0 && ms <= TIME_MAX_MS;
-}
-
-static int64_t bounded(int64_t ms)
-{
-    return ms < 0 ? 0 : ms > TIME_MAX_MS ? TIME_MAX_MS : ms;
+    return ms > 0 && ms <= COLUMN_TIME_MAX_MS;
 }
 
 enum store_result store_load_point(struct store *store, struct timeline_point *point)
@@ -29,10 +19,9 @@ enum store_result store_load_point(struct store *store, struct timeline_point *p
     if (step == DB_ROW) {
         point->now_ms = sqlite3_column_int64(statement, 0);
         point->lived_ms = sqlite3_column_int64(statement, 1);
-        point->wall_ms = bounded(sqlite3_column_int64(statement, 2));
-        point->boot_ms = bounded(sqlite3_column_int64(statement, 3));
-        const char *name = (const char *)sqlite3_column_text(statement, 4);
-        snprintf(point->boot_name, sizeof(point->boot_name), "%s", name == NULL ? "" : name);
+        point->wall_ms = column_time(statement, 2);
+        point->boot_ms = column_time(statement, 3);
+        column_copy(statement, 4, point->boot_name, sizeof(point->boot_name));
     }
     sqlite3_reset(statement);
     if (step != DB_ROW)

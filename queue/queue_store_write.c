@@ -1,6 +1,7 @@
 /* queue_store_write.c - every statement that puts a message into queue.db, records what became of
  * it, or takes it out. Each runs inside the writer's transaction. */
 #include "queue/queue_priv.h"
+#include "queue/queue_store_column.h"
 #include "queue/queue_store_priv.h"
 #include "relay/base/clock.h"
 
@@ -14,11 +15,6 @@ static void bind_time(sqlite3_stmt *statement, int index, int64_t ms)
 {
     if (ms != 0)
         sqlite3_bind_int64(statement, index, ms);
-}
-
-static bool changed_a_row(struct store *store)
-{
-    return sqlite3_changes(db_handle(store->db)) > 0;
 }
 
 /* --- messages come in ------------------------------------------------------------------------ */
@@ -98,7 +94,7 @@ enum store_result store_append(struct store *store, int64_t id, uint32_t seq, st
     sqlite3_bind_int64(statement, 2, seq);
     sqlite3_bind_blob64(statement, 3, data.data, data.len, SQLITE_STATIC);
     result = store_run(store, statement);
-    if (result == STORE_OK && !changed_a_row(store))
+    if (result == STORE_OK && !store_changed_a_row(store))
         return STORE_NONE;
     return result;
 }
@@ -208,11 +204,11 @@ static enum store_result update_message(struct store *store, const struct store_
 {
     static const char keep[] =
         "UPDATE message SET state = ?2, due_ms = ?3, ended_ms = ?4,"
-        " aged_from_ms = coalesce(?5, aged_from_ms), flags = flags & ~?7 | ?8"
+        " aged_from_ms = coalesce(?5, aged_from_ms, 0), flags = flags & ~?7 | ?8"
         " WHERE id = ?1 AND state = ?6";
     static const char drop[] =
         "UPDATE message SET state = ?2, due_ms = ?3, ended_ms = ?4,"
-        " aged_from_ms = coalesce(?5, aged_from_ms), flags = flags & ~?7 | ?8, content = NULL"
+        " aged_from_ms = coalesce(?5, aged_from_ms, 0), flags = flags & ~?7 | ?8, content = NULL"
         " WHERE id = ?1 AND state = ?6";
     sqlite3_stmt *statement = db_prepare(store->db, change->drop_content ? drop : keep);
 
@@ -241,14 +237,14 @@ enum store_result store_change(struct store *store, const struct store_change *a
     struct store_brief brief;
     enum store_result result = update_message(store, change);
 
-    if (result == STORE_OK && !changed_a_row(store)) {
+    if (result == STORE_OK && !store_changed_a_row(store)) {
         result = store_find(store, change->id, &brief);
         if (result != STORE_OK)
             return result == STORE_NONE ? STORE_OK : result;
         found.from = brief.state;
         result = update_message(store, change);
     }
-    if (result != STORE_OK || !changed_a_row(store))
+    if (result != STORE_OK || !store_changed_a_row(store))
         return result;
     if (change->drop_content && change->has_chunks)
         result = store_run_for(store, "DELETE FROM body WHERE message = ?", change->id);
@@ -293,7 +289,7 @@ enum store_result store_remove(struct store *store, const struct store_removal *
         result = store_run_for(store, "DELETE FROM event WHERE message = ?", removal->id);
     if (result == STORE_OK)
         result = store_run_for(store, "DELETE FROM message WHERE id = ?", removal->id);
-    if (result == STORE_OK && changed_a_row(store))
+    if (result == STORE_OK && store_changed_a_row(store))
         store_count(store, removal->from, -1, removal->size);
     store_use_id(store, removal->id);
     return result;

@@ -128,7 +128,7 @@ static inline void w_first_half(struct store *store)
         { W_LARGE, QUEUE_QUEUED, 0 },          { W_FAILED, QUEUE_FAILED_FOR_GOOD, 0 },
         { W_DELIVERED, QUEUE_DELIVERED, 100 }, { W_CANCELLED, QUEUE_CANCELLED, 100 },
     };
-    const struct timeline_point point = { .now_ms = W_NOW_MS, .lived_ms = W_NOW_MS };
+    const struct timeline_point point = { W_NOW_MS, W_NOW_MS, W_NOW_MS, 1, "boot" };
 
     w_must(store_begin(store));
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {

@@ -185,6 +185,14 @@ static void judge_success(struct trial *t)
     judge_store(t, DONE, "what was done is not there");
 }
 
+/* What was rolled back has left nothing behind for the next commit. */
+static void commit_nothing(struct trial *t)
+{
+    if (store_begin(t->world->store) != STORE_OK || store_commit(t->world->store) != STORE_OK)
+        complain(t, "nothing can be committed any more");
+    judge_store(t, UNDONE, "what failed is done by the next commit");
+}
+
 static void judge_failure(struct trial *t, enum store_result result)
 {
     bool reopens = result == STORE_FAILED && t->operation->kind != READS;
@@ -201,6 +209,8 @@ static void judge_failure(struct trial *t, enum store_result result)
         world_reopen(t->world);
     unsigned now =
         judge_store(t, reopens ? DONE | UNDONE : UNDONE, "something is done that failed");
+    if (!reopens)
+        commit_nothing(t);
     judge_power_cut(t, DONE | UNDONE, "half of it is done after a power cut, later");
     run_again(t, now);
 }
