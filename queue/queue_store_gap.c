@@ -3,13 +3,17 @@
  * lane that is a million long. What stands behind it is found by asking for later and later
  * places until one can be read, and then by halving the way back to the gap, first by time, then by
  * id. So nothing is left out but what stands in the gap, or between two of them. Each question is a
- * walk down the index, and there are less than 200; on a disk that takes its time to fail the
+ * walk down the index, and there are some 150 at most; on a disk that takes its time to fail the
  * halving ends early, and more is left out. */
 #include "queue/queue_priv.h"
 #include "queue/queue_store_priv.h"
 #include "relay/base/clock.h"
 
-#define TIME_MAX_MS 500 /* for all questions, about */
+#define TIME_MAX_MS 500 /* for halving */
+/* A question into the gap may take the disk seconds to fail: there must be few. */
+#define STEP_FIRST_BIT 2 /* steps of 4, 64, 1024 ... */
+#define STEP_BITS      4
+#define STEP_LAST_BIT  62
 
 /* In the middle, without overflow whatever a damaged file says. */
 static int64_t middle(int64_t low, int64_t high)
@@ -46,12 +50,12 @@ static bool can_be_read(struct gap *gap, struct store_place from)
 /* A later time from which on it can be read, by growing steps. */
 static bool find_later(struct gap *gap, int64_t after_ms, int64_t *later_ms)
 {
-    for (int64_t step = 1; after_ms < INT64_MAX - step; step *= 2) {
-        *later_ms = after_ms + step;
+    for (int bit = STEP_FIRST_BIT; bit <= STEP_LAST_BIT; bit += STEP_BITS) {
+        if (after_ms >= INT64_MAX - (INT64_C(1) << bit))
+            break;
+        *later_ms = after_ms + (INT64_C(1) << bit);
         if (can_be_read(gap, (struct store_place){ *later_ms, INT64_MIN }))
             return true;
-        if (step > INT64_MAX / 2)
-            break;
     }
     return false;
 }
@@ -110,14 +114,15 @@ int64_t store_find_id_behind_gap(struct store *store, int64_t after_id, int64_t 
     int64_t low = after_id, high = below_id;
 
     db_set_quiet(store->db, true);
-    for (int64_t step = 1; step < below_id - after_id; step *= 2) {
+    for (int bit = STEP_FIRST_BIT; bit <= STEP_LAST_BIT; bit += STEP_BITS) {
+        int64_t step = INT64_C(1) << bit;
+        if (step >= below_id - after_id)
+            break;
         if (can_read_message(store, after_id + step, below_id)) {
             high = after_id + step;
             break;
         }
         low = after_id + step;
-        if (step > INT64_MAX / 2)
-            break;
     }
     while (high != below_id && is_apart(low, high) && clock_mono_ms() < until_ms) {
         if (can_read_message(store, middle(low, high), below_id))

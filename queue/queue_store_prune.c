@@ -11,14 +11,14 @@ bool store_can_read_chunks(struct store *store, int64_t id)
 {
     sqlite3_stmt *statement =
         db_prepare(store->db, "SELECT data FROM body WHERE message = ? ORDER BY seq");
-    enum db_result result;
+    bool all = true; /* none is empty, and asking for the bytes reads them */
+    enum db_result result = DB_OK;
 
     sqlite3_bind_int64(statement, 1, id);
-    while ((result = db_step(store->db, statement)) == DB_ROW)
-        if (sqlite3_column_blob(statement, 0) == NULL) /* now it is read: none is empty */
-            result = DB_FAILED;
+    while (all && (result = db_step(store->db, statement)) == DB_ROW)
+        all = sqlite3_column_blob(statement, 0) != NULL;
     sqlite3_reset(statement);
-    return result == DB_OK;
+    return all && result == DB_OK;
 }
 
 static bool has_ended(const struct store_pruning *pruning, sqlite3_stmt *statement)
