@@ -219,9 +219,9 @@ static struct auth_grant *recognise(struct auth *auth, struct slice secret)
     for (size_t i = 0; i < KEY_SECRETS && found == NULL; i++) {
         struct auth_grant *held = hit.secrets[i].held;
         bool erased = held != NULL && held->erased, known = hit.secrets[i].grant != NULL;
-        bool live = key_hash_equal(hash, hit.secrets[i].hash);
-        bool dead = key_hash_equal(tombstone, hit.secrets[i].hash);
-        if (shaped & known & ((erased & dead) | (!erased & live))) { /* the only branch on it */
+        const bool shown[] = { key_hash_equal(hash, hit.secrets[i].hash),
+                               key_hash_equal(tombstone, hit.secrets[i].hash) };
+        if (shaped & known & shown[erased]) { /* the only branch on it */
             found = held;
             hit.secrets[i].held = NULL;
         }

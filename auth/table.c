@@ -103,7 +103,7 @@ static void unlock_written(struct table *table)
  * longer. */
 static void fill_hit(struct table_hit *hit, size_t i, const struct secret *secret, bool is_own)
 {
-    static const uint8_t nothing[KEY_HASH_BYTES];
+    static const uint8_t nothing[KEY_HASH_BYTES] = { 0 };
     const uint8_t *const hashes[] = { nothing, secret->hash };
     struct auth_grant *held = secret->grant == NULL ? NULL : auth_grant_ref(secret->grant);
     struct auth_grant *const grants[] = { NULL, held };

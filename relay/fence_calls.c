@@ -258,8 +258,7 @@ static const struct rule {
     { "fcntl64", 1, LOW_32, F_SETSIG, 0 },
     { "ioctl", 1, LOW_32, FIOSETOWN, 0 },
     { "ioctl", 1, LOW_32, SIOCSPGRP, 0 },
-    /* the terminal that we were started from: typing into it, signals to whom it belongs, drivers
-     */
+    /* the terminal that we were started from: typing into it, its processes, its drivers */
     { "ioctl", 1, LOW_32, TIOCSTI, 0 },
     { "ioctl", 1, LOW_32, TIOCLINUX, 0 },
     { "ioctl", 1, LOW_32, TIOCCONS, 0 },

@@ -22,12 +22,8 @@
 #define SCOPE_ABSTRACT_SOCKETS (1ULL << 0)
 #define SCOPE_SIGNALS          (1ULL << 1)
 
-/* A kernel that knows less of it takes it as long as the rest is zero. */
-struct ruleset_attributes {
-    uint64_t files;
-    uint64_t ports;
-    uint64_t scopes;
-};
+/* The attributes of a ruleset. A kernel that knows fewer takes them as long as the rest is zero. */
+enum { FILES, PORTS, SCOPES, ATTRIBUTES };
 
 #define VERSION_MIN 2 /* in version 1 no file moves between folders, as maildirs need it */
 
@@ -73,9 +69,9 @@ static bool allow(int ruleset, uint64_t handled, const struct reach_place *place
 bool fence_close_files(const struct reach *reach, bool keep_abstract, struct why *why)
 {
     long version = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
-    struct ruleset_attributes attributes = {
-        .files = rights_of_version(version),
-        .scopes = version < 6 ? 0 : SCOPE_SIGNALS | (keep_abstract ? 0 : SCOPE_ABSTRACT_SOCKETS),
+    const uint64_t attributes[ATTRIBUTES] = {
+        [FILES] = rights_of_version(version),
+        [SCOPES] = version < 6 ? 0 : SCOPE_SIGNALS | (keep_abstract ? 0 : SCOPE_ABSTRACT_SOCKETS),
     };
     bool ok = true;
     int ruleset;
@@ -85,11 +81,11 @@ bool fence_close_files(const struct reach *reach, bool keep_abstract, struct why
     if (version < VERSION_MIN)
         return why_set(why, "this kernel's Landlock has version %ld, and %d is needed", version,
                        VERSION_MIN);
-    ruleset = (int)syscall(SYS_landlock_create_ruleset, &attributes, sizeof(attributes), 0);
+    ruleset = (int)syscall(SYS_landlock_create_ruleset, attributes, sizeof(attributes), 0);
     if (ruleset < 0)
         return why_errno(why, errno, "Landlock does not begin");
     for (size_t i = 0; ok && i < reach->count; i++)
-        ok = allow(ruleset, attributes.files, &reach->places[i], why);
+        ok = allow(ruleset, attributes[FILES], &reach->places[i], why);
     if (ok && syscall(SYS_landlock_restrict_self, ruleset, 0) != 0)
         ok = why_errno(why, errno, "Landlock does not hold");
     close(ruleset);

@@ -427,14 +427,15 @@ static int use_loaded_library(void)
     return dlopen("libnss_hesiod.so.2", RTLD_NOW) == NULL ? EPERM : 0;
 }
 
+/* Whether it has an address is for the machine to say. */
 static int look_up_name(void)
 {
     struct addrinfo *found = NULL;
+    int error = getaddrinfo("localhost", NULL, NULL, &found);
 
-    if (getaddrinfo("localhost", NULL, NULL, &found) != 0)
-        return ENOENT;
-    freeaddrinfo(found);
-    return 0;
+    if (error == 0)
+        freeaddrinfo(found);
+    return error == EAI_SYSTEM || error == EAI_MEMORY ? errno : 0;
 }
 
 static int make_file_of_mode(mode_t mode)
