@@ -212,6 +212,9 @@ static int world_teardown(void **state)
 {
     struct world *world = *state;
 
+    store_close(world->store);
+    if (sqlite3_vfs_find(disk.vfs.zName) == &disk.vfs) /* a test has failed */
+        disk_remove();
     free(world->bytes);
     free(world->log_bytes);
     free(world->path);

@@ -431,10 +431,56 @@ static void whatever_page_is_destroyed_all_is_answered(void **state)
     current[0] = '\0';
 }
 
+/* --- the index of lanes ------------------------------------------------------------------------
+ */
+
+static void replace_bytes(struct world *world, const char *from, const char *to)
+{
+    size_t len = strlen(from);
+    char *end = world->bytes + world->len;
+    unsigned count = 0;
+
+    for (char *at = world->bytes; (at = memmem(at, (size_t)(end - at), from, len)) != NULL; count++)
+        memcpy(at, to, len);
+    assert_true(count > 0);
+}
+
+/* Two lanes have names that the walk passes over, and the one behind them in the index says that it
+ * belongs before them. */
+static void a_walk_over_an_index_out_of_order_comes_to_an_end(void **state)
+{
+    static const struct damage damage = { "message", "key_id",
+                                          "iif(account IN ('a1', 'a2'), x'00', key_id)" };
+    struct world *world = *state;
+    struct store_lane lane = { 0 };
+    enum store_result result;
+    int steps = 0;
+
+    snprintf(current, sizeof(current), "the index is out of order");
+    world_lay(world);
+    assert_true(do_damage(world, &damage));
+    disk_remove();
+    free(world->bytes);
+    disk_load(world->path, &world->bytes, &world->len);
+    world->log_len = 0;
+    replace_bytes(world, "a37Fq2mZ81", "a07Fq2mZ81");
+    world_lay(world);
+    world_reopen(world);
+    while ((result = store_next_lane(world->store, &lane)) == STORE_OK && steps++ < 10)
+        continue;
+    assert_int_equal(result, STORE_FAILED);
+    assert_null(lane.account);
+    assert_null(lane.key);
+    world_leave(world);
+    current[0] = '\0';
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(whatever_a_row_holds_the_queue_lives_on, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_walk_over_an_index_out_of_order_comes_to_an_end, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(whatever_page_is_destroyed_all_is_answered, setup,
                                         teardown),
     };
