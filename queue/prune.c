@@ -11,21 +11,24 @@
  *
  * A step has two parts: what may go is looked for beside the commits, then removed in the next
  * transaction. So what cannot be read, a row or its chunks, costs no write of others: it is stepped
- * over and reported once. */
+ * over and reported once. Tokens are few and small, and not looked for before: where they cannot be
+ * removed they are left alone for an hour, and messages go on without them. */
 #include "queue/queue_priv.h"
 #include "relay/base/clock.h"
 #include "relay/base/ident.h"
 #include "relay/base/log.h"
 
-#define TOKENS_MAX    500
-#define AHEAD_MS      60000 /* no clock is that wrong without having been set */
-#define STEP_PAUSE_MS 50    /* at most 10,000 rows a second: no ack waits for long */
-#define WALK_PAUSE_MS 60000
+#define TOKENS_MAX      500
+#define AHEAD_MS        60000 /* no clock is that wrong without having been set */
+#define STEP_PAUSE_MS   50    /* at most 10,000 rows a second: no ack waits for long */
+#define WALK_PAUSE_MS   60000
+#define TOKENS_PAUSE_MS 3600000
 
 struct prune {
     struct request request;
     struct store_pruning pruning;
     bool more_tokens;
+    bool tokens_failed;
 };
 
 static struct slice key_of(const int64_t *id)
@@ -103,9 +106,13 @@ static enum store_result look_run(struct queue *queue, struct request *request)
 static enum store_result prune_run(struct queue *queue, struct request *request)
 {
     struct prune *prune = (struct prune *)request;
-    enum store_result result = store_prune_once(queue->store, queue->now_ms - QUEUE_TOKEN_MS,
-                                                TOKENS_MAX, &prune->more_tokens);
+    enum store_result result = STORE_OK;
 
+    prune->more_tokens = false;
+    if (clock_mono_ms() >= queue->prune_tokens_at_ms)
+        result = store_prune_once(queue->store, queue->now_ms - QUEUE_TOKEN_MS, TOKENS_MAX,
+                                  &prune->more_tokens);
+    prune->tokens_failed = result == STORE_FAILED;
     return result == STORE_OK ? store_prune(queue->store, &prune->pruning) : result;
 }
 
@@ -124,10 +131,18 @@ static void prune_done(struct queue *queue, struct request *request)
  * many are left alone. */
 static void prune_fail(struct queue *queue, struct request *request)
 {
-    const struct store_pruning *pruning = &((struct prune *)request)->pruning;
-    size_t most = (size_t)1 << (queue->prune_failures < 10 ? queue->prune_failures++ : 10);
+    const struct prune *prune = (const struct prune *)request;
+    const struct store_pruning *pruning = &prune->pruning;
 
-    for (size_t i = 0; pruning->failed_id != 0 && i < pruning->count && most > 0; i++) {
+    queue->prune_at_ms = clock_mono_ms() + WALK_PAUSE_MS;
+    if (prune->tokens_failed) {
+        LOG(LOG_ERROR, "queue_tokens_not_removable", LOG_STR("path", queue->path));
+        queue->prune_tokens_at_ms = clock_mono_ms() + TOKENS_PAUSE_MS;
+    }
+    if (pruning->failed_id == 0) /* it was not the message's fault */
+        return;
+    size_t most = (size_t)1 << (queue->prune_failures < 10 ? queue->prune_failures++ : 10);
+    for (size_t i = 0; i < pruning->count && most > 0; i++) {
         int64_t id = pruning->removals[i].id;
         if (id == pruning->failed_id)
             set_aside(queue, id);
@@ -136,7 +151,6 @@ static void prune_fail(struct queue *queue, struct request *request)
         map_put(queue->unprunable, key_of(&id), queue);
         most--;
     }
-    queue->prune_at_ms = clock_mono_ms() + WALK_PAUSE_MS;
 }
 
 static void look_done(struct queue *queue, struct request *request)

@@ -130,6 +130,7 @@ struct queue {
     int64_t tick_at_ms, mend_at_ms;     /* monotonic */
     int64_t save_at_ms;                 /* the timeline; monotonic */
     int64_t prune_cursor, prune_at_ms;  /* see prune.c; the latter is monotonic */
+    int64_t prune_tokens_at_ms;         /* not before; monotonic */
     struct map *unprunable;             /* ids; see prune.c */
     bool prune_gap_told;                /* like it */
     unsigned prune_failures;            /* in a row */

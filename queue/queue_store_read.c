@@ -52,7 +52,7 @@ static bool message_is_sound(sqlite3_stmt *statement)
     for (size_t i = 0; i < ARRAY_LEN(types); i++)
         if (sqlite3_column_type(statement, (int)i) != types[i])
             return false;
-    return true;
+    return state_is_stored(sqlite3_column_int64(statement, 0));
 }
 
 /* False when the content is larger than any that we store, or not all there: the row is not ours,

@@ -28,10 +28,11 @@ struct db_options {
     int cache_kib;
 };
 
-/* Opens or creates (mode 0600) and migrates. Refuses, with the reason: a database of a newer
- * version or of another program, one that fails the quick check of its header and first pages, one
- * that another process holds ("... is in use by another latchpost"), a file that group or others
- * may read or write, or that is not ours. Never creates a database beside a broken one. */
+/* Opens or creates (mode 0600) and migrates; what a log holds is first put on the disk. Refuses,
+ * with the reason: a log that cannot be, a database of a newer version or of another program, one
+ * without all that the migrations make, one that another process holds ("... is in use by another
+ * latchpost"), a file that group or others may read or write, or that is not ours. Never creates a
+ * database beside a broken one. */
 bool db_open(struct db **db, const struct db_options *options, struct why *why);
 /* Checkpoints, truncates the log and closes. Accepts NULL. False (and closed all the same) when
  * the last checkpoint failed: nothing is lost, the log still has it. */

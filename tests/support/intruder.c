@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 static pid_t victim;
-static char path[4096];
+static _Thread_local char path[4096]; /* workers are let in side by side */
 
 static char *inside(const char *name)
 {

@@ -106,6 +106,26 @@ static void what_cannot_be_removed_does_not_keep_the_rest(void **state)
     assert_int_equal(fx_show(f, second).result, QUEUE_NOT_FOUND);
 }
 
+static void tokens_that_cannot_be_removed_do_not_keep_the_messages(void **state)
+{
+    struct fixture *f = *state;
+    int64_t id = fx_submit(f, "r@dest.example");
+
+    fx_settle_all(f, fx_lease(f), QUEUE_NEVER, 550, "no");
+    fx_execute(f, "INSERT INTO once VALUES (1, 'key', 'token', x'00', 'answer', 1);"
+                  "CREATE TRIGGER damage BEFORE DELETE ON once"
+                  " BEGIN SELECT raise(ABORT, 'no'); END");
+    fx_advance(2 * DAY);
+    walk(f);
+    walk(f);
+    assert_int_equal(fx_show(f, id).result, QUEUE_NOT_FOUND);
+    assert_int_equal(fx_number(f, "SELECT count(*) FROM once"), 1);
+    fx_execute(f, "DROP TRIGGER damage");
+    fx_advance(3600000);
+    walk(f);
+    assert_int_equal(fx_number(f, "SELECT count(*) FROM once"), 0);
+}
+
 static struct {
     size_t removals, gaps; /* lines of the log */
 } told;
@@ -303,6 +323,7 @@ int main(void)
         QUEUE_TEST(large_contents_make_shorter_steps),
         QUEUE_TEST(a_shorter_retention_holds_for_what_is_there),
         DISK_TEST(what_cannot_be_removed_does_not_keep_the_rest),
+        QUEUE_TEST(tokens_that_cannot_be_removed_do_not_keep_the_messages),
         DISK_TEST(chunks_that_cannot_be_read_cost_no_write_of_others),
         DISK_TEST(what_stands_behind_unreadable_rows_goes),
         QUEUE_TEST(what_an_operator_revives_in_between_stays),
