@@ -92,14 +92,19 @@ void account_adopt(struct account *parent, struct account *child)
     child->parent = parent;
 }
 
-void account_apply_plan(struct account *account, const struct plans *plans)
+static void apply_plan(struct account *account, const struct plans *plans)
 {
     const struct auth_plan plan = plans_of(plans, account);
 
     for (size_t i = 0; i < account->key_count; i++)
         key_apply_plan(account->keys[i], &plan);
-    for (size_t i = 0; i < account->child_count; i++)
-        account_apply_plan(account->children[i], plans);
+}
+
+void account_apply_plan(struct account *account, const struct plans *plans)
+{
+    apply_plan(account, plans);
+    for (size_t i = 0; i < account->child_count; i++) /* who have none themselves */
+        apply_plan(account->children[i], plans);
 }
 
 bool account_is_suspended(const struct account *account)

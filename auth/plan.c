@@ -43,7 +43,9 @@ const struct auth_plan *plans_get(const struct plans *plans, const char *name)
 {
     const struct auth_plan *plan = plans_find(plans, name);
 
-    return plan != NULL ? plan : plans_find(plans, DEFAULT_NAME);
+    if (plan == NULL)
+        plan = plans_find(plans, DEFAULT_NAME);
+    return plan != NULL ? plan : &plan_default;
 }
 
 /* A parent's plan is a ceiling: else a sub-account that was made under a better one would keep what

@@ -287,7 +287,7 @@ static void collect(void *owner, struct slice place, void *value)
     (void)place;
     if (is_within(share->messages, share->bytes,
                   share->account == NULL ? ACCOUNT_FACTOR : KEY_FACTOR, &collection->room)) {
-        if (collection->fleet->count > 1)
+        if (share->account != NULL && collection->fleet->count > 1)
             collect_stays(collection, share);
         return;
     }

@@ -107,8 +107,9 @@ bool txt_owner_is(const unsigned char *packet, int len, const char *asked)
     answers.first = packet + NS_HFIXEDSZ + used + NS_QFIXEDSZ;
     answers.count = number_at(packet + 6);
     name = xstrdup(asked);
-    for (int i = 0; i < ALIASES_MAX && look_through(&answers, follow_alias, &name); i++)
-        continue;
+    int aliases = 0;
+    while (aliases < ALIASES_MAX && look_through(&answers, follow_alias, &name))
+        aliases++;
     bool ok = !look_through(&answers, is_of_another, name);
     free(name);
     return ok;
